@@ -1,0 +1,123 @@
+"""What the loss-style algorithms share: micro-batches, accumulation, clipping and the optimiser.
+
+A subclass is a dataclass with one method, `loss`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddpo_bench.algorithms.transitions import Drift, Transitions, transitions
+from ddpo_bench.protocols import Policy, Rollout
+
+
+class Averages:
+    """Running means of named scalars."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.weights: dict[str, float] = {}
+
+    def add(self, name: str, value: float, weight: float = 1.0) -> None:
+        self.sums[name] = self.sums.get(name, 0.0) + value * weight
+        self.weights[name] = self.weights.get(name, 0.0) + weight
+
+    def result(self) -> dict[str, float]:
+        return {name: total / self.weights[name] for name, total in self.sums.items()}
+
+
+@dataclass
+class GradientAlgorithm:
+    """Minimises the mean of `loss` over the transitions of a rollout with AdamW."""
+
+    learning_rate: float = 3e-4  # of AdamW
+    updates_per_epoch: int = 5  # optimiser steps in one pass over a rollout; each averages its share of transitions
+    inner_epochs: int = 1  # passes over a rollout
+    timestep_fraction: float = 1.0  # share of each trajectory's timesteps that is trained on, drawn at random
+    weight_decay: float = 1e-4  # of AdamW
+    max_grad_norm: float = 1.0  # gradients are scaled down to this norm
+
+    def __post_init__(self) -> None:
+        if self.updates_per_epoch < 1 or self.inner_epochs < 1:
+            raise ValueError("updates_per_epoch and inner_epochs: must be at least 1.")
+        if not 0 < self.timestep_fraction <= 1:
+            raise ValueError(f"timestep_fraction: must lie in (0, 1], got {self.timestep_fraction}.")
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate: must be above 0, got {self.learning_rate}.")
+
+    def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, float]]:
+        """Mean loss of a micro-batch, and metrics to average."""
+        raise NotImplementedError
+
+    def start(self, policy: Policy, seed: int) -> None:
+        self.seed = seed
+        self.rollouts_seen = 0
+        self.optimiser = torch.optim.AdamW(policy.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+
+    def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
+        """Optimise over one rollout.
+
+        The gradient of an optimiser step is the mean over its transitions, whatever the micro-batch.
+        """
+        averages = Averages()
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.rollouts_seen)
+        drift = Drift.of(rollout, generator)
+        averages.add("ratio_deviation_max", drift.measure(policy, rollout)[0])
+        for _ in range(self.inner_epochs):
+            for minibatch in minibatches(len(rollout), rollout.steps, self, generator):
+                self.optimiser_step(policy, rollout, minibatch, averages)
+        self.rollouts_seen += 1
+        return averages.result() | drift.metrics(policy, rollout)
+
+    def optimiser_step(self, policy: Policy, rollout: Rollout, minibatch: Tensor, averages: Averages) -> None:
+        for chunk in minibatch.split(rollout.micro_batch):
+            loss, metrics = self.loss(transitions(policy, rollout, chunk[:, 0], chunk[:, 1]))
+            (loss * (len(chunk) / len(minibatch))).backward()
+            for name, value in {"loss": loss.item(), **metrics}.items():
+                averages.add(name, value, len(chunk))
+        averages.add("grad_norm", step(self.optimiser, policy.parameters(), self.max_grad_norm))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"optimiser": self.optimiser.state_dict(), "rollouts_seen": self.rollouts_seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.rollouts_seen = state["rollouts_seen"]
+
+
+class NonFiniteGradient(ArithmeticError):
+    """Learning diverged: the gradient is no longer finite."""
+
+
+def step(optimiser: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], max_grad_norm: float) -> float:
+    """Clip, step and clear; returns the gradient norm before clipping.
+
+    Raises:
+        NonFiniteGradient: instead of stepping into NaN.
+    """
+    norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm).item()
+    if not norm < float("inf"):
+        raise NonFiniteGradient(f"the gradient norm is {norm}: learning diverged; lower algorithm.learning_rate.")
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
+    return norm
+
+
+def minibatches(
+    samples: int, steps: int, algorithm: GradientAlgorithm, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Index pairs (sample, step), [M, 2], of each optimiser step of one pass over a rollout.
+
+    Samples are shuffled, then timesteps independently for each sample.  The pass goes over all samples at their first
+    shuffled timestep, then all at their second, ..., so that every optimiser step sees as many rewards as it can.
+    """
+    chosen = max(1, int(steps * algorithm.timestep_fraction))
+    order = torch.randperm(samples, generator=generator)
+    timesteps = torch.stack([torch.randperm(steps, generator=generator)[:chosen] for _ in range(samples)])
+    pairs = torch.stack([order.repeat(chosen), timesteps.T.flatten()], dim=1)
+    return iter(pairs.tensor_split(min(algorithm.updates_per_epoch, len(pairs))))

@@ -1,0 +1,25 @@
+"""REINFORCE on the denoising trajectory: DDPO-SF (Black et al. 2024; Williams 1992)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ddpo_bench.algorithms.gradient import GradientAlgorithm
+from ddpo_bench.algorithms.transitions import Transitions
+from ddpo_bench.registry import register
+
+
+@register("algorithm", "policy_gradient")
+@dataclass
+class PolicyGradient(GradientAlgorithm):
+    """Score-function policy gradient, importance-weighted after the first update of a rollout (DDPO-SF)."""
+
+    updates_per_epoch: int = 1  # optimiser steps in one pass over a rollout; 1 is the on-policy estimator
+    entropy_coef: float = 0.0  # weight of the estimator -log_prob; with a fixed std the true entropy is constant
+
+    def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, float]]:
+        """mean(-A w log_prob) - entropy_coef * mean(-log_prob), with w the detached ratio (1 on policy)."""
+        weighted = batch.advantages * batch.ratio.detach() * batch.log_prob
+        return (-weighted + self.entropy_coef * batch.log_prob).mean(), {}

@@ -1,0 +1,82 @@
+"""Stored transitions scored under the current policy: ratio, log-prob and exact KL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ddpo_bench.protocols import Law, Policy, Rollout
+
+
+@dataclass
+class Transitions:
+    """A micro-batch of transitions under the current policy.
+
+    Attributes:
+        law: of x_{t-1} given x_t, differentiable in the policy's parameters.
+        log_prob: [B], of the stored x_{t-1} under `law`, mean units.
+        log_prob_old: [B], under the behaviour policy.
+        kl: [B], exact KL(behaviour || current), mean units, differentiable.
+        advantages: [B].
+    """
+
+    law: Law
+    log_prob: Tensor
+    log_prob_old: Tensor
+    kl: Tensor
+    advantages: Tensor
+
+    @property
+    def ratio(self) -> Tensor:
+        """[B], importance ratio; exactly 1 before the first optimiser step."""
+        return (self.log_prob - self.log_prob_old).exp()
+
+
+def transitions(policy: Policy, rollout: Rollout, samples: Tensor, steps: Tensor) -> Transitions:
+    """Score stored transitions under the current policy.
+
+    Args:
+        samples, steps: [B], indices into the rollout.
+    """
+    device = rollout.latents.device
+    samples, steps = samples.to(device), steps.to(device)
+    x_t = rollout.latents[samples, steps]  # [B, C, H, W]
+    x_prev = rollout.latents[samples, steps + 1]
+    output = policy.predict(x_t, rollout.sampler.timesteps[steps], rollout.conditioning[samples])
+    law = rollout.sampler.law(output, x_t, steps, policy.guidance_scale)
+    return Transitions(
+        law=law,
+        log_prob=law.log_prob(x_prev),
+        log_prob_old=rollout.log_probs[samples, steps],
+        kl=law.kl_to_mean(rollout.means[samples, steps]),
+        advantages=rollout.advantages[samples],
+    )
+
+
+@dataclass
+class Drift:
+    """How far the policy is from the one that drew a rollout, on one micro-batch of its transitions.
+
+    The transitions are those of random samples, each at one step, with the steps spread evenly.
+    """
+
+    samples: Tensor
+    steps: Tensor
+
+    @classmethod
+    def of(cls, rollout: Rollout, generator: torch.Generator) -> Drift:
+        samples = torch.randperm(len(rollout), generator=generator)[: rollout.micro_batch]
+        return cls(samples, torch.arange(len(samples)) % rollout.steps)
+
+    @torch.no_grad()
+    def measure(self, policy: Policy, rollout: Rollout) -> tuple[float, float]:
+        """Largest |ratio - 1|, and the KL of a trajectory (summed over its steps), mean units."""
+        batch = transitions(policy, rollout, self.samples, self.steps)
+        return (batch.ratio - 1).abs().max().item(), batch.kl.mean().item() * rollout.steps
+
+    def metrics(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
+        """The KL to the behaviour policy after an update."""
+        kl = self.measure(policy, rollout)[1]
+        return {"kl_behaviour": kl, "kl_behaviour_nats": kl * rollout.latents[0, 0].numel()}

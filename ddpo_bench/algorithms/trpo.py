@@ -1,0 +1,51 @@
+"""Trust-region policy optimisation, penalty form, with the exact Gaussian KL (Schulman et al. 2015, 2017 section 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ddpo_bench.algorithms.gradient import GradientAlgorithm
+from ddpo_bench.algorithms.transitions import Transitions
+from ddpo_bench.protocols import Policy, Rollout
+from ddpo_bench.registry import register
+
+TOLERANCE = 1.5  # KL may leave the target by this factor before beta moves (Schulman et al. 2017, eq. 8)
+
+
+@register("algorithm", "trpo")
+@dataclass
+class TRPO(GradientAlgorithm):
+    """Importance-weighted surrogate with an adaptive penalty on the exact KL to the behaviour policy."""
+
+    max_kl: float = 0.005  # target KL of a whole trajectory to the behaviour policy after an update, mean units
+    initial_beta: float = 1.0  # first weight of the penalty
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_kl <= 0 or self.initial_beta <= 0:
+            raise ValueError("max_kl and initial_beta: must be above 0.")
+        self.beta = self.initial_beta
+
+    def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, float]]:
+        """-E[A r] + beta * KL_exact(old || new)."""
+        surrogate = (batch.advantages * batch.ratio).mean()
+        return -surrogate + self.beta * batch.kl.mean(), {"trpo/surrogate": surrogate.item()}
+
+    def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
+        metrics = super().update(policy, rollout)
+        used = self.beta
+        if metrics["kl_behaviour"] > TOLERANCE * self.max_kl:
+            self.beta *= 2
+        elif metrics["kl_behaviour"] < self.max_kl / TOLERANCE:
+            self.beta /= 2
+        return metrics | {"trpo/beta": used}
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"beta": self.beta}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.beta = state["beta"]

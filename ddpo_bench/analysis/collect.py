@@ -1,0 +1,230 @@
+"""Reads a suite's results folder: one RunRecord a run, whatever became of it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ddpo_bench.config import EXECUTION_KEYS, load_yaml
+
+CELL = re.compile(r"(?P<name>.+)-(?P<hash>[0-9a-f]{12})$")
+SEED = re.compile(r"seed-(\d+)$")
+
+
+class ResultsError(Exception):
+    """Results that are missing or cannot be read; the message is one line with the file and the remedy."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """One run as its folder tells it.
+
+    Attributes:
+        folder: results/<suite>/runs/<cell>-<hash12>/seed-<k>.
+        cell: the folder's name without its hash.
+        algorithm, reward: names; empty where the run has not written its configuration.
+        varied: dotted key to value, of what else tells cells of this algorithm, or this reward, apart.
+        status: queued, running, done, failed or killed; a folder that does not exist yet is queued.
+        reason: why it failed.
+        seconds: training seconds, summed over resumed sessions.
+        config, provenance: config.yaml and provenance.json.
+        curve: one row an epoch of training, columns as in docs/metrics.md.
+        evaluations: one row a held-out evaluation, the pretrained model's first.
+    """
+
+    folder: Path
+    cell: str
+    algorithm: str
+    reward: str
+    seed: int
+    status: str
+    reason: str | None
+    seconds: float
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    curve: pd.DataFrame
+    evaluations: pd.DataFrame
+    varied: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The algorithm, with the options that tell it from others of its name: "ppo clip_range=0.001"."""
+        return labelled(self.algorithm, {k: v for k, v in self.varied.items() if not k.startswith("reward.")})
+
+    @property
+    def task(self) -> str:
+        """The reward, with the options that tell it from others of its name."""
+        return labelled(self.reward, {k: v for k, v in self.varied.items() if k.startswith("reward.")})
+
+    @property
+    def samples(self) -> Path:
+        """The folder of the image grids."""
+        return self.folder / "samples"
+
+    @property
+    def final(self) -> float:
+        """The reward it was trained on, in the last held-out evaluation.
+
+        Raises:
+            ResultsError: where the run did not measure it.
+        """
+        value = self.held_out(self.reward)
+        if math.isnan(value):
+            where = self.folder / "metrics.jsonl"
+            raise ResultsError(
+                f"{where}: the last evaluation holds no eval/{self.reward}. Delete {self.folder} and run again."
+            )
+        return value
+
+    def held_out(self, measure: str, evaluation: int = -1) -> float:
+        """`eval/<measure>` of an evaluation, 0 the pretrained model's and -1 the last; NaN where not measured."""
+        values = self.evaluations.get(f"eval/{measure}")
+        return math.nan if values is None else float(values.iloc[evaluation])
+
+
+def collect(results: Path) -> list[RunRecord]:
+    """All runs of results/<suite>, in the order of its plan.
+
+    With a suite.yaml the plan decides: planned runs that have no folder yet are records too (queued), and folders of
+    an earlier plan are left out.  Without one, all folders are read, by name.
+
+    Raises:
+        ResultsError: where there are no runs, or a file is damaged.
+        ConfigError: where a YAML file is damaged.
+    """
+    folders = planned_folders(results) or sorted(results.glob("runs/*/seed-*"), key=natural_key)
+    folders = [folder for folder in folders if SEED.match(folder.name)]
+    if not any(folder.is_dir() for folder in folders):
+        raise ResultsError(nothing_in(results))
+    return tell_apart([read_run(folder) for folder in folders])
+
+
+def planned_folders(results: Path) -> list[Path]:
+    """Run folders of the cells and seeds in suite.yaml; empty without that file."""
+    if not (results / "suite.yaml").exists():
+        return []
+    plan = load_yaml(results / "suite.yaml")
+    cells = [f"{cell['name']}-{cell['hash']}" for cell in plan.get("cells", [])]
+    return [results / "runs" / cell / f"seed-{seed}" for cell in cells for seed in plan.get("seeds", [])]
+
+
+def natural_key(folder: Path) -> tuple[str, int, str]:
+    """Sorts seed-2 before seed-10."""
+    return folder.parent.name, len(folder.name), folder.name
+
+
+def nothing_in(results: Path) -> str:
+    """One line on a folder without runs, with the nearest folder that has some."""
+    what = "holds no runs" if results.is_dir() else "no such folder"
+    near = sorted({runs.parent for place in (results, results.parent) for runs in place.glob("*/runs")})
+    names = difflib.get_close_matches(results.name, [path.name for path in near], n=1) or [path.name for path in near]
+    hint = next(
+        (f" Did you mean {path}?" for path in near if path.name == names[0]), " Make some: ddpo-bench run SUITE."
+    )
+    return f"{results}: {what}.{hint}"
+
+
+def read_run(folder: Path) -> RunRecord:
+    """One run folder; files that are not written yet read as empty."""
+    match = CELL.match(folder.parent.name)
+    status = read_json(folder / "status.json")
+    config = load_yaml(folder / "config.yaml") if (folder / "config.yaml").exists() else {}
+    rows = read_rows(folder / "metrics.jsonl")
+    return RunRecord(
+        folder=folder,
+        cell=match["name"] if match else folder.parent.name,
+        algorithm=config.get("algorithm", {}).get("name", ""),
+        reward=config.get("reward", {}).get("name", ""),
+        seed=int(folder.name.removeprefix("seed-")),
+        status=status.get("state", "queued"),
+        reason=status.get("reason"),
+        seconds=float(status.get("seconds") or 0.0),
+        config=config,
+        provenance=read_json(folder / "provenance.json"),
+        curve=pd.DataFrame([row for row in rows if "queries" in row]),
+        evaluations=pd.DataFrame([row for row in rows if "queries" not in row]),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, empty where the file does not exist."""
+    return parse_object(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {}
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a .jsonl file; a last line that a kill cut short, so without its newline, is skipped.
+
+    Raises:
+        ResultsError: for any other line that is not a JSON object, with its number.
+    """
+    if not path.exists():
+        return []
+    whole_lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    return [parse_object(line, f"{path}, line {number}") for number, line in enumerate(whole_lines, start=1)]
+
+
+def parse_object(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ResultsError(
+            f"{where}: not valid JSON ({error.msg}). Delete the run's folder and run it again."
+        ) from None
+    if not isinstance(value, dict):
+        raise ResultsError(f"{where}: expected a JSON object, found {type(value).__name__}. Delete the run's folder.")
+    return value
+
+
+def tell_apart(records: list[RunRecord]) -> list[RunRecord]:
+    """The records with `varied` filled in: the keys that differ between cells of the same algorithm and reward."""
+    flats = [flatten(record.config) for record in records]
+    homes: dict[str, set[str]] = defaultdict(set)
+    for record, flat in zip(records, flats, strict=True):
+        homes[str(flat)].add(record.folder.parent.name)
+    for record, flat in zip(records, flats, strict=True):
+        if len(homes[str(flat)]) > 1:  # the same settings under other versions of a plugin are other cells
+            flat["cell"] = record.folder.parent.name[-12:]
+    pairs: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+    for record, flat in zip(records, flats, strict=True):
+        pairs[record.algorithm, record.reward].append(flat)
+    telling: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for (algorithm, reward), group in pairs.items():
+        for key in differing_keys(group):
+            telling[("reward", reward) if key.startswith("reward.") else ("algorithm", algorithm)].add(key)
+    varied = [
+        {
+            key: flat.get(key)
+            for key in sorted(telling["algorithm", record.algorithm] | telling["reward", record.reward])
+        }
+        for record, flat in zip(records, flats, strict=True)
+    ]
+    return [replace(record, varied=keys) for record, keys in zip(records, varied, strict=True)]
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys, without the keys that do not change what a run computes."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if not prefix and key in EXECUTION_KEYS:
+            continue
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def differing_keys(flats: list[dict[str, Any]]) -> set[str]:
+    """Dotted keys whose value, or absence, is not the same in all."""
+    return {key for flat in flats for key in flat if any(other.get(key) != flat[key] for other in flats)}
+
+
+def labelled(name: str, options: dict[str, Any]) -> str:
+    """A name and its telling options, the plugin's own without their prefix."""
+    shown = [f"{re.sub(r'^(algorithm|reward)[.]', '', key)}={value}" for key, value in options.items()]
+    return " ".join([name, *shown])

@@ -1,0 +1,170 @@
+"""Learning curves, and reward against the distance from the pretrained model; the same PNG bytes each time."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.analysis.statistics import iqm
+
+# Okabe and Ito 2008: eight colours that colour-blind readers tell apart.
+COLOURS = {"frozen": "#7f7f7f", "policy_gradient": "#e69f00", "ppo": "#0072b2", "trpo": "#009e73", "sac": "#d55e00"}
+FURTHER_COLOURS = ("#cc79a7", "#56b4e9", "#b8a800", "#000000")
+LINE_STYLES = ("-", "--", ":", "-.")
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.7, "axes.edgecolor": "#999999",
+    "axes.axisbelow": True, "xtick.color": "#555555", "ytick.color": "#555555", "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+}  # fmt: skip
+PANEL = (4.6, 3.3)  # inches
+PANELS_A_ROW = 3
+
+
+class Appearance(NamedTuple):
+    """How a cell is drawn."""
+
+    colour: str
+    line: str
+
+
+def learning_curves(records: list[RunRecord], path: Path) -> None:
+    """Training reward against reward queries, a panel a reward: line = IQM of the seeds, band = their range.
+
+    Args:
+        records: done runs.
+    """
+    with mpl.rc_context(STYLE):
+        figure, panels = make_panels(records)
+        for task, axes in panels.items():
+            ends = []
+            for label, runs in cells_of(records, task).items():
+                curves = seeds_by_query(runs)
+                if curves.empty:
+                    continue
+                line, look = iqm(curves), appearance(records, label)
+                axes.fill_between(
+                    curves.index, curves.min(axis=1), curves.max(axis=1), color=look.colour, alpha=0.18, lw=0
+                )
+                axes.plot(curves.index, line, lw=1.8, color=look.colour, ls=look.line)
+                ends.append((float(curves.index[-1]), float(line[-1]), label, look.colour))
+            axes.margins(x=0.02)
+            axes.set_xlabel("reward queries")
+            axes.set_ylabel("reward of the training samples")
+            label_right(axes, ends)
+        save(figure, path)
+
+
+def reward_against_kl(records: list[RunRecord], path: Path) -> None:
+    """Final reward against the KL spent, a panel a reward: large points = IQM of the seeds, small = the seeds.
+
+    The square-root axis is the distance in which over-optimisation is usually drawn (Gao et al. 2023).
+
+    Args:
+        records: done runs.
+    """
+    with mpl.rc_context(STYLE):
+        figure, panels = make_panels(records)
+        for task, axes in panels.items():
+            ends = []
+            axes.set_xscale("function", functions=(signed_root, signed_square))
+            for label, runs in cells_of(records, task).items():
+                colour = appearance(records, label).colour
+                kl = np.array([max(0.0, np.nan_to_num(run.held_out("kl_reference_nats"))) for run in runs])
+                final = np.array([run.final for run in runs])
+                axes.scatter(kl, final, s=14, color=colour, alpha=0.45, lw=0, clip_on=False)
+                axes.scatter(iqm(kl), iqm(final), s=64, color=colour, edgecolor="white", zorder=3, clip_on=False)
+                ends.append((float(iqm(kl)), float(iqm(final)), label, colour))
+            axes.set_xlim(left=0)
+            axes.set_xlabel("KL to the pretrained model (nats, square-root scale)")
+            axes.set_ylabel("final reward, held out")
+            label_points(axes, ends)
+        save(figure, path)
+
+
+def cells_of(records: list[RunRecord], task: str) -> dict[str, list[RunRecord]]:
+    """The runs of one reward by label, the baseline first."""
+    runs = sorted(
+        (record for record in records if record.task == task), key=lambda record: record.algorithm != "frozen"
+    )
+    return {label: [run for run in runs if run.label == label] for label in dict.fromkeys(run.label for run in runs)}
+
+
+def seeds_by_query(runs: list[RunRecord]) -> pd.DataFrame:
+    """Training reward, a row a query count that all seeds have, a column a seed."""
+    measured = [run for run in runs if "reward_mean" in run.curve]
+    curves = {run.seed: run.curve.set_index("queries")["reward_mean"] for run in measured}
+    return pd.DataFrame(curves).dropna()
+
+
+def appearance(records: list[RunRecord], label: str) -> Appearance:
+    """One colour an algorithm, one line style an option set of it."""
+    names = {record.label: record.algorithm for record in records}
+    others = sorted(set(names.values()) - set(COLOURS))
+    colours = COLOURS | {name: FURTHER_COLOURS[i % len(FURTHER_COLOURS)] for i, name in enumerate(others)}
+    variants = [other for other, name in names.items() if name == names[label]]
+    return Appearance(colours[names[label]], LINE_STYLES[variants.index(label) % len(LINE_STYLES)])
+
+
+def make_panels(records: list[RunRecord]) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with one panel a reward."""
+    tasks = list(dict.fromkeys(record.task for record in records))
+    columns = min(len(tasks), PANELS_A_ROW)
+    rows = -(-len(tasks) // columns)
+    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).flatten()
+    for spare in grid[len(tasks) :]:
+        spare.set_visible(False)
+    panels = dict(zip(tasks, grid, strict=False))
+    for task, axes in panels.items():
+        axes.set_title(task)
+    return figure, panels
+
+
+def label_right(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
+    """Names at the lines' right ends, moved apart where they would overlap."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high)
+    gap = 0.075 * (high - low)
+    heights = spread([y for _, y, _, _ in ends], gap)
+    for (_, _, label, colour), height in zip(ends, heights, strict=True):
+        axes.annotate(
+            label, (1.0, height), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+            color=colour, va="center", fontweight="bold", annotation_clip=False,
+        )  # fmt: skip
+
+
+def label_points(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
+    """Names beside the points."""
+    for x, y, label, colour in ends:
+        axes.annotate(label, (x, y), xytext=(8, 7), textcoords="offset points", color=colour, fontweight="bold")
+
+
+def spread(heights: list[float], gap: float) -> list[float]:
+    """The heights, moved up from the lowest until all are at least `gap` apart, then centred as before."""
+    order = np.argsort(heights, kind="stable")
+    placed = np.array(heights, dtype=float)
+    for below, above in pairwise(order):
+        placed[above] = max(placed[above], placed[below] + gap)
+    return list(placed - (placed.mean() - np.mean(heights))) if len(placed) else []
+
+
+def signed_root(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.sqrt(np.abs(x))
+
+
+def signed_square(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.square(x)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG without the metadata that would change with the library's version."""
+    figure.savefig(path, dpi=150, format="png", metadata={"Software": None})

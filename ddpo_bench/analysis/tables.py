@@ -1,0 +1,170 @@
+"""A table of estimates, once, and its renderings: Markdown, CSV, LaTeX, a data frame and the terminal."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from ddpo_bench.analysis.statistics import Estimate
+from ddpo_bench.analysis.terminal import TerminalTable
+
+Value = str | int | Estimate | None
+Part = Literal["main", "further"]
+Standing = Literal["best", "tied", ""]
+FURTHER = "Further measurements"
+TIED = "≈"
+LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", TIED: r"$\approx$", "–": "--",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Column:
+    """One measurement.
+
+    Attributes:
+        unit: shown in brackets after the title.
+        digits: significant digits of the largest estimate of a group, one fewer below 1; the others get as many
+            decimals.  0 for text and counts.
+        interval: whether text shows the interval; CSV and data frame always hold it.
+        part: "main" for the first table, "further" for the second, None for both (the keys).
+        scale: key of the column whose figures decide the decimals, where that is not this one.
+    """
+
+    key: str
+    title: str
+    unit: str = ""
+    digits: int = 0
+    interval: bool = False
+    part: Part | None = "main"
+    scale: str = ""
+
+    @property
+    def heading(self) -> str:
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+    @property
+    def is_key(self) -> bool:
+        """Whether it says what a row is about, rather than a measurement."""
+        return self.part is None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line; rows of a group are compared with each other, and share their decimals."""
+
+    group: str
+    values: dict[str, Value]
+    standing: Standing = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A comparison; `marked` names the column in which the best of a group is bold.  Notes may hold `code`."""
+
+    title: str
+    columns: list[Column]
+    rows: list[Row]
+    marked: str
+    notes: tuple[str, ...] = ()
+
+    def to_markdown(self) -> str:
+        """GitHub Markdown: title, both parts, notes."""
+        blocks = [f"# {self.title}", markdown_grid(self, "main"), "\n\n".join(self.notes)]
+        if any(column.part == "further" for column in self.columns):
+            blocks += [f"## {FURTHER}", markdown_grid(self, "further")]
+        return "\n\n".join(block for block in blocks if block) + "\n"
+
+    def to_csv(self) -> str:
+        """Plain figures, an interval as two more columns `<key>_low` and `<key>_high`; empty where not measured."""
+        return self.to_frame().to_csv(index=False, float_format="%.8g", lineterminator="\n")
+
+    def to_latex(self) -> str:
+        """A booktabs tabular a part, notes below; needs \\usepackage{booktabs}."""
+        parts: list[Part] = ["main", "further"]
+        grids = [latex_grid(self, part) for part in parts if any(column.part == part for column in self.columns)]
+        notes = [rf"\par\footnotesize {latex(note)}" for note in self.notes]
+        return "\n\n".join([f"% {self.title}", *grids, *notes]) + "\n"
+
+    def to_frame(self) -> pd.DataFrame:
+        """Figures as in `to_csv`."""
+        return pd.DataFrame([flat(self.columns, row.values) for row in self.rows])
+
+    def to_rich(self) -> TerminalTable:
+        """For `console.print`: the main part and the notes, as wide as the terminal."""
+        return TerminalTable(self)
+
+    def part(self, part: Part) -> list[Column]:
+        """The columns of a part, keys included."""
+        return [column for column in self.columns if column.part in (part, None)]
+
+    def is_best(self, row: Row, column: Column) -> bool:
+        return column.key == self.marked and row.standing == "best"
+
+    def cell(self, row: Row, column: Column) -> str:
+        """A value as text: "-0.881 [-0.890, -0.870]"; a dash where not measured."""
+        value = row.values.get(column.key)
+        if value is None:
+            return "–"
+        if not isinstance(value, Estimate):
+            return str(value)
+        places = self.decimals(row.group, column)
+        text = f"{value.value:z.{places}f}"
+        if column.interval and not math.isnan(value.low):
+            text += f" [{value.low:z.{places}f}, {value.high:z.{places}f}]"
+        return f"{text} {TIED}" if column.key == self.marked and row.standing == "tied" else text
+
+    def decimals(self, group: str, column: Column) -> int:
+        """How many decimals show `digits` significant ones of the group's largest figure."""
+        values = [row.values.get(column.scale or column.key) for row in self.rows if row.group == group]
+        largest = max((abs(value.value) for value in values if isinstance(value, Estimate)), default=0.0)
+        exponent = math.floor(math.log10(largest)) if largest else 0
+        return max(0, column.digits - 1 - exponent - (exponent < 0))
+
+
+def flat(columns: list[Column], values: dict[str, Value]) -> dict[str, Any]:
+    """One row of plain figures."""
+    plain: dict[str, Any] = {}
+    for column in columns:
+        value = plain[column.key] = values.get(column.key)
+        if column.digits:
+            estimate = value if isinstance(value, Estimate) else Estimate(math.nan, math.nan, math.nan)
+            plain |= {
+                column.key: estimate.value,
+                f"{column.key}_low": estimate.low,
+                f"{column.key}_high": estimate.high,
+            }
+    return plain
+
+
+def markdown_grid(table: Table, part: Part) -> str:
+    columns = table.part(part)
+    lines = [[column.heading for column in columns], [":--" if column.is_key else "--:" for column in columns]]
+    for row in table.rows:
+        cells = [(table.cell(row, column).replace("|", r"\|"), table.is_best(row, column)) for column in columns]
+        lines.append([f"**{text}**" if best else text for text, best in cells])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def latex_grid(table: Table, part: Part) -> str:
+    columns = table.part(part)
+    lines = [rf"\begin{{tabular}}{{{''.join('l' if column.is_key else 'r' for column in columns)}}}", r"\toprule"]
+    lines += [" & ".join(latex(column.heading) for column in columns) + r" \\"]
+    previous = None
+    for row in table.rows:
+        if row.group != previous:
+            lines.append(r"\midrule")
+        previous = row.group
+        cells = [(latex(table.cell(row, column)), table.is_best(row, column)) for column in columns]
+        lines.append(" & ".join(rf"\textbf{{{text}}}" if best else text for text, best in cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+
+def latex(text: str) -> str:
+    """Text with LaTeX's special characters escaped and `code` in typewriter."""
+    escaped = "".join(LATEX.get(character, character) for character in text)
+    return re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)

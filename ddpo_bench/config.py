@@ -1,0 +1,290 @@
+"""Typed configuration of one run, from strict YAML: every mistake is reported, all at once, with its place and remedy."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ddpo_bench import registry
+
+EXECUTION_KEYS = ("seed", "logger", "checkpoints_kept")  # do not change what a run computes, hence not its identity
+
+
+class ConfigError(Exception):
+    """What is wrong in a configuration, one line a mistake."""
+
+    def __init__(self, mistakes: list[str]):
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plugin by name with its options, defaults filled in."""
+
+    kind: str
+    name: str
+    options: dict[str, Any]
+
+    def build(self) -> Any:
+        """Make the plugin object."""
+        return registry.get(self.kind, self.name)(**self.options)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Held-out evaluation: before and after training, under every shipped reward that needs no extra."""
+
+    samples: int = 64  # images, each with its own held-out prompt and noise
+    every: int = 0  # epochs between evaluations within a run; 0 evaluates before and after only
+
+
+def plugin(kind: str, name: str) -> Any:
+    """A RunConfig field that holds a plugin; `name` is the default choice."""
+    return field(default_factory=lambda: choose(kind, {"name": name}, kind, []), metadata={"kind": kind})
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training: everything that decides its numbers."""
+
+    policy: Choice = plugin("policy", "stable_diffusion")
+    sampler: Choice = plugin("sampler", "ddim")
+    prompts: Choice = plugin("prompts", "simple_animals")
+    reward: Choice = plugin("reward", "jpeg_compressibility")
+    algorithm: Choice = plugin("algorithm", "ppo")
+    advantages: Choice = plugin("advantages", "per_prompt")
+    samples_per_epoch: int = 128  # images, and reward queries, an epoch
+    samples_per_prompt: int = 1  # images of each prompt drawn in an epoch; group advantages need more than one
+    micro_batch: int = 64  # samples in one forward pass, in sampling and in learning
+    epochs: int = 12  # rounds of sampling and learning
+    seed: int = 0  # of prompts, noise, shuffles and initial adapters
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    logger: Literal["none", "wandb", "tensorboard"] = "none"  # beside metrics.jsonl, which is always written
+    checkpoints_kept: int = 2  # newest checkpoints that stay on disk
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested mappings, defaults visible: what config.yaml holds."""
+        plain: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Choice):
+                plain[f.name] = {"name": value.name, **to_plain(value.options)}
+            else:
+                plain[f.name] = to_plain(value)
+        return plain
+
+    def identity(self) -> str:
+        """Twelve hex digits that name this configuration without its seed and execution, plus plugin versions."""
+        plain = {key: value for key, value in self.to_dict().items() if key not in EXECUTION_KEYS}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if isinstance(value, Choice):
+                plain[f.name]["version"] = getattr(registry.get(value.kind, value.name), "version", 1)
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run_config(data: Mapping[str, Any], source: str) -> RunConfig:
+    """A RunConfig from plain mappings.
+
+    Args:
+        source: what error lines begin with, mostly the file's name.
+    Raises:
+        ConfigError: naming every mistake.
+    """
+    mistakes: list[str] = []
+    config = parse(RunConfig, data, "", mistakes)
+    if not mistakes:
+        mistakes += inconsistencies(config)
+    if mistakes:
+        raise ConfigError([f"{source}: {mistake}" for mistake in mistakes])
+    return config
+
+
+def inconsistencies(config: RunConfig) -> list[str]:
+    """Mistakes that only several keys together show."""
+    found = []
+    for key, least in {"samples_per_epoch": 1, "samples_per_prompt": 1, "micro_batch": 1, "epochs": 0, "checkpoints_kept": 1}.items():
+        if getattr(config, key) < least:
+            found.append(f"{key}: must be at least {least}, got {getattr(config, key)}.")
+    if not found and config.samples_per_epoch % config.samples_per_prompt:
+        found.append(f"samples_per_epoch: must be a multiple of samples_per_prompt ({config.samples_per_prompt}).")
+    if config.evaluation.samples < 1:
+        found.append(f"evaluation.samples: must be at least 1, got {config.evaluation.samples}.")
+    return found
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file whose top level is a mapping.
+
+    Raises:
+        ConfigError: where the file is missing, is not YAML, repeats a key, or holds something else.
+    """
+    try:
+        data = yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)
+    except FileNotFoundError:
+        raise ConfigError([f"{path}: no such file."]) from None
+    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: cannot be read as YAML text ({type(error).__name__})."]) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it does not parse"
+        raise ConfigError([f"{path}{where}: not valid YAML: {problem}."]) from None
+    if not isinstance(data, dict):
+        raise ConfigError([f"{path}: must hold a mapping of keys, found {type(data).__name__}."])
+    return data
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """Safe YAML in which a key given twice is a mistake, not a silent overwrite."""
+
+
+def unique_mapping(loader: UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen = set()
+    for key_node, _ in node.value:
+        if key_node.value in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key {key_node.value!r} is given twice", key_node.start_mark)
+        seen.add(key_node.value)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, unique_mapping)
+
+
+def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """A copy of `data` with `--set key.path=value` applied; values are YAML.
+
+    Raises:
+        ConfigError: where an override has no "=", or its path leads through something that is not a mapping.
+    """
+    result: dict[str, Any] = json.loads(json.dumps(data))
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not path:
+            raise ConfigError([f"--set {override}: write key=value, for example algorithm.learning_rate=1e-4."])
+        *parents, last = path.strip().split(".")
+        target: Any = result
+        for key in parents:
+            target = target.setdefault(key, {}) if isinstance(target, dict) else None
+        if not isinstance(target, dict):
+            raise ConfigError([f"--set {override}: {'.'.join(parents)} is not a mapping."])
+        try:
+            target[last] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError([f"--set {override}: {text!r} is not a YAML value."]) from None
+    return result
+
+
+def parse(cls: type, data: Any, where: str, mistakes: list[str]) -> Any:
+    """Build dataclass `cls` from a mapping, appending to `mistakes`; what could not be parsed keeps its default."""
+    if not isinstance(data, Mapping):
+        mistakes.append(f"{where or 'top level'}: expected a mapping of keys, got {data!r}.")
+        return None
+    prefix = f"{where}." if where else ""
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in known:
+            mistakes.append(f"{prefix}{key}: {registry.unknown('key', key, known)}")
+        elif kind := known[key].metadata.get("kind"):
+            values[key] = choose(kind, value, prefix + key, mistakes)
+        else:
+            values[key] = convert(hints[key], value, prefix + key, mistakes)
+    for name, f in known.items():
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and name not in data:
+            mistakes.append(f"{prefix}{name}: is required.")
+    if mistakes:
+        return None
+    try:
+        return cls(**values)
+    except ValueError as error:  # a plugin's own check of its options
+        mistakes.append(f"{where or 'top level'}: {error}")
+        return None
+
+
+def choose(kind: str, data: Any, where: str, mistakes: list[str]) -> Any:
+    """A Choice from `name` or {name: ..., options...}, its options checked against the plugin's dataclass fields."""
+    if isinstance(data, str):
+        data = {"name": data}
+    if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
+        mistakes.append(f"{where}: give a name, for example {{name: {registry.names(kind)[0]}}}; got {data!r}.")
+        return None
+    name = data["name"]
+    if kind == "reward" and name.startswith("python:"):
+        data = {"name": "python", "function": name.removeprefix("python:"), **{k: v for k, v in data.items() if k != "name"}}
+        name = "python"
+    try:
+        cls = registry.get(kind, name)
+    except registry.UnknownName as error:
+        mistakes.append(f"{where}: {error}")
+        return None
+    own: list[str] = []
+    made = parse(cls, {key: value for key, value in data.items() if key != "name"}, where, own)
+    mistakes += own
+    if own:
+        return None
+    return Choice(kind, name, {f.name: getattr(made, f.name) for f in dataclasses.fields(cls) if f.init})
+
+
+def convert(hint: Any, value: Any, where: str, mistakes: list[str]) -> Any:
+    """`value` as the annotated type, or a mistake."""
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        choices = typing.get_args(hint)
+        if value not in choices:
+            mistakes.append(f"{where}: {registry.unknown('value', value, map(str, choices))}")
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        (hint,) = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+        return convert(hint, value, where, mistakes)
+    if origin in (list, tuple):
+        if not isinstance(value, (list, tuple)):
+            mistakes.append(f"{where}: expected a list, got {value!r}.")
+            return value
+        inner = typing.get_args(hint)[0]
+        return origin(convert(inner, item, f"{where}[{i}]", mistakes) for i, item in enumerate(value))
+    if dataclasses.is_dataclass(hint):
+        assert isinstance(hint, type)
+        return parse(hint, value, where, mistakes)
+    return scalar(hint, value, where, mistakes)
+
+
+def scalar(hint: Any, value: Any, where: str, mistakes: list[str]) -> Any:
+    if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML 1.1 reads 1e-4 as text
+        except ValueError:
+            pass
+    elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text", dict: "a mapping"}
+    mistakes.append(f"{where}: expected {names.get(hint, hint)}, got {value!r}.")
+    return value
+
+
+def to_plain(value: Any) -> Any:
+    """Dataclasses and tuples as mappings and lists, ready for YAML and JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(item) for item in value]
+    return value

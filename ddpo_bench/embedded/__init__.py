@@ -1,0 +1,5 @@
+"""The embedded model: a small text-to-image latent diffusion model in Stable Diffusion's folder format."""
+
+from pathlib import Path
+
+MODEL_FOLDER = Path(__file__).parent / "model"

@@ -1,0 +1,74 @@
+"""Stage 1 of the recipe: a small AutoencoderKL, 64 x 64 x 3 pixels to 8 x 8 x 8 latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from ddpo_bench.embedded.fit import Schedule, fit
+from ddpo_bench.embedded.render import render
+from ddpo_bench.embedded.scenes import Scene, sample_scene
+
+SCHEDULE = Schedule(steps=3000, batch=32)
+KL_WEIGHT = 1e-4  # on the KL per latent dimension in nats; keeps latents near unit scale and smooth
+CHANNELS = (16, 32, 64, 128)
+
+
+def build_autoencoder() -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=CHANNELS,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        layers_per_block=1,
+        latent_channels=8,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+        sample_size=64,
+    )
+
+
+def scene_batch(seed: tuple[int, ...], size: int) -> tuple[list[Scene], Tensor]:
+    """Scenes and their pictures, float32 [size, 3, 64, 64] in [-1, 1]; the same for the same seed."""
+    rng = np.random.default_rng(seed)
+    scenes = [sample_scene(rng) for _ in range(size)]
+    pixels = np.stack([render(scene, rng) for scene in scenes])
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1  # channels_last memory
+    return scenes, images
+
+
+def autoencoder_loss(model: nn.Module, seed: tuple[int, int], size: int) -> Tensor:
+    """L1 + 4 MSE in pixels of [-1, 1], plus the weighted KL to a unit Gaussian."""
+    _, images = scene_batch((1, *seed), size)
+    torch.manual_seed(seed[0] * 64 + seed[1])
+    with torch.autocast("cpu", torch.bfloat16):
+        posterior = model.encode(images).latent_dist  # type: ignore[operator]
+        decoded = model.decode(posterior.sample()).sample.float()  # type: ignore[operator]
+    kl = posterior.kl().float().mean() / posterior.mean[0].numel()
+    difference = decoded - images
+    return difference.abs().mean() + 4 * difference.square().mean() + KL_WEIGHT * kl
+
+
+def train_autoencoder(folder: Path) -> AutoencoderKL:
+    torch.manual_seed(0)
+    model = build_autoencoder().to(memory_format=torch.channels_last)
+    model = fit("autoencoder", model, autoencoder_loss, SCHEDULE, folder)
+    return model
+
+
+@torch.no_grad()
+def reconstruction_psnr(model: AutoencoderKL, count: int = 512) -> float:
+    """Mean PSNR in dB over held-out scenes, of the posterior mean's reconstruction rounded to 8 bits."""
+    values = []
+    for step in range(count // 64):
+        _, images = scene_batch((99, step), 64)
+        decoded = model.decode(model.encode(images).latent_dist.mode()).sample.clamp(-1, 1)
+        pixels = ((decoded + 1) * 127.5).round() - ((images + 1) * 127.5).round()
+        mse = pixels.square().mean(dim=(1, 2, 3))
+        values.append(10 * torch.log10(255**2 / mse.clamp_min(1e-3)))
+    return float(torch.cat(values).mean())

@@ -1,0 +1,38 @@
+"""The embedded model's tokenizer: CLIP's byte-level BPE with a vocabulary of its own.
+
+Every word of the captions is one token; any other word falls apart into characters, so no prompt is refused.
+"""
+
+from __future__ import annotations
+
+import json
+
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import CLIPTokenizer
+
+from ddpo_bench.embedded.scenes import COLOURS, COUNT_WORDS, NOUNS, PATTERNS, plural
+
+MAX_LENGTH = 16  # tokens a prompt, start and end included
+END_OF_WORD = "</w>"
+
+
+def build_tokenizer() -> CLIPTokenizer:
+    """A CLIPTokenizer whose merges join each caption word into a single token."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bpe = Tokenizer(models.BPE(end_of_word_suffix=END_OF_WORD))
+    bpe.pre_tokenizer = pre_tokenizers.Whitespace()
+    bpe.train_from_iterator(caption_words(), trainers.BpeTrainer(end_of_word_suffix=END_OF_WORD, show_progress=False))
+    merges = bpe_merges(bpe)
+    symbols = [*alphabet, *(letter + END_OF_WORD for letter in alphabet), *("".join(pair) for pair in merges)]
+    symbols += ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {symbol: index for index, symbol in enumerate(dict.fromkeys(symbols))}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_LENGTH)
+
+
+def caption_words() -> list[str]:
+    words = ["a", "an", "and", "on", "background", *COUNT_WORDS, *COLOURS, *PATTERNS]
+    return sorted({*words, *NOUNS, *(plural(noun) for noun in NOUNS)})
+
+
+def bpe_merges(bpe: Tokenizer) -> list[tuple[str, str]]:
+    return [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]

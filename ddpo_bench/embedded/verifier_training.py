@@ -1,0 +1,86 @@
+"""Stage 3 of the recipe: the verifier, on rendered pictures and on pictures that the autoencoder decoded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from ddpo_bench.embedded.autoencoder import scene_batch
+from ddpo_bench.embedded.denoiser import LatentScenes
+from ddpo_bench.embedded.fit import Schedule, fit
+from ddpo_bench.embedded.scenes import COLOURS, NOUNS, PATTERNS, Scene
+from ddpo_bench.embedded.verifier import Verifier
+
+SCHEDULE = Schedule(steps=3500, batch=64)
+NOUN_INDEX = {noun: index for index, noun in enumerate(NOUNS)}
+LATENT_NOISE = 0.1  # largest noise, in latent standard deviations, before decoding: generated latents are not exact
+
+
+class VerifierLoss:
+    """Cross-entropy of the four heads on a half rendered, half decoded batch."""
+
+    def __init__(self, autoencoder: AutoencoderKL, data: LatentScenes):
+        self.autoencoder, self.data = autoencoder, data
+
+    def __call__(self, model: nn.Module, seed: tuple[int, int], size: int) -> Tensor:
+        rng = np.random.default_rng((4, *seed))
+        scenes, rendered = scene_batch((5, *seed), size // 2)
+        index = rng.integers(len(self.data.scenes), size=size - size // 2)
+        scenes += [self.data.scenes[i] for i in index]
+        images = torch.cat([(rendered + 1) / 2, self.decoded(index, rng)])
+        return scene_loss(model(images + 0.02 * torch.from_numpy(rng.standard_normal(images.shape, np.float32))), scenes)
+
+    @torch.no_grad()
+    def decoded(self, index: np.ndarray, rng: np.random.Generator) -> Tensor:
+        latents = self.data.latents[torch.from_numpy(index)].float()
+        scale = rng.uniform(0, LATENT_NOISE, (len(index), 1, 1, 1)).astype(np.float32) / self.data.scaling_factor
+        latents = latents + torch.from_numpy(scale * rng.standard_normal(latents.shape, np.float32))
+        with torch.autocast("cpu", torch.bfloat16):
+            images = self.autoencoder.decode(latents.contiguous(memory_format=torch.channels_last)).sample
+        return (images.float() / 2 + 0.5).clamp(0, 1)
+
+
+def scene_loss(logits: dict[str, Tensor], scenes: list[Scene]) -> Tensor:
+    present = torch.zeros(len(scenes), len(NOUNS))
+    for row, scene in zip(present, scenes, strict=True):
+        row[[NOUN_INDEX[noun] for noun in scene.nouns]] = 1
+    target = targets(scenes)
+    loss = 20 * binary_cross_entropy_with_logits(logits["nouns"], present)  # about one noun in 85 is present
+    return loss + sum(cross_entropy(logits[name], target[name]) for name in target)
+
+
+def targets(scenes: list[Scene]) -> dict[str, Tensor]:
+    """Class indices, [N] each."""
+    return {
+        "count": torch.tensor([scene.count * len(scene.nouns) - 1 for scene in scenes]),
+        "colour": torch.tensor([tuple(COLOURS).index(str(scene.colour)) for scene in scenes]),
+        "pattern": torch.tensor([PATTERNS.index(str(scene.pattern)) for scene in scenes]),
+    }
+
+
+def train_verifier(autoencoder: AutoencoderKL, data: LatentScenes, folder: Path) -> Verifier:
+    torch.manual_seed(0)
+    model = fit("verifier", Verifier(), VerifierLoss(autoencoder, data), SCHEDULE, folder)
+    assert isinstance(model, Verifier)
+    return model
+
+
+@torch.no_grad()
+def accuracy(verifier: Verifier, images: Tensor, scenes: list[Scene]) -> dict[str, float]:
+    """Top-1 agreement with what the pictures should show; for a pair, both nouns must be the top two.
+
+    Args:
+        images: [N, 3, 64, 64] in [0, 1].
+        scenes: fully specified.
+    """
+    found = verifier.probabilities(images)
+    right = []
+    for row, scene in zip(found["nouns"], scenes, strict=True):
+        right.append(set(row.topk(len(scene.nouns)).indices.tolist()) == {NOUN_INDEX[noun] for noun in scene.nouns})
+    scores = {name: float((found[name].argmax(1) == target).float().mean()) for name, target in targets(scenes).items()}
+    return {"noun": sum(right) / len(right), **scores}

@@ -1,0 +1,201 @@
+"""Stable Diffusion 1.x and 2.x, and the embedded model, as a policy: any StableDiffusionPipeline folder or hub name."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from diffusers.training_utils import cast_training_params
+from peft import LoraConfig
+from torch import Tensor
+
+from ddpo_bench.embedded import MODEL_FOLDER
+from ddpo_bench.protocols import Conditioning
+from ddpo_bench.registry import register
+
+ATTENTION_PROJECTIONS = ["to_q", "to_k", "to_v", "to_out.0"]
+
+
+class ModelNotFound(ValueError):
+    """No pipeline could be loaded from the given folder or hub name."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What of the UNet is trained."""
+
+    name: Literal["full", "lora"] = "full"  # every weight, or low-rank updates of the attention projections
+    rank: int = 4  # of the LoRA matrices
+
+
+@register("policy", "stable_diffusion")
+@dataclass
+class StableDiffusion:
+    """Stable Diffusion 1.x, 2.x or the embedded model, with classifier-free guidance as part of the policy."""
+
+    model: str = "embedded"  # "embedded", a folder that StableDiffusionPipeline saved, or a hub name
+    adapter: Adapter = field(default_factory=Adapter)
+    guidance_scale: float = 1.0  # classifier-free guidance, in sampling and in learning; 1.0 is none
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the UNet's arithmetic; weights and laws stay fp32
+
+    def start(self, device: torch.device, seed: int) -> None:
+        """Load the model and make it trainable.
+
+        Args:
+            seed: of the LoRA matrices.
+        Raises:
+            ModelNotFound: where there is no such pipeline.
+        """
+        self.device = device
+        self.resolved_precision = resolve_precision(self.precision, device)
+        pipeline = load_pipeline(self.model).to(device)
+        pipeline.unet.requires_grad_(False)
+        pipeline.vae.requires_grad_(False)
+        pipeline.text_encoder.requires_grad_(False)
+        self.pipeline = pipeline
+        self.unet: UNet2DConditionModel = pipeline.unet
+        if device.type == "cpu":
+            self.unet.set_attn_processor(AttnProcessor())  # SDPA's backward is slow on a CPU
+        self.pretrained = self.unet
+        if self.adapter.name == "lora":
+            self.add_lora(seed)
+        else:
+            self.pretrained = copy.deepcopy(self.unet)
+            self.unet.requires_grad_(True)
+        self.unet.train()  # no dropout in these UNets; checkpointed blocks need the flag
+        self.in_reference = False
+
+    def add_lora(self, seed: int) -> None:
+        if self.resolved_precision is torch.bfloat16:
+            self.unet.to(torch.bfloat16)  # frozen weights need no master copy
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.unet.add_adapter(
+                LoraConfig(
+                    r=self.adapter.rank,
+                    lora_alpha=self.adapter.rank,
+                    init_lora_weights="gaussian",
+                    target_modules=ATTENTION_PROJECTIONS,
+                )
+            )
+        cast_training_params(self.unet, torch.float32)
+
+    @property
+    def scheduler_config(self) -> dict[str, Any]:
+        return dict(self.pipeline.scheduler.config)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        side = self.unet.config.sample_size
+        return self.unet.config.in_channels, side, side
+
+    @property
+    def guided(self) -> bool:
+        return self.guidance_scale != 1.0
+
+    @torch.no_grad()
+    def encode(self, prompts: list[str]) -> Conditioning:
+        """Text embeddings of the prompts, and of the empty prompt under guidance."""
+        embeddings, unconditional = self.pipeline.encode_prompt(prompts, self.device, 1, self.guided)
+        return Conditioning(embeddings, unconditional if self.guided else None)
+
+    def predict(self, x_t: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """One UNet pass.
+
+        Args:
+            x_t: [B, C, H, W] float32.
+            timesteps: [B].
+        Returns:
+            float32 [2B, C, H, W] as (uncond, cond) under guidance, else [B, C, H, W].
+        """
+        embeddings = conditioning.embeddings
+        if conditioning.unconditional is not None:
+            x_t, timesteps = torch.cat([x_t, x_t]), torch.cat([timesteps, timesteps])
+            embeddings = torch.cat([conditioning.unconditional, embeddings])
+        unet = self.pretrained if self.in_reference else self.unet
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.resolved_precision is torch.bfloat16):
+            return unet(x_t, timesteps, encoder_hidden_states=embeddings).sample.float()
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images [N, 3, H, W], float32 in [0, 1]."""
+        images = self.pipeline.vae.decode(latents / self.pipeline.vae.config.scaling_factor).sample
+        return (images.float() / 2 + 0.5).clamp(0, 1)
+
+    @contextlib.contextmanager
+    def reference(self) -> Iterator[None]:
+        """Within this context `predict` is the pretrained model, without gradients."""
+        lora = self.adapter.name == "lora"
+        self.in_reference = True
+        if lora:
+            self.unet.disable_adapters()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.in_reference = False
+            if lora:
+                self.unet.enable_adapters()
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return [parameter for parameter in self.unet.parameters() if parameter.requires_grad]
+
+    def state_dict(self) -> dict[str, Any]:
+        """The trained tensors by name."""
+        return {name: p.detach() for name, p in self.unet.named_parameters() if p.requires_grad}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        parameters = {name: p for name, p in self.unet.named_parameters() if p.requires_grad}
+        if state.keys() != parameters.keys():
+            raise ValueError("the checkpoint holds other tensors than this policy trains.")
+        for name, parameter in parameters.items():
+            parameter.copy_(state[name])
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """`auto` is bf16 where the device computes it natively, else fp32."""
+    if precision != "auto":
+        return torch.bfloat16 if precision == "bf16" else torch.float32
+    if device.type == "cpu":
+        native = torch.backends.cpu.get_cpu_capability().startswith("AVX512") and cpu_has_bf16()
+    else:
+        native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if native else torch.float32
+
+
+def cpu_has_bf16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def load_pipeline(model: str) -> StableDiffusionPipeline:
+    """The pipeline in fp32, without a safety checker; a folder is read offline, a hub name may be fetched.
+
+    Raises:
+        ModelNotFound: where there is no such pipeline.
+    """
+    folder = MODEL_FOLDER if model == "embedded" else Path(model)
+    local = folder.is_dir()
+    if local and not (folder / "model_index.json").is_file():
+        raise ModelNotFound(f"policy.model: {folder} holds no model_index.json; give a folder that a pipeline saved.")
+    if not local and (model.count("/") != 1 or os.path.isabs(model)):
+        raise ModelNotFound(f"policy.model: {model!r} is neither a folder nor a hub name like 'owner/name'.")
+    try:
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            str(folder) if local else model,
+            local_files_only=local,
+            safety_checker=None,
+            requires_safety_checker=False,
+        )
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelNotFound(f"policy.model: no StableDiffusionPipeline could be loaded from {model!r}: {first}") from error
+    return pipeline.to(torch.float32)

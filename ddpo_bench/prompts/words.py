@@ -1,0 +1,60 @@
+"""Lists of words and prompts, one a line: the shipped ones and the user's own files."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from ddpo_bench.embedded.scenes import ANIMALS
+
+
+@cache
+def shipped_words(name: str) -> tuple[str, ...]:
+    """The entries of `words/<name>.txt`; its first lines, with "#", say where the list comes from."""
+    text = resources.files("ddpo_bench.prompts").joinpath("words", f"{name}.txt").read_text(encoding="utf-8")
+    return tuple(line for line in text.splitlines() if not line.startswith("#"))
+
+
+def file_words(option: str, path: str) -> tuple[str, ...]:
+    """The lines of a user's text file, stripped, blank ones left out; nothing is a comment.
+
+    Args:
+        option: the option that names the file, which errors begin with.
+        path: relative to the current directory.
+    Raises:
+        ValueError: where the file is missing, unreadable, not UTF-8 text, or empty.
+    """
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8-sig")  # editors on Windows write a byte-order mark
+    except FileNotFoundError:
+        raise ValueError(f"{option}: no such file {path!r} (seen from {Path.cwd()}).{nearest_file(file)}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{option}: {path!r} is not UTF-8 text; save it as plain text, one entry a line.") from None
+    except OSError as error:
+        raise ValueError(f"{option}: {path!r} cannot be read: {error.strerror}.") from None
+    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if not lines:
+        raise ValueError(f"{option}: {path!r} holds no entries; write one a line.")
+    return lines
+
+
+def nearest_file(path: Path) -> str:
+    siblings = [sibling.name for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, siblings, n=1)
+    return f" Did you mean {str(path.with_name(near[0]))!r}?" if near else ""
+
+
+def noun_words(path: str | None) -> tuple[str, ...]:
+    """The nouns of option `nouns`: of the user's file, or DDPO's 45 simple animals."""
+    return tuple(ANIMALS) if path is None else file_words("nouns", path)
+
+
+def pick(rng: np.random.Generator, entries: Sequence[str]) -> str:
+    """One entry, uniformly."""
+    return entries[int(rng.integers(len(entries)))]

@@ -1,0 +1,189 @@
+"""What plugins must offer, and the data that passes between them."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+Metadata = dict[str, Any]
+
+
+@dataclass
+class Conditioning:
+    """Text conditioning of a batch.
+
+    Attributes:
+        embeddings: [B, L, D], of the prompts.
+        unconditional: [B, L, D], of the empty prompt, or None without guidance.
+    """
+
+    embeddings: Tensor
+    unconditional: Tensor | None = None
+
+    def __getitem__(self, index: Tensor | slice) -> Conditioning:
+        unconditional = None if self.unconditional is None else self.unconditional[index]
+        return Conditioning(self.embeddings[index], unconditional)
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+
+class Law(Protocol):
+    """The Gaussian N(mean, std^2 I) of one denoising step; lazy, so that nothing is computed that nobody asks for."""
+
+    @property
+    def mean(self) -> Tensor:
+        """[B, C, H, W]."""
+
+    @property
+    def std(self) -> Tensor:
+        """[B], > 0."""
+
+    def log_prob(self, x_prev: Tensor) -> Tensor:
+        """[B], mean units; differentiable in the model output, not in x_prev."""
+
+    def kl(self, other: Law) -> Tensor:
+        """Exact KL(self || other), [B], mean units; the two laws share a step, hence std."""
+
+    def kl_to_mean(self, mean: Tensor) -> Tensor:
+        """Exact KL to the law of the same step with another mean [B, C, H, W]; symmetric, [B], mean units."""
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """mean + std * noise, [B, C, H, W]; differentiable (reparameterised)."""
+
+
+class Sampler(Protocol):
+    """Turns model outputs into transition laws over a fixed schedule of steps."""
+
+    timesteps: Tensor  # [T], integer, descending
+
+    def start(self, scheduler_config: dict[str, Any], device: torch.device) -> None:
+        """Build the schedule from the model's own scheduler configuration."""
+
+    def law(self, model_output: Tensor, x_t: Tensor, step: Tensor, guidance_scale: float) -> Law:
+        """Law of x_{t-1}.
+
+        Args:
+            model_output: [2B, C, H, W] as (uncond, cond) under guidance, else [B, C, H, W].
+            x_t: [B, C, H, W].
+            step: [B], integer index into `timesteps`; samples of one batch may be at different steps.
+            guidance_scale: classifier-free guidance; 1.0 is none.
+        """
+
+
+class Policy(Protocol):
+    """A diffusion model with its conditioning and guidance."""
+
+    device: torch.device
+    guidance_scale: float
+    resolved_precision: torch.dtype
+
+    def start(self, device: torch.device, seed: int) -> None:
+        """Load the model and make it trainable; the other members exist from then on."""
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """C, H, W."""
+
+    @property
+    def scheduler_config(self) -> dict[str, Any]:
+        """Of the pretrained model's noise schedule."""
+
+    def encode(self, prompts: list[str]) -> Conditioning: ...
+    def predict(self, x_t: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """Model output, float32: [2B, C, H, W] as (uncond, cond) under guidance, else [B, C, H, W]."""
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images [N, 3, H, W], float32 in [0, 1]."""
+
+    def reference(self) -> AbstractContextManager[None]:
+        """Context in which `predict` is the pretrained model."""
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """What learning may change."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class Rollout:
+    """The trajectories of one epoch, in sampling order.
+
+    Attributes:
+        prompts, metadata: N of each.
+        conditioning: of the N samples.
+        latents: [N, T + 1, C, H, W] float32, x_T first; `latents[:, k + 1]` was drawn from the law at `latents[:, k]`.
+        means: [N, T, C, H, W] float32, of those laws: the behaviour policy, for exact KL.
+        log_probs: [N, T], mean units, of the stored `latents[:, k + 1]` under the behaviour policy.
+        rewards: [N], float64.
+        advantages: [N], float32; the same for every transition of a trajectory.
+        sampler: the schedule and law that drew it.
+        micro_batch: samples in one forward pass of sampling; learning uses the same, because a network may round
+            differently at another batch size.
+    """
+
+    prompts: list[str]
+    metadata: list[Metadata]
+    conditioning: Conditioning
+    latents: Tensor
+    means: Tensor
+    log_probs: Tensor
+    rewards: Tensor
+    advantages: Tensor
+    sampler: Sampler
+    micro_batch: int
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def steps(self) -> int:
+        return self.log_probs.shape[1]
+
+
+class Algorithm(Protocol):
+    """Improves a policy from rollouts; owns its optimisation and all state that a resumed run needs."""
+
+    def start(self, policy: Policy, seed: int) -> None:
+        """Bind to a policy before the first update: make optimisers, critics, generators."""
+
+    def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
+        """Learn from one rollout; returns metrics."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@dataclass
+class RewardOutput:
+    """Scores of a batch of images, higher is better.
+
+    Attributes:
+        scores: [N], float64.
+        info: further measurements, each with N entries.
+    """
+
+    scores: Tensor
+    info: dict[str, list[Any]] = field(default_factory=dict)
+
+
+class Reward(Protocol):
+    """Scores images."""
+
+    def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
+        """images: [N, 3, H, W], float in [0, 1]."""
+
+
+class AdvantageEstimator(Protocol):
+    """Turns rewards into advantages."""
+
+    def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
+        """rewards: [N], float64; returns float32 [N]."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...

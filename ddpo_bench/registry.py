@@ -1,0 +1,81 @@
+"""Plugins by kind and name.
+
+A plugin is a dataclass in a file of its own: its fields are its options, its docstring's first line is what
+`ddpo-bench list` prints.  Shipped plugins are found by folder, others by the entry-point group `ddpo_bench.<kind>`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+FOLDERS = {
+    "policy": "policies",
+    "sampler": "samplers",
+    "algorithm": "algorithms",
+    "reward": "rewards",
+    "prompts": "prompts",
+    "advantages": "training",
+}
+Plugin = TypeVar("Plugin", bound=type)
+_known: dict[str, dict[str, type]] = {kind: {} for kind in FOLDERS}
+
+
+class UnknownName(KeyError):
+    """A name that nothing is registered under; the message names the nearest one and all that exist."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def register(kind: str, name: str) -> Callable[[Plugin], Plugin]:
+    """Class decorator: make a dataclass available as `name` among the plugins of `kind`."""
+
+    def add(plugin: Plugin) -> Plugin:
+        known = _known[kind].setdefault(name, plugin)
+        if (known.__module__, known.__qualname__) != (plugin.__module__, plugin.__qualname__):
+            raise ValueError(f"{kind} {name!r} is already registered by {known.__module__}.{known.__qualname__}")
+        return plugin
+
+    return add
+
+
+def get(kind: str, name: str) -> Any:
+    """The plugin class; calling it with its options makes the object.
+
+    Raises:
+        UnknownName: with the nearest known name.
+    """
+    discover(kind)
+    if name not in _known[kind]:
+        raise UnknownName(unknown(kind, name, _known[kind]))
+    return _known[kind][name]
+
+
+def names(kind: str) -> list[str]:
+    """All names of a kind, sorted."""
+    discover(kind)
+    return sorted(_known[kind])
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> str:
+    """One sentence for a name that does not exist: "unknown algorithm 'pppo'. Did you mean 'ppo'? Known: ..."."""
+    choices = sorted(known)
+    near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {name!r}.{hint} Known: {', '.join(choices) or 'none'}."
+
+
+@cache
+def discover(kind: str) -> None:
+    """Import every module of the kind's folder and every entry point of its group, once."""
+    package = importlib.import_module(f"ddpo_bench.{FOLDERS[kind]}")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    for entry in entry_points(group=f"ddpo_bench.{kind}"):
+        register(kind, entry.name)(entry.load())

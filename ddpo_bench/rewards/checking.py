@@ -1,0 +1,87 @@
+"""Scoring with every reward's promises held: one finite float64 score an image, or one clear line."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddpo_bench.protocols import Metadata, Reward, RewardOutput
+from ddpo_bench.registry import get, names
+
+
+class RewardError(Exception):
+    """A reward that returned something else than one finite number an image, or that cannot judge a prompt."""
+
+
+def score(reward: Reward, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
+    """Scores of images under any reward, checked and converted.
+
+    Args:
+        images: [N, 3, H, W], float in [0, 1], on any device.
+        prompts, metadata: N of each.
+    Returns:
+        scores [N], float64 on the CPU (from any tensor, array or list of numbers); info as lists of N entries.
+    Raises:
+        RewardError: naming the reward, and the prompt where one is to blame.
+    """
+    who = f"reward {describe(reward)}"
+    if not torch.isfinite(images).all():
+        first = int((~torch.isfinite(images)).flatten(1).any(dim=1).nonzero()[0])
+        remedy = "the policy has diverged; lower the learning rate"
+        raise RewardError(f"{who}: the image of {prompts[first]!r} has NaN or infinite pixels: {remedy}.")
+    output = reward(images, prompts, metadata)
+    if not isinstance(output, RewardOutput):
+        raise RewardError(f"{who}: returned {type(output).__name__}, not a RewardOutput.")
+    scores = checked_scores(who, output.scores, prompts)
+    return RewardOutput(scores, checked_info(who, output.info, len(prompts)))
+
+
+def describe(reward: Reward) -> str:
+    """A reward as the user knows it: its registered name, and its options where it has any."""
+    kind = type(reward)
+    name = next((name for name in names("reward") if get("reward", name) is kind), kind.__name__)
+    if not dataclasses.is_dataclass(reward):
+        return name
+    options = ", ".join(f"{f.name}={getattr(reward, f.name)!r}" for f in dataclasses.fields(reward) if f.init)
+    return f"{name} ({options})" if options else name
+
+
+def checked_scores(who: str, raw: Any, prompts: list[str]) -> Tensor:
+    scores, count = to_float64(who, raw), len(prompts)
+    if scores.shape != (count,):
+        found = list(scores.shape)
+        raise RewardError(f"{who}: returned scores of shape {found} for {count} images; return shape [{count}].")
+    bad = (~torch.isfinite(scores)).nonzero().flatten().tolist()
+    if bad:
+        value, prompt = float(scores[bad[0]]), prompts[bad[0]]
+        raise RewardError(f"{who}: {len(bad)} of {count} scores are not finite, first {value} for {prompt!r}.")
+    return scores
+
+
+def to_float64(who: str, raw: Any) -> Tensor:
+    if isinstance(raw, Tensor) and not raw.is_complex():
+        return raw.detach().cpu().double()
+    try:
+        return torch.tensor(raw.tolist() if isinstance(raw, (Tensor, np.ndarray)) else raw, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError):
+        found = type(raw).__name__
+        raise RewardError(f"{who}: returned {found} that is not all real numbers; return one an image.") from None
+
+
+def checked_info(who: str, info: Any, count: int) -> dict[str, list[Any]]:
+    if not isinstance(info, dict):
+        raise RewardError(f"{who}: returned info of type {type(info).__name__}; return a dict of lists.")
+    return {key: entries(who, key, values, count) for key, values in info.items()}
+
+
+def entries(who: str, key: str, values: Any, count: int) -> list[Any]:
+    values = values.tolist() if isinstance(values, (Tensor, np.ndarray)) else values
+    if not isinstance(values, (list, tuple)):
+        raise RewardError(f"{who}: info {key!r} must be a list of {count} entries; got {type(values).__name__}.")
+    if len(values) != count:
+        raise RewardError(f"{who}: info {key!r} must have {count} entries, one an image; got {len(values)}.")
+    return list(values)

@@ -1,0 +1,31 @@
+"""The suites that come with the package, so that `ddpo-bench run smoke` works wherever it was installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ddpo_bench.config import ConfigError
+from ddpo_bench.registry import unknown
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def find_suite(name: str) -> Path:
+    """The file that a path or a shipped suite's name means.
+
+    Raises:
+        ConfigError: with the nearest shipped name.
+    """
+    shipped = {path.stem: path for path in sorted(folder().glob("*.yaml"))}
+    if Path(name).is_file():
+        return Path(name)
+    if name in shipped:
+        return shipped[name]
+    stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
+    raise ConfigError([f"{name}: no such file; {unknown('shipped suite', stem, shipped)}"])
+
+
+def folder() -> Path:
+    """`suites` in an installed package; beside the package in a checkout."""
+    inside = PACKAGE / "suites"
+    return inside if inside.is_dir() else PACKAGE.parent / "suites"

@@ -1,0 +1,125 @@
+"""Advantages: how rewards become the credit of a trajectory.
+
+Per-prompt statistics follow DDPO (Black et al. 2024, section 5.1): a buffer of the last rewards of each prompt, the
+current batch already in it, population standard deviation, whole-batch statistics for prompts seen too rarely.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddpo_bench.registry import register
+
+EPSILON = 1e-6
+
+
+class PerPromptStatTracker:
+    """Rewards normalised by the mean and standard deviation of their prompt's buffer.
+
+    Args:
+        buffer_size: rewards kept a prompt.
+        min_count: rewards a prompt needs before its own statistics are used.
+    """
+
+    def __init__(self, buffer_size: int, min_count: int):
+        self.buffer_size = buffer_size
+        self.min_count = min_count
+        self.stats: dict[str, deque[float]] = {}
+
+    def update(self, prompts: list[str], rewards: Any) -> Tensor:
+        """Add rewards and return their advantages.
+
+        Args:
+            rewards: [N], anything that becomes float64.
+        Returns:
+            [N], float64.
+        """
+        values = torch.as_tensor(rewards, dtype=torch.float64)
+        for prompt, value in zip(prompts, values.tolist(), strict=True):
+            self.stats.setdefault(prompt, deque(maxlen=self.buffer_size)).append(value)
+        whole = mean_and_std(values)
+        moments = {prompt: self.moments(prompt, whole) for prompt in set(prompts)}
+        mean, std = torch.tensor([moments[prompt] for prompt in prompts], dtype=torch.float64).unbind(1)
+        return (values - mean) / (std + EPSILON)
+
+    def moments(self, prompt: str, whole: tuple[float, float]) -> tuple[float, float]:
+        buffer = self.stats[prompt]
+        if len(buffer) < self.min_count:
+            return whole
+        return mean_and_std(torch.tensor(list(buffer), dtype=torch.float64))
+
+
+def mean_and_std(values: Tensor) -> tuple[float, float]:
+    """Mean and population standard deviation."""
+    return float(values.mean()), float(values.std(correction=0))
+
+
+@register("advantages", "per_prompt")
+@dataclass
+class PerPrompt:
+    """Each reward against the last rewards of its prompt (DDPO)."""
+
+    buffer_size: int = 16  # rewards kept a prompt
+    min_count: int = 16  # rewards a prompt needs before its own statistics are used
+    clip: float = 5.0  # largest absolute advantage
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.min_count <= self.buffer_size:
+            raise ValueError(f"min_count: must lie in 1..buffer_size ({self.buffer_size}), got {self.min_count}.")
+        self.tracker = PerPromptStatTracker(self.buffer_size, self.min_count)
+
+    def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
+        return self.tracker.update(prompts, rewards).clamp(-self.clip, self.clip).float()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {prompt: list(buffer) for prompt, buffer in self.tracker.stats.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.tracker.stats = {prompt: deque(buffer, maxlen=self.buffer_size) for prompt, buffer in state.items()}
+
+
+@register("advantages", "batch")
+@dataclass
+class Batch:
+    """Each reward against the whole epoch's rewards."""
+
+    clip: float = 5.0  # largest absolute advantage
+
+    def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
+        mean, std = mean_and_std(rewards)
+        return ((rewards - mean) / (std + EPSILON)).clamp(-self.clip, self.clip).float()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing is kept between epochs."""
+
+
+@register("advantages", "group")
+@dataclass
+class Group:
+    """Each reward against the rewards of the same prompt in the same epoch (GRPO, Shao et al. 2024)."""
+
+    clip: float = 5.0  # largest absolute advantage
+
+    def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
+        advantages = torch.zeros_like(rewards)
+        groups: dict[str, list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            groups.setdefault(prompt, []).append(index)
+        for members in groups.values():  # a prompt drawn once has nothing to compare with: advantage 0
+            mean, std = mean_and_std(rewards[members])
+            advantages[members] = (rewards[members] - mean) / (std + EPSILON)
+        return advantages.clamp(-self.clip, self.clip).float()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing is kept between epochs."""

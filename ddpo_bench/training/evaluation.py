@@ -1,0 +1,81 @@
+"""Held-out evaluation: fixed prompts and noise a seed, judged under every shipped reward."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ddpo_bench.config import RunConfig
+from ddpo_bench.files import replacing, write_json
+from ddpo_bench.protocols import Policy, Reward, Sampler
+from ddpo_bench.rewards.checking import score
+from ddpo_bench.rewards.judges import judges
+from ddpo_bench.training.rollout import decode_in_batches, derived_seed, draw_prompts, reference_kl, sample_trajectories
+
+HELD_OUT = 1_000_000_007  # separates evaluation seeds from training seeds
+COLUMNS, PICTURES = 8, 16
+
+
+@dataclass
+class Evaluator:
+    """Judges a policy on the held-out prompts and noise of one seed, the same under every algorithm."""
+
+    config: RunConfig
+    policy: Policy
+    sampler: Sampler
+    reward: Reward
+    folder: Path
+
+    def __post_init__(self) -> None:
+        seed = self.config.seed
+        rng = np.random.default_rng(derived_seed(HELD_OUT, seed, 1))
+        self.prompts, self.metadata = draw_prompts(
+            self.config.prompts.build(), rng, self.config.evaluation.samples, repeats=1
+        )
+        self.noise_seed = derived_seed(HELD_OUT, seed, 2)
+        self.judges = judges(self.prompts) | {self.config.reward.name: self.reward}
+
+    def evaluate(self, epoch: int) -> dict[str, float]:
+        """Metrics of the policy as it is; the first pictures go to `samples/`."""
+        conditioning = self.policy.encode(self.prompts)
+        generator = torch.Generator().manual_seed(self.noise_seed)
+        drawn = sample_trajectories(self.policy, self.sampler, conditioning, self.config.micro_batch, generator)
+        images = decode_in_batches(self.policy, drawn.latents[:, -1], self.config.micro_batch)
+        row = {
+            f"eval/{name}": score(judge, images, self.prompts, self.metadata).scores.mean().item()
+            for name, judge in sorted(self.judges.items())
+        }
+        kl = reference_kl(self.policy, self.sampler, drawn, conditioning)
+        save_grid(images[:PICTURES], self.prompts[:PICTURES], self.folder / "samples", epoch)
+        return row | {"eval/kl_reference": kl, "eval/kl_reference_nats": kl * drawn.latents[0, 0].numel()}
+
+
+def save_grid(images: Tensor, prompts: list[str], folder: Path, epoch: int) -> None:
+    """A lossless grid without padding, `epoch-<n>.png`, and index.json that tells its tiles and prompts."""
+    pixels = to_pixels(images)
+    height, width = pixels.shape[1:3]
+    picture = tile(pixels, COLUMNS)
+    with replacing(folder / f"epoch-{epoch:04d}.png") as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
+    index = {"columns": COLUMNS, "tile": [width, height], "prompts": prompts}
+    write_json(folder / "index.json", index)
+
+
+def to_pixels(images: Tensor) -> np.ndarray:
+    """[N, 3, H, W] in [0, 1] to uint8 [N, H, W, 3]."""
+    return (images * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+def tile(pixels: np.ndarray, columns: int) -> np.ndarray:
+    """uint8 [N, H, W, 3] as one picture, row by row; missing tiles of the last row are white."""
+    count, height, width, _ = pixels.shape
+    rows = -(-count // columns)
+    canvas = np.full((rows * columns, height, width, 3), 255, np.uint8)
+    canvas[:count] = pixels
+    grid = canvas.reshape(rows, columns, height, width, 3).transpose(0, 2, 1, 3, 4)
+    return grid.reshape(rows * height, columns * width, 3)

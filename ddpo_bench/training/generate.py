@@ -1,0 +1,42 @@
+"""Pictures from the pretrained model or from a trained run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import accelerate
+import numpy as np
+import torch
+
+from ddpo_bench.config import RunConfig
+from ddpo_bench.training.checkpoint import load_newest
+from ddpo_bench.training.evaluation import to_pixels
+from ddpo_bench.training.rollout import decode_in_batches, sample_trajectories
+from ddpo_bench.training.trainer import start_policy
+
+
+class NoCheckpoint(Exception):
+    """A run folder without a checkpoint to draw from."""
+
+
+def sample_images(config: RunConfig, prompts: list[str], seed: int, run: Path | None) -> np.ndarray:
+    """Draw one picture a prompt.
+
+    Args:
+        seed: of the noise.
+        run: folder whose newest checkpoint is drawn from; None for the pretrained model.
+    Returns:
+        uint8 [N, H, W, 3].
+    Raises:
+        NoCheckpoint: where the run has none.
+    """
+    device = accelerate.PartialState().device
+    policy, sampler = start_policy(config, device)
+    if run is not None:
+        state = load_newest(run, device)
+        if state is None:
+            raise NoCheckpoint(f"{run}: holds no checkpoint; is it the folder of a run (…/seed-<k>)?")
+        policy.load_state_dict(state["policy"])
+    generator = torch.Generator().manual_seed(seed)
+    drawn = sample_trajectories(policy, sampler, policy.encode(prompts), config.micro_batch, generator)
+    return to_pixels(decode_in_batches(policy, drawn.latents[:, -1], config.micro_batch))

@@ -1,0 +1,58 @@
+"""Provenance: on what, with which versions and from which commit a run was made."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ddpo_bench.protocols import Policy
+
+
+def provenance(policy: Policy) -> dict[str, Any]:
+    """What provenance.json holds."""
+    on_gpu = policy.device.type == "cuda"
+    return {
+        "ddpo_bench": installed_version("ddpo-bench"),
+        "torch": torch.__version__,
+        "diffusers": installed_version("diffusers"),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": torch.cuda.get_device_name(policy.device) if on_gpu else processor_name(),
+        "precision": str(policy.resolved_precision).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "git_commit": git_commit(),
+    }
+
+
+def installed_version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def processor_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def git_commit() -> str | None:
+    """Commit of the checkout that this package runs from, with "+changes" where it was modified; None elsewhere."""
+    folder = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+        changes = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=folder, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+changes" if changes.stdout.strip() else "")

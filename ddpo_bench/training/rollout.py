@@ -1,0 +1,172 @@
+"""Rollouts: prompts to trajectories to rewards to advantages."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ddpo_bench.protocols import AdvantageEstimator, Conditioning, Metadata, Policy, Reward, Rollout, Sampler
+from ddpo_bench.rewards.checking import score
+
+REFERENCE_SAMPLES = 16  # trajectories on which the KL to the pretrained model is measured; it doubles their cost
+
+
+@dataclass
+class Trajectories:
+    """Denoising trajectories.
+
+    Attributes:
+        latents: [N, T + 1, C, H, W], x_T first.
+        means: [N, T, C, H, W], of the laws that drew them.
+        log_probs: [N, T], mean units.
+    """
+
+    latents: Tensor
+    means: Tensor
+    log_probs: Tensor
+
+
+@torch.no_grad()
+def sample_trajectories(
+    policy: Policy,
+    sampler: Sampler,
+    conditioning: Conditioning,
+    micro_batch: int,
+    generator: torch.Generator,
+    on_batch: Callable[[int], None] = lambda done: None,
+) -> Trajectories:
+    """Draw one trajectory a prompt.
+
+    Args:
+        generator: a CPU generator, so that the noise is the same on every device.
+        on_batch: called with the number of finished trajectories.
+    """
+    count = len(conditioning)
+    parts = []
+    for start in range(0, count, micro_batch):
+        batch = conditioning[slice(start, min(start + micro_batch, count))]
+        parts.append(sample_batch(policy, sampler, batch, generator))
+        on_batch(start + len(batch))
+    return Trajectories(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def sample_batch(
+    policy: Policy, sampler: Sampler, conditioning: Conditioning, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """latents [B, T + 1, C, H, W], means [B, T, C, H, W], log_probs [B, T] of one batch."""
+    shape = (len(conditioning), *policy.latent_shape)
+    x_t = torch.randn(shape, generator=generator).to(policy.device)
+    latents, means, log_probs = [x_t], [], []
+    for k, t in enumerate(sampler.timesteps):
+        output = policy.predict(x_t, t.expand(len(x_t)), conditioning)
+        step = torch.full((len(x_t),), k, device=policy.device)
+        law = sampler.law(output, x_t, step, policy.guidance_scale)
+        x_t = law.sample(torch.randn(shape, generator=generator).to(policy.device))
+        latents.append(x_t)
+        means.append(law.mean)
+        log_probs.append(law.log_prob(x_t))  # of the sample as stored, with learning's own arithmetic
+    return torch.stack(latents, 1), torch.stack(means, 1), torch.stack(log_probs, 1)
+
+
+@torch.no_grad()
+def decode_in_batches(policy: Policy, latents: Tensor, micro_batch: int) -> Tensor:
+    """Images [N, 3, H, W], float32 in [0, 1], on the CPU."""
+    return torch.cat([policy.decode(part).cpu() for part in latents.split(micro_batch)])
+
+
+@torch.no_grad()
+def reference_kl(policy: Policy, sampler: Sampler, drawn: Trajectories, conditioning: Conditioning) -> float:
+    """Exact KL(policy || pretrained model) of a trajectory, summed over steps, mean units.
+
+    Estimated on the first `REFERENCE_SAMPLES` trajectories, which the policy itself drew.
+    """
+    latents, means = drawn.latents[:REFERENCE_SAMPLES], drawn.means[:REFERENCE_SAMPLES]
+    subset = conditioning[slice(0, len(latents))]
+    total = 0.0
+    with policy.reference():
+        for k, t in enumerate(sampler.timesteps):
+            x_t = latents[:, k]
+            output = policy.predict(x_t, t.expand(len(x_t)), subset)
+            step = torch.full((len(x_t),), k, device=x_t.device)
+            law = sampler.law(output, x_t, step, policy.guidance_scale)
+            total += law.kl_to_mean(means[:, k]).mean().item()
+    return total
+
+
+def draw_prompts(
+    function: Callable[[np.random.Generator], tuple[str, Metadata]],
+    rng: np.random.Generator,
+    count: int,
+    repeats: int,
+) -> tuple[list[str], list[Metadata]]:
+    """`count` prompts with their metadata, each drawn prompt `repeats` times in a row."""
+    drawn = [function(rng) for _ in range(count // repeats)]
+    repeated = [item for item in drawn for _ in range(repeats)]
+    return [prompt for prompt, _ in repeated], [metadata for _, metadata in repeated]
+
+
+def derived_seed(*parts: int) -> int:
+    """One 63-bit seed from several numbers; the same numbers always give the same seed."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def seed_globals(seed: int) -> None:
+    """Seed the process-wide generators, for user code (rewards, prompt functions) that draws from them."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+@dataclass
+class Collector:
+    """Draws the rollout of an epoch; everything random in it follows from (seed, epoch)."""
+
+    policy: Policy
+    sampler: Sampler
+    prompts: Callable[[np.random.Generator], tuple[str, Metadata]]
+    reward: Reward
+    advantages: AdvantageEstimator
+    samples: int
+    repeats: int
+    micro_batch: int
+    seed: int
+
+    def collect(self, epoch: int, on_batch: Callable[[int], None]) -> tuple[Rollout, dict[str, float]]:
+        """The rollout of an epoch, and its metrics."""
+        seed_globals(derived_seed(self.seed, epoch, 0))
+        rng = np.random.default_rng(derived_seed(self.seed, epoch, 1))
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, 2))
+        clock = time.perf_counter()
+        prompts, metadata = draw_prompts(self.prompts, rng, self.samples, self.repeats)
+        conditioning = self.policy.encode(prompts)
+        drawn = sample_trajectories(
+            self.policy, self.sampler, conditioning, self.micro_batch, generator, on_batch
+        )
+        images = decode_in_batches(self.policy, drawn.latents[:, -1], self.micro_batch)
+        sampled = time.perf_counter()
+        rewards = score(self.reward, images, prompts, metadata).scores
+        scored = time.perf_counter()
+        advantages = self.advantages.update(prompts, rewards).to(self.policy.device)
+        kl = reference_kl(self.policy, self.sampler, drawn, conditioning)
+        rollout = Rollout(
+            prompts, metadata, conditioning, drawn.latents, drawn.means, drawn.log_probs, rewards, advantages,
+            self.sampler, self.micro_batch,
+        )  # fmt: skip
+        metrics = {
+            "reward_mean": rewards.mean().item(),
+            "reward_std": rewards.std(correction=0).item(),
+            "reward_max": rewards.max().item(),
+            "advantage_std": advantages.std(correction=0).item(),
+            "kl_reference": kl,
+            "kl_reference_nats": kl * drawn.latents[0, 0].numel(),
+            "seconds_sampling": sampled - clock,
+            "seconds_reward": scored - sampled,
+            "images_per_second": len(prompts) / (sampled - clock),
+        }
+        return rollout, metrics

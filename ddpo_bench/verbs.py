@@ -1,0 +1,237 @@
+"""What each command does.  torch and pandas are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import dataclasses
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddpo_bench import registry
+from ddpo_bench.config import ConfigError, RunConfig, apply_overrides, load_yaml, run_config
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ddpo_bench.sweep.plan import PlannedRun
+    from ddpo_bench.sweep.suite import Suite
+
+SOME_FAILED = 2
+GRID_COLUMNS = 8
+DEFAULT_SAMPLES = 16
+
+
+def run(args: Namespace) -> int:
+    """Train what a suite still lacks, then print its table."""
+    from ddpo_bench.console import display
+    from ddpo_bench.sweep.plan import plan, select
+    from ddpo_bench.sweep.runner import run_suite
+    from ddpo_bench.sweep.shipped import find_suite
+    from ddpo_bench.sweep.suite import load_suite
+    from ddpo_bench.sweep.workers import default_count
+
+    suite = load_suite(find_suite(args.suite), args.set)
+    root = args.results / suite.name
+    runs = select(plan(suite), args.only) if args.only else plan(suite)
+    if args.dry_run:
+        return print_plan(suite, runs, root)
+    failed = run_suite(suite, runs, root, args.workers or default_count(), display, args.retry_failed)
+    print_failures(failed, root)
+    print_summary(root, None)
+    return SOME_FAILED if failed else 0
+
+
+def train(args: Namespace) -> int:
+    """Train one configuration in this process."""
+    from ddpo_bench.console import display
+    from ddpo_bench.files import exclusive
+    from ddpo_bench.sweep.plan import PlannedRun, run_folder
+    from ddpo_bench.training import trainer
+
+    config = load_run(args.config, args.set)
+    folder = args.out or Path("results", "train") / run_folder(args.config.stem, config.identity(), config.seed)
+    planned = PlannedRun(args.config.stem, config, folder)
+    busy = f"{folder}: another process ({{pid}}) trains here. Wait for it, or give another --out DIR."
+    with exclusive(folder / ".lock", busy), display([planned], 0) as watcher:
+        watcher.started(planned, 0)
+        try:
+            trainer.train(config, folder, lambda row: watcher.row(planned, 0, row))
+        except trainer.DifferentConfig:
+            raise
+        except Exception as error:
+            if args.debug:
+                raise
+            watcher.ended(planned, 0, "failed", f"{type(error).__name__}: {error}")
+            return SOME_FAILED
+        watcher.ended(planned, 0, "done", None)
+    print(f"The run is in {folder}")
+    return 0
+
+
+def table(args: Namespace) -> int:
+    """Print the comparison of a results folder."""
+    print_summary(args.results, args.format)
+    return 0
+
+
+def sample(args: Namespace) -> int:
+    """Draw a grid of images from a pretrained or a trained policy."""
+    from ddpo_bench.training.generate import sample_images
+
+    source = args.run / "config.yaml" if args.run else args.config
+    config = load_run(source, []) if source else run_config({}, "defaults")
+    prompts = args.prompts or draw_prompts(config, args.seed)
+    save_grid(sample_images(config, prompts, args.seed, args.run), args.out)
+    for index, prompt in enumerate(prompts):
+        print(f"{index // GRID_COLUMNS + 1}.{index % GRID_COLUMNS + 1}  {prompt}")
+    print(f"Saved {args.out} (row.column: prompt)")
+    return 0
+
+
+def list_plugins(args: Namespace) -> int:
+    """Print the plugins of one kind, or of all, a line each."""
+    if args.kind is not None and args.kind not in registry.FOLDERS:
+        raise ConfigError([f"list: {registry.unknown('kind', args.kind, registry.FOLDERS)}"])
+    for kind in [args.kind] if args.kind else registry.FOLDERS:
+        print(kind)
+        for name in registry.names(kind):
+            print(f"  {name:<24}{first_line(registry.get(kind, name))}")
+    return 0
+
+
+def validate(args: Namespace) -> int:
+    """Say whether a file is a sound suite or run configuration, or name all that is wrong with it."""
+    from ddpo_bench.sweep.plan import plan
+    from ddpo_bench.sweep.shipped import find_suite
+    from ddpo_bench.sweep.suite import is_suite, load_suite
+
+    path = find_suite(args.file)
+    if not is_suite(load_yaml(path)):
+        config = load_run(path, [])
+        images = config.epochs * config.samples_per_epoch
+        print(f"{path}: ok, one run of {config.algorithm} on {config.reward}, {images:,} images")
+        return 0
+    suite = load_suite(path)
+    runs = plan(suite)
+    cells = f"{len(suite.cells)} cells x {len(suite.seeds)} seeds"
+    print(f"{path}: ok, a suite of {len(runs)} runs ({cells}), {count_images(runs)} images")
+    return 0
+
+
+def embedded(args: Namespace) -> int:
+    """Make the embedded model, or measure one."""
+    from ddpo_bench.embedded import MODEL_FOLDER, recipe
+
+    if args.action == "train":
+        recipe.train(args.work)
+    else:
+        recipe.evaluate(args.model or MODEL_FOLDER, args.samples)
+    return 0
+
+
+def version() -> int:
+    """Print the installed version."""
+    print(f"ddpo-bench {metadata.version('ddpo-bench')}")
+    return 0
+
+
+VERBS: dict[str, Callable[[Namespace], int]] = {
+    "run": run,
+    "train": train,
+    "table": table,
+    "sample": sample,
+    "list": list_plugins,
+    "validate": validate,
+    "embedded": embedded,
+}
+RESUMABLE = ("run", "train", "embedded")
+
+
+def load_run(path: Path, overrides: Sequence[str]) -> RunConfig:
+    """A run's configuration from a file.
+
+    Raises:
+        ConfigError: also where the file is a suite.
+    """
+    from ddpo_bench.sweep.suite import is_suite, spelled_out
+
+    data = load_yaml(path)
+    if data and is_suite(data):
+        raise ConfigError([f"{path}: is a suite, not the configuration of one run. Use: ddpo-bench run {path}"])
+    data = spelled_out(data)
+    return run_config(apply_overrides(data, list(overrides)) if overrides else data, str(path))
+
+
+def print_plan(suite: Suite, runs: Sequence[PlannedRun], root: Path) -> int:
+    from ddpo_bench.console import print_table
+    from ddpo_bench.sweep.runner import state
+
+    cells: dict[Path, list[PlannedRun]] = {}
+    for planned in runs:
+        cells.setdefault(planned.folder.parent, []).append(planned)
+    rows = []
+    for folder, members in cells.items():
+        states = [state(member, root) for member in members]
+        counted = [f"{states.count(name)} {name}" for name in dict.fromkeys(states)]
+        seeds = ", ".join(str(member.config.seed) for member in members)
+        rows.append([members[0].cell, folder.name[-12:], seeds, count_images(members), ", ".join(counted)])
+    print_table(f"{suite.name}: {len(runs)} runs", ["cell", "hash", "seeds", "images", "state"], rows)
+    todo = [planned for planned in runs if state(planned, root) != "done"]
+    print(f"{count_images(runs)} images (reward queries) in all, {count_images(todo)} of them to do, in {root}")
+    return 0
+
+
+def count_images(runs: Sequence[PlannedRun]) -> str:
+    return f"{sum(planned.images for planned in runs):,}"
+
+
+def print_failures(failed: Sequence[PlannedRun], root: Path) -> None:
+    from ddpo_bench.sweep.plan import read_status
+
+    for planned in failed:
+        print(f"{planned.name}: failed: {read_status(root / planned.folder)['reason']} (see {root / planned.folder})")
+    if failed:
+        print(f"{len(failed)} failed; to run them again add --retry-failed")
+
+
+def print_summary(results: Path, form: str | None) -> None:
+    """Make the table, plots and report of a results folder and print the table."""
+    from ddpo_bench.analysis.summary import summarise
+    from ddpo_bench.console import wide_console
+
+    made = summarise(results)
+    if form:
+        print({"md": made.to_markdown, "csv": made.to_csv, "tex": made.to_latex}[form](), end="")
+        return
+    wide_console().print(made.to_rich())
+    print(f"\nReport: {results / 'report.html'}\nTables: {results}/table.md, .csv, .tex\nPictures: {results / 'plots'}")
+
+
+def draw_prompts(config: RunConfig, seed: int) -> list[str]:
+    import numpy as np
+
+    prompts, rng = config.prompts.build(), np.random.default_rng(seed)
+    return [prompts(rng)[0] for _ in range(DEFAULT_SAMPLES)]
+
+
+def save_grid(images: np.ndarray[Any, Any], path: Path) -> None:
+    """images: uint8 [N, H, W, 3]; rows of GRID_COLUMNS, no padding, the rest black."""
+    import numpy as np
+    from PIL import Image
+
+    count, height, width, _ = images.shape
+    columns = min(GRID_COLUMNS, count)
+    rows = -(-count // columns)
+    tiles = np.zeros((rows * columns, height, width, 3), np.uint8)
+    tiles[:count] = images
+    grid = tiles.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(grid).save(path)
+
+
+def first_line(plugin: type) -> str:
+    """The first line of a plugin's own docstring; a dataclass without one has a generated signature for it."""
+    generated = dataclasses.is_dataclass(plugin) and (plugin.__doc__ or "").startswith(f"{plugin.__name__}(")
+    return "" if generated else (plugin.__doc__ or "").strip().partition("\n")[0]

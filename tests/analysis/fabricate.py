@@ -1,0 +1,106 @@
+"""Synthetic run folders: the files that the trainer writes, with figures known beforehand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image, ImageDraw
+
+REWARDS = ("jpeg_compressibility", "target_colour")
+EPOCHS, SAMPLES, TILE = 6, 32, 64
+PRETRAINED = {"jpeg_compressibility": -1.09, "target_colour": 0.07}
+GAIN = {"frozen": 0.0, "ppo": 0.2, "trpo": 0.19, "policy_gradient": 0.004, "sac": 0.35}
+KL_NATS = {"frozen": 0.0, "ppo": 6.0, "trpo": 2.5, "policy_gradient": 0.9, "sac": 40.0}
+PROMPTS = [
+    "a dog",
+    "three frogs on a blue striped background",
+    "a cat and an apple",
+    "two lions",
+    "a red car on grass",
+] * 4
+
+
+def fabricate_suite(results: Path, algorithms: tuple[str, ...] = ("frozen", "ppo", "trpo"), seeds: int = 3) -> Path:
+    """results/<suite> with every algorithm x reward x seed done; returns `results`."""
+    for reward in REWARDS:
+        for algorithm in algorithms:
+            for seed in range(seeds):
+                fabricate_run(results, algorithm, reward, seed)
+    return results
+
+
+def fabricate_run(results: Path, algorithm: str, reward: str, seed: int, state: str = "done", **options: Any) -> Path:
+    """One run folder; `options` are the algorithm's, and part of the cell's hash."""
+    digits = f"{abs(hash_of(algorithm, reward, options)):012x}"[:12]
+    folder = results / "runs" / f"{algorithm}-{reward}-{digits}" / f"seed-{seed}"
+    folder.mkdir(parents=True)
+    config = {"algorithm": {"name": algorithm, **options}, "reward": {"name": reward}, "epochs": EPOCHS, "seed": seed}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    provenance = {
+        "torch": "2.13.0",
+        "processor": "test processor",
+        "precision": "fp32",
+        "threads": 1,
+        "git_commit": "abc1234",
+    }
+    (folder / "provenance.json").write_text(json.dumps(provenance))
+    reason = "the reward returned NaN\nat epoch 3" if state == "failed" else None
+    status = {"state": state, "reason": reason, "epoch": EPOCHS, "epochs": EPOCHS, "seconds": 60.0 + seed}
+    (folder / "status.json").write_text(json.dumps(status))
+    rows = metrics(algorithm, reward, seed)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_samples(folder / "samples", GAIN[algorithm])
+    return folder
+
+
+def hash_of(*parts: Any) -> int:
+    return int.from_bytes(json.dumps(parts, sort_keys=True).encode()[-40:], "big") % 16**12
+
+
+def final_reward(algorithm: str, reward: str, seed: int) -> float:
+    """What `evaluation` reports after training: seeds differ by 0.01, in the same way under every algorithm."""
+    return PRETRAINED[reward] + 0.01 * (seed - 1) + GAIN[algorithm]
+
+
+def evaluation(algorithm: str, reward: str, seed: int, epoch: int) -> dict[str, float]:
+    trained = bool(epoch)
+    values = {f"eval/{name}": final_reward("frozen", name, seed) for name in REWARDS}
+    values[f"eval/{reward}"] = final_reward(algorithm if trained else "frozen", reward, seed)
+    nats = KL_NATS[algorithm] * (1 + 0.1 * seed) * trained
+    return {"epoch": epoch, **values, "eval/kl_reference": nats / 512, "eval/kl_reference_nats": nats}
+
+
+def metrics(algorithm: str, reward: str, seed: int) -> list[dict[str, float]]:
+    """The rows of metrics.jsonl."""
+    noise = np.random.default_rng([seed, len(algorithm)]).normal(0, 0.01, EPOCHS)
+    rows = [evaluation(algorithm, reward, seed, 0)]
+    for epoch in range(1, EPOCHS + 1):
+        mean = PRETRAINED[reward] + GAIN[algorithm] * (1 - np.exp(-epoch / 2)) + noise[epoch - 1]
+        rows.append(
+            {"epoch": epoch, "queries": epoch * SAMPLES, "reward_mean": float(mean), "images_per_second": 10.0 + epoch,
+             "memory_peak_mb": 500.0 + epoch}
+        )  # fmt: skip
+    return [*rows, evaluation(algorithm, reward, seed, EPOCHS)]
+
+
+def write_samples(folder: Path, gain: float) -> None:
+    """Two grids of 16 tiles and their index."""
+    folder.mkdir()
+    grid("#88aacc", 0.0).save(folder / "epoch-0000.png")
+    grid("#88aacc", gain).save(folder / f"epoch-{EPOCHS:04d}.png")
+    index = {"columns": 8, "tile": [TILE, TILE], "prompts": PROMPTS[:16]}
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+def grid(colour: str, gain: float) -> Image.Image:
+    image = Image.new("RGB", (8 * TILE, 2 * TILE), colour)
+    pen = ImageDraw.Draw(image)
+    for i in range(16):
+        x, y = i % 8 * TILE, i // 8 * TILE
+        pen.rectangle((x, y, x + TILE - 1, y + TILE - 1), fill=(40 + 12 * i, 200 - 8 * i, int(90 + 400 * gain) % 256))
+        pen.ellipse((x + 12, y + 10 + i, x + 44, y + 42 + i), fill="#f4d35e", outline="#222222")
+    return image

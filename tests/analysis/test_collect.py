@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from fabricate import EPOCHS, SAMPLES, fabricate_run, fabricate_suite, final_reward
+
+from ddpo_bench.analysis.collect import ResultsError, collect
+
+
+def test_every_run_is_read(suite: Path) -> None:
+    records = collect(suite)
+    assert len(records) == 18
+    assert {(r.algorithm, r.reward, r.seed) for r in records} == {
+        (a, r, s)
+        for a in ("frozen", "ppo", "trpo")
+        for r in ("jpeg_compressibility", "target_colour")
+        for s in range(3)
+    }
+    assert all(record.status == "done" and record.varied == {} for record in records)
+
+
+def test_rows_are_split_into_curve_and_evaluations(suite: Path) -> None:
+    record = next(r for r in collect(suite) if (r.algorithm, r.reward, r.seed) == ("ppo", "target_colour", 2))
+    assert list(record.curve["queries"]) == [SAMPLES * epoch for epoch in range(1, EPOCHS + 1)]
+    assert list(record.evaluations["epoch"]) == [0, EPOCHS]
+    assert record.held_out("target_colour", 0) == final_reward("frozen", "target_colour", 2)
+    assert record.final == final_reward("ppo", "target_colour", 2)
+
+
+def test_a_torn_last_line_is_skipped(suite: Path) -> None:
+    path = next(suite.glob("runs/*/seed-0/metrics.jsonl"))
+    path.write_text(path.read_text() + '{"epoch": 7, "queri')
+    record = next(r for r in collect(suite) if r.folder == path.parent)
+    assert len(record.curve) == EPOCHS
+
+
+@pytest.mark.parametrize("broken", ['{"epoch": 7, "queri\n', "[1, 2]\n"])
+def test_any_other_malformed_line_is_named(suite: Path, broken: str) -> None:
+    path = next(suite.glob("runs/*/seed-0/metrics.jsonl"))
+    path.write_text(path.read_text() + broken)
+    with pytest.raises(ResultsError, match=rf"{path}, line {EPOCHS + 3}: .*JSON") as error:
+        collect(suite)
+    assert "\n" not in str(error.value)
+
+
+def test_a_done_run_without_its_evaluation_is_an_error_with_its_file(suite: Path) -> None:
+    path = next(suite.glob("runs/ppo-*/seed-0/metrics.jsonl"))
+    path.write_text("".join(line for line in path.open() if "eval/" not in line))
+    record = next(r for r in collect(suite) if r.folder == path.parent)
+    with pytest.raises(ResultsError, match=rf"{path}: the last evaluation holds no eval/{record.reward}"):
+        _ = record.final
+
+
+def test_a_folder_without_runs_is_one_line_with_the_nearest_that_has_some(suite: Path) -> None:
+    with pytest.raises(ResultsError, match=rf"algso: no such folder. Did you mean {suite}\?$"):
+        collect(suite.parent / "algso")
+    with pytest.raises(ResultsError, match=rf"holds no runs. Did you mean {suite}\?$"):
+        collect(suite.parent)
+
+
+def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="holds no runs. Make some: ddpo-bench run SUITE.$"):
+        collect(tmp_path)
+
+
+def test_cells_that_share_a_name_are_told_apart_by_their_options(tmp_path: Path) -> None:
+    for clip_range in (1e-3, 5e-3):
+        fabricate_run(tmp_path, "ppo", "target_colour", 0, clip_range=clip_range, inner_epochs=1)
+    fabricate_run(tmp_path, "frozen", "target_colour", 0)
+    records = collect(tmp_path)
+    assert {record.label for record in records} == {"frozen", "ppo clip_range=0.001", "ppo clip_range=0.005"}
+    assert {record.task for record in records} == {"target_colour"}
+
+
+def test_the_same_settings_in_two_cells_are_not_pooled(tmp_path: Path) -> None:
+    folder = fabricate_run(tmp_path, "ppo", "target_colour", 0)
+    older = folder.parent.with_name("ppo-target_colour-0123456789ab")
+    folder.parent.rename(older)
+    fabricate_run(tmp_path, "ppo", "target_colour", 0)
+    assert len({record.label for record in collect(tmp_path)}) == 2
+
+
+def test_the_plan_orders_cells_and_leaves_out_those_of_earlier_plans(suite: Path) -> None:
+    folders = sorted({path.parent.name for path in suite.glob("runs/*/seed-0")}, reverse=True)[:4]
+    cells = [{"name": name[:-13], "hash": name[-12:], "varied": {}} for name in folders]
+    (suite / "suite.yaml").write_text(yaml.safe_dump({"name": "algos", "cells": cells, "seeds": [0, 1, 2, 3]}))
+    records = collect(suite)
+    assert list(dict.fromkeys(record.folder.parent.name for record in records)) == folders
+    assert [record.status for record in records if record.seed == 3] == ["queued"] * 4
+
+
+def test_seeds_are_in_numerical_order(tmp_path: Path) -> None:
+    fabricate_suite(tmp_path, ("ppo",), seeds=11)
+    assert [record.seed for record in collect(tmp_path)] == [*range(11), *range(11)]

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from ddpo_bench.analysis.statistics import (
+    Estimate,
+    bootstrap_interval,
+    estimate,
+    iqm,
+    paired_difference,
+    probability_of_improvement,
+)
+
+FLOATS = st.floats(-1e6, 1e6)
+
+
+def test_iqm_cuts_a_quarter_off_each_end() -> None:
+    assert iqm([100.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -100.0]) == pytest.approx(3.5)
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=3))
+def test_iqm_of_fewer_than_four_values_is_their_mean(values: list[float]) -> None:
+    assert iqm(values) == pytest.approx(np.mean(values), rel=1e-12, abs=1e-6)
+
+
+def test_iqm_reduces_the_last_axis() -> None:
+    values = np.random.default_rng(0).normal(size=(5, 3, 9))
+    assert iqm(values).shape == (5, 3)
+    assert iqm(values)[4, 2] == pytest.approx(iqm(values[4, 2]))
+
+
+def test_interval_agrees_with_scipy() -> None:
+    values = np.random.default_rng(1).gamma(2.0, size=15)
+    ours = bootstrap_interval(values, replicates=50_000)
+    theirs = stats.bootstrap(
+        (values,), iqm, n_resamples=50_000, method="percentile", vectorized=True, rng=np.random.default_rng(7)
+    ).confidence_interval
+    assert ours == pytest.approx((theirs.low, theirs.high), rel=0.01)
+
+
+def test_interval_of_a_mean_approaches_the_normal_one() -> None:
+    values = np.random.default_rng(2).normal(size=400)
+    half = 1.96 * values.std() / 20
+    low, high = bootstrap_interval(values, statistic=lambda x: x.mean(axis=-1))
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
+
+
+def test_interval_covers_the_true_mean_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(3)
+    intervals = [
+        bootstrap_interval(rng.normal(size=20), lambda x: x.mean(axis=-1), replicates=1000, seed=i) for i in range(400)
+    ]
+    assert 0.90 <= np.mean([low <= 0 <= high for low, high in intervals]) <= 0.97
+
+
+def test_interval_of_three_seeds_is_their_range() -> None:
+    assert bootstrap_interval([0.3, 0.1, 0.2]) == (pytest.approx(0.1), pytest.approx(0.3))
+
+
+def test_interval_is_the_same_each_time_and_differs_between_seeds() -> None:
+    values = np.random.default_rng(4).normal(size=12)
+    assert bootstrap_interval(values) == bootstrap_interval(values)
+    assert bootstrap_interval(values) != bootstrap_interval(values, seed=1)
+
+
+def test_wider_confidence_gives_a_wider_interval() -> None:
+    values = np.random.default_rng(5).normal(size=12)
+    (low, high), (lower, higher) = bootstrap_interval(values, confidence=0.8), bootstrap_interval(values)
+    assert lower < low < high < higher
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert np.isnan(bootstrap_interval([1.0])).all()
+    assert not estimate([1.0]).has_interval
+
+
+def test_strata_are_resampled_each_by_itself() -> None:
+    far_apart = [np.full(5, 0.0), np.full(5, 100.0)]
+    assert bootstrap_interval(far_apart, lambda x: x.mean(axis=-1)) == (50.0, 50.0)
+    low, high = bootstrap_interval(np.concatenate(far_apart), lambda x: x.mean(axis=-1))
+    assert low < 30
+    assert high > 70
+
+
+@pytest.mark.parametrize("values", [[], [[]], [[1.0], []], np.zeros((2, 2))])
+def test_malformed_values_are_refused(values: object) -> None:
+    with pytest.raises(ValueError, match="a stratum"):
+        bootstrap_interval(values)  # type: ignore[arg-type]
+
+
+def test_fifty_thousand_replicates_of_ten_seeds_and_six_tasks_take_seconds_at_most() -> None:
+    strata = list(np.random.default_rng(6).normal(size=(6, 10)))
+    start = time.process_time()
+    bootstrap_interval(strata, replicates=50_000)
+    assert time.process_time() - start < 3
+
+
+def test_paired_difference_removes_what_the_seeds_share() -> None:
+    shared = np.random.default_rng(7).normal(scale=10, size=8)
+    difference = paired_difference(shared + 0.5, shared)
+    assert difference == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_paired_difference_refuses_lists_that_do_not_pair() -> None:
+    with pytest.raises(ValueError, match="equally long"):
+        paired_difference([1.0, 2.0], [1.0])
+
+
+@given(st.lists(st.integers(-5, 5), min_size=1, max_size=8), st.lists(st.integers(-5, 5), min_size=1, max_size=8))
+def test_probability_of_improvement_is_mann_whitney(a: list[int], b: list[int]) -> None:
+    expected = stats.mannwhitneyu(a, b).statistic / (len(a) * len(b))
+    forth = probability_of_improvement(a, b, replicates=200)
+    assert forth.value == pytest.approx(expected)
+    assert forth.value + probability_of_improvement(b, a, replicates=200).value == pytest.approx(1)
+
+
+def test_probability_of_improvement_interval_agrees_with_resampled_values() -> None:
+    rng = np.random.default_rng(8)
+    a, b = rng.normal(0.7, size=9), rng.normal(size=7)
+    replicates = [
+        np.heaviside(rng.choice(a, 9)[:, None] - rng.choice(b, 7)[None, :], 0.5).mean() for _ in range(4000)
+    ]
+    found = probability_of_improvement(a, b)
+    assert (found.low, found.high) == pytest.approx(np.quantile(replicates, [0.025, 0.975]), abs=0.02)
+
+
+def test_intervals_overlap_where_they_share_a_point() -> None:
+    first = Estimate(1.0, 0.5, 1.5)
+    assert first.overlaps(Estimate(2.0, 1.5, 2.5))
+    assert not first.overlaps(Estimate(2.0, 1.6, 2.5))
+    assert not first.overlaps(estimate([1.0]))

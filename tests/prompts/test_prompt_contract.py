@@ -1,0 +1,43 @@
+"""What every prompt function promises, shipped or not: this covers a new one the moment it is registered."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ddpo_bench.registry import get, names
+
+REQUIRED_OPTIONS: dict[str, dict[str, Any]] = {"from_file": {"path": "prompts.txt"}}
+
+
+@pytest.fixture(params=names("prompts"))
+def prompts(request: pytest.FixtureRequest, tmp_path, monkeypatch) -> Any:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts.txt").write_text("a castle at night\na red bicycle\nthe sea\n")
+    return get("prompts", request.param)(**REQUIRED_OPTIONS.get(request.param, {}))
+
+
+def draw(prompts: Any, seed: int, count: int = 50) -> list[tuple[str, dict[str, Any]]]:
+    rng = np.random.default_rng(seed)
+    return [prompts(rng) for _ in range(count)]
+
+
+def test_a_seed_decides_the_prompts(prompts: Any) -> None:
+    assert draw(prompts, seed=3) == draw(prompts, seed=3)
+    assert draw(prompts, seed=3) != draw(prompts, seed=4)
+
+
+def test_prompts_are_clean_lines_with_metadata_that_json_can_hold(prompts: Any) -> None:
+    for prompt, metadata in draw(prompts, seed=0):
+        assert prompt == " ".join(prompt.split())
+        assert prompt
+        assert json.loads(json.dumps(metadata)) == metadata
+
+
+def test_only_the_given_generator_is_drawn_from(prompts: Any) -> None:
+    before = np.random.get_state()[1].copy()
+    draw(prompts, seed=0)
+    assert (np.random.get_state()[1] == before).all()

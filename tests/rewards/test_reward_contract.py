@@ -1,0 +1,54 @@
+"""What every reward promises, shipped or not: this covers a new one the moment it is registered."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ddpo_bench.protocols import Reward
+from ddpo_bench.registry import get, names
+from ddpo_bench.rewards.checking import score
+
+REQUIRED_OPTIONS: dict[str, dict[str, Any]] = {"python": {"function": "example_reward:brightness"}}
+PROMPTS = ["a frog", "two cats", "a cat and a frog", "three frogs on a blue dotted background"]
+
+
+@pytest.fixture(params=names("reward"))
+def reward(request: pytest.FixtureRequest, tmp_path, monkeypatch, verifier) -> Reward:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "example_reward.py").write_text("def brightness(i, p, m): return i.double().mean(dim=(1, 2, 3))\n")
+    return get("reward", request.param)(**REQUIRED_OPTIONS.get(request.param, {}))
+
+
+def test_scores_are_one_finite_float64_an_image(reward: Reward, images: Tensor) -> None:
+    output = reward(images, PROMPTS, [{}] * 4)
+    assert output.scores.dtype == torch.float64
+    assert output.scores.shape == (4,)
+    assert torch.isfinite(output.scores).all()
+    assert all(len(values) == 4 for values in output.info.values())
+
+
+def test_checking_changes_nothing(reward: Reward, images: Tensor) -> None:
+    assert torch.equal(score(reward, images, PROMPTS, [{}] * 4).scores, reward(images, PROMPTS, [{}] * 4).scores)
+
+
+def test_an_image_scores_the_same_alone_as_in_a_batch(reward: Reward, images: Tensor) -> None:
+    batch = reward(images, PROMPTS, [{}] * 4).scores
+    alone = torch.cat([reward(images[i : i + 1], [PROMPTS[i]], [{}]).scores for i in range(4)])
+    torch.testing.assert_close(alone, batch, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_every_float_type_of_image_is_scored(reward: Reward, images: Tensor, dtype: torch.dtype) -> None:
+    rounded = images.to(dtype)
+    expected = reward(rounded.double(), PROMPTS, [{}] * 4).scores
+    torch.testing.assert_close(reward(rounded, PROMPTS, [{}] * 4).scores, expected, rtol=2e-3, atol=0)
+
+
+def test_images_are_left_alone_and_no_gradient_flows(reward: Reward, images: Tensor) -> None:
+    tracked = images.clone().requires_grad_()
+    assert not score(reward, tracked, PROMPTS, [{}] * 4).scores.requires_grad
+    assert torch.equal(tracked, images)

@@ -1,0 +1,56 @@
+"""Stands in for the trainer in worker processes: takes milliseconds, resumes from its metrics, misbehaves by algorithm."""
+
+import json
+import os
+import signal
+import time
+
+from ddpo_bench.files import write_json, write_yaml
+
+EPOCH_SECONDS = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))
+CRASHES = "trpo"  # raises in its second epoch
+DIES_ONCE = "sac"  # is killed in its second epoch the first time
+DIES_ALWAYS = "policy_gradient"
+
+
+def train(config, folder, on_row):
+    """Write what the trainer writes; an epoch that metrics.jsonl holds is not done again."""
+    write_yaml(folder / "config.yaml", config.to_dict())
+    metrics = folder / "metrics.jsonl"
+    done = len(metrics.read_text().splitlines()) if metrics.exists() else 0
+    note(folder, "sessions.txt", f"{os.getpid()} from {done} with {os.environ.get('OMP_NUM_THREADS')} threads")
+    try:
+        for epoch in range(done, config.epochs + 1):
+            time.sleep(EPOCH_SECONDS)
+            if epoch == 2:
+                misbehave(config.algorithm.name, folder)
+            row = training_row(epoch) if epoch else {"epoch": 0, "eval/jpeg_compressibility": -1.0}
+            note(folder, "metrics.jsonl", json.dumps(row))
+            write_json(folder / "status.json", status("running", epoch, config.epochs))
+            on_row(row)
+        note(folder, "metrics.jsonl", json.dumps({"epoch": config.epochs, "eval/jpeg_compressibility": -0.5}))
+    except KeyboardInterrupt:
+        write_json(folder / "status.json", status("killed", epoch, config.epochs))
+        raise
+    write_json(folder / "status.json", status("done", config.epochs, config.epochs))
+
+
+def misbehave(algorithm, folder):
+    if algorithm == CRASHES:
+        raise ValueError("the reward returned NaN\nsecond line")
+    first = len((folder / "sessions.txt").read_text().splitlines()) == 1
+    if algorithm == DIES_ALWAYS or (algorithm == DIES_ONCE and first):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def training_row(epoch):
+    return {"epoch": epoch, "queries": 4 * epoch, "reward_mean": -1.0, "images_per_second": 10.0}
+
+
+def status(state, epoch, epochs):
+    return {"state": state, "reason": None, "epoch": epoch, "epochs": epochs, "seconds": 1.0, "pid": os.getpid()}
+
+
+def note(folder, name, line):
+    with (folder / name).open("a") as file:
+        file.write(line + "\n")

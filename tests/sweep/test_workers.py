@@ -1,0 +1,154 @@
+"""Runs in real worker processes, with a trainer that takes milliseconds."""
+
+import json
+
+import pytest
+import yaml
+
+from ddpo_bench.files import InUse, exclusive
+from ddpo_bench.sweep.plan import plan
+from ddpo_bench.sweep.runner import run_suite
+from ddpo_bench.sweep.suite import load_suite
+
+TRAIN = "fake_training:train"
+
+
+class Recorder:
+    """A watcher that remembers."""
+
+    def __init__(self):
+        self.ends = []
+        self.shown = None
+
+    def __call__(self, runs, done_before):
+        self.shown = (len(runs), done_before)
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        pass
+
+    def started(self, run, worker):
+        pass
+
+    def row(self, run, worker, row):
+        pass
+
+    def ended(self, run, worker, state, reason):
+        self.ends.append((run.name, state, reason))
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Returns a function that runs a suite of these algorithms and gives (failed runs, recorder, root)."""
+
+    def run(algorithms, seeds=(0,), workers=2, **options):
+        path = tmp_path / "suite.yaml"
+        base = {"epochs": 3, "samples_per_epoch": 4}
+        path.write_text(yaml.safe_dump({"base": base, "matrix": {"algorithm": algorithms}, "seeds": list(seeds)}))
+        suite, recorder, root = load_suite(path), Recorder(), tmp_path / "results"
+        failed = run_suite(suite, plan(suite), root, workers, recorder, train=TRAIN, **options)
+        return [planned.name for planned in failed], recorder, root
+
+    return run
+
+
+def folder_of(root, cell, seed=0):
+    (folder,) = root.glob(f"runs/{cell}-*/seed-{seed}")
+    return folder
+
+
+def status_of(root, cell, seed=0):
+    return json.loads((folder_of(root, cell, seed) / "status.json").read_text())
+
+
+def sessions_of(root, cell, seed=0):
+    return (folder_of(root, cell, seed) / "sessions.txt").read_text().splitlines()
+
+
+def test_all_runs_are_done_each_in_one_session_of_one_thread(sweep):
+    failed, recorder, root = sweep(["frozen", "ppo"], seeds=(0, 1, 2))
+    assert not failed
+    assert [state for _, state, _ in recorder.ends] == ["done"] * 6
+    sessions = [sessions_of(root, cell, seed) for cell in ("frozen", "ppo") for seed in (0, 1, 2)]
+    assert all(len(session) == 1 and "from 0 with 1 threads" in session[0] for session in sessions)
+    assert len({session[0].split()[0] for session in sessions}) <= 2  # two processes did all
+
+
+def test_the_plan_is_written_as_resolved(sweep):
+    _, _, root = sweep(["frozen", {"name": "ppo", "clip_range": 0.1}], seeds=(0, 5))
+    held = yaml.safe_load((root / "suite.yaml").read_text())
+    assert held["seeds"] == [0, 5]
+    assert held["base"]["epochs"] == 3
+    for cell in held["cells"]:
+        for seed in held["seeds"]:
+            assert (root / "runs" / f"{cell['name']}-{cell['hash']}" / f"seed-{seed}").is_dir()
+    assert held["cells"][1]["varied"] == {"algorithm": {"name": "ppo", "clip_range": 0.1}}
+    assert held["wall_seconds"] > 0
+
+
+def test_a_crashing_run_does_not_stop_the_others(sweep):
+    failed, _, root = sweep(["trpo", "frozen", "ppo"], workers=1)
+    assert failed == ["trpo/seed-0"]
+    assert status_of(root, "trpo")["state"] == "failed"
+    assert status_of(root, "trpo")["reason"] == "ValueError: the reward returned NaN"
+    assert "Traceback" in (folder_of(root, "trpo") / "error.log").read_text()
+    assert status_of(root, "frozen")["state"] == status_of(root, "ppo")["state"] == "done"
+
+
+def test_a_run_whose_worker_is_killed_goes_on_in_a_fresh_one(sweep):
+    failed, recorder, root = sweep(["sac", "frozen"])
+    assert not failed
+    assert ("sac/seed-0", "killed", "worker died by signal 9") in recorder.ends
+    first, second = sessions_of(root, "sac")
+    assert "from 0" in first
+    assert "from 2" in second
+    assert first.split()[0] != second.split()[0]
+    assert status_of(root, "sac")["state"] == "done"
+
+
+def test_a_run_whose_worker_dies_twice_is_failed(sweep):
+    failed, recorder, root = sweep(["policy_gradient", "frozen"], workers=1)
+    assert failed == ["policy_gradient/seed-0"]
+    assert status_of(root, "policy_gradient")["reason"] == "worker died by signal 9 twice"
+    assert len(sessions_of(root, "policy_gradient")) == 2
+    assert ("frozen/seed-0", "done", None) in recorder.ends
+
+
+def test_done_and_failed_runs_are_not_run_again(sweep):
+    sweep(["trpo", "frozen"])
+    failed, recorder, root = sweep(["trpo", "frozen"])
+    assert failed == ["trpo/seed-0"]
+    assert recorder.shown is None  # nothing to do, nothing to show
+    assert len(sessions_of(root, "trpo")) == len(sessions_of(root, "frozen")) == 1
+
+
+def test_failed_runs_are_run_again_on_request(sweep):
+    sweep(["trpo", "frozen"])
+    _, recorder, root = sweep(["trpo", "frozen"], retry_failed=True)
+    assert recorder.shown == (1, 1)
+    assert len(sessions_of(root, "trpo")) == 2
+    assert len(sessions_of(root, "frozen")) == 1
+
+
+@pytest.mark.parametrize("state", ["running", "killed", "queued"])
+def test_a_run_that_was_broken_off_goes_on(sweep, state):
+    _, _, root = sweep(["frozen"])
+    folder = folder_of(root, "frozen")
+    rows = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(rows[:2]))
+    (folder / "status.json").write_text(json.dumps({"state": state, "reason": None, "pid": 2**22 + 1}))
+    sweep(["frozen"])
+    assert "from 2" in sessions_of(root, "frozen")[-1]
+    assert (folder / "metrics.jsonl").read_text().splitlines(keepends=True) == rows
+
+
+def test_a_second_sweep_in_the_same_folder_is_refused(sweep, tmp_path):
+    with (
+        exclusive(tmp_path / "results" / ".lock", "busy"),
+        pytest.raises(InUse, match="another ddpo-bench run is at work"),
+    ):
+        sweep(["frozen"])
+    assert not (tmp_path / "results" / "runs").exists()
