@@ -1,4 +1,4 @@
-"""Typed configuration of one run, from strict YAML: every mistake is reported, all at once, with its place and remedy."""
+"""Typed configuration of one run, from strict YAML: all mistakes at once, each with its place and remedy."""
 
 from __future__ import annotations
 
@@ -116,7 +116,13 @@ def run_config(data: Mapping[str, Any], source: str) -> RunConfig:
 def inconsistencies(config: RunConfig) -> list[str]:
     """Mistakes that only several keys together show."""
     found = []
-    for key, least in {"samples_per_epoch": 1, "samples_per_prompt": 1, "micro_batch": 1, "epochs": 0, "checkpoints_kept": 1}.items():
+    for key, least in {
+        "samples_per_epoch": 1,
+        "samples_per_prompt": 1,
+        "micro_batch": 1,
+        "epochs": 0,
+        "checkpoints_kept": 1,
+    }.items():
         if getattr(config, key) < least:
             found.append(f"{key}: must be at least {least}, got {getattr(config, key)}.")
     if not found and config.samples_per_epoch % config.samples_per_prompt:
@@ -156,7 +162,9 @@ def unique_mapping(loader: UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any,
     seen = set()
     for key_node, _ in node.value:
         if key_node.value in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key_node.value!r} is given twice", key_node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"key {key_node.value!r} is given twice", key_node.start_mark
+            )
         seen.add(key_node.value)
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
@@ -226,7 +234,11 @@ def choose(kind: str, data: Any, where: str, mistakes: list[str]) -> Any:
         return None
     name = data["name"]
     if kind == "reward" and name.startswith("python:"):
-        data = {"name": "python", "function": name.removeprefix("python:"), **{k: v for k, v in data.items() if k != "name"}}
+        data = {
+            "name": "python",
+            "function": name.removeprefix("python:"),
+            **{k: v for k, v in data.items() if k != "name"},
+        }
         name = "python"
     try:
         cls = registry.get(kind, name)

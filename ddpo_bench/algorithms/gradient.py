@@ -108,9 +108,7 @@ def step(optimiser: torch.optim.Optimizer, parameters: list[torch.nn.Parameter],
     return norm
 
 
-def minibatches(
-    samples: int, steps: int, algorithm: GradientAlgorithm, generator: torch.Generator
-) -> Iterator[Tensor]:
+def minibatches(samples: int, steps: int, algorithm: GradientAlgorithm, generator: torch.Generator) -> Iterator[Tensor]:
     """Index pairs (sample, step), [M, 2], of each optimiser step of one pass over a rollout.
 
     Samples are shuffled, then timesteps independently for each sample.  The pass goes over all samples at their first

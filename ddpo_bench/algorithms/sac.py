@@ -31,6 +31,9 @@ class Memory:
     conditioning: Conditioning
 
 
+Draw = tuple[Memory, Tensor, Tensor]  # a memory, sample indices [b] and step indices [b] into it
+
+
 @register("algorithm", "sac")
 @dataclass
 class SAC:
@@ -93,9 +96,8 @@ class SAC:
 
     def critic_step(self, rollout: Rollout, generator: torch.Generator) -> float:
         """Regress both critics on targets at random states of the replay, the final ones included; returns the loss."""
-        memory, samples, steps = self.draw(rollout.steps + 1, generator)
         loss = torch.zeros((), device=rollout.latents.device)
-        for m, n, k in zip(memory, samples, steps, strict=True):
+        for m, n, k in self.draw(rollout.steps + 1, generator):
             text = pooled(m.conditioning, n)
             target = self.critic_target(m, n, k, text)
             values = self.critics(m.latents[n, k], k, text)  # [2, B]
@@ -126,9 +128,8 @@ class SAC:
         return float(rewards.mean()), float(rewards.std(correction=0)) + 1e-6
 
     def actor_step(self, policy: Policy, rollout: Rollout, generator: torch.Generator, averages: Averages) -> None:
-        memory, samples, steps = self.draw(rollout.steps, generator)
         self.critics.requires_grad_(False)
-        for m, n, k in zip(memory, samples, steps, strict=True):
+        for m, n, k in self.draw(rollout.steps, generator):
             for indices in torch.arange(len(n)).split(rollout.micro_batch):
                 loss = self.actor_loss(policy, rollout, m, n[indices], k[indices], generator)
                 share = len(indices) / self.batch
@@ -153,27 +154,24 @@ class SAC:
             loss = loss + self.alpha * law.kl(reference)
         return loss.mean()
 
-    def draw(self, steps: int, generator: torch.Generator) -> tuple[list[Memory], list[Tensor], list[Tensor]]:
-        """A batch of states of the replay: for each memory drawn from, sample indices and step indices in 0..steps-1."""
+    def draw(self, steps: int, generator: torch.Generator) -> list[Draw]:
+        """A batch of states of the replay, at step indices below `steps`, by the memory that holds them."""
         device = self.memories[-1].latents.device
-        sizes = torch.tensor([len(memory.rewards) for memory in self.memories])
-        flat = torch.randint(int(sizes.sum()), (self.batch,), generator=generator)
+        sizes = [len(memory.rewards) for memory in self.memories]
+        flat = torch.randint(sum(sizes), (self.batch,), generator=generator)
         k = torch.randint(steps, (self.batch,), generator=generator)
-        chosen: tuple[list[Memory], list[Tensor], list[Tensor]] = ([], [], [])
-        offset = 0
-        for memory, size in zip(self.memories, sizes.tolist(), strict=True):
+        drawn, offset = [], 0
+        for memory, size in zip(self.memories, sizes, strict=True):
             inside = (flat >= offset) & (flat < offset + size)
             if inside.any():
-                for column, value in zip(chosen, (memory, (flat[inside] - offset).to(device), k[inside].to(device)), strict=True):
-                    column.append(value)
+                drawn.append((memory, (flat[inside] - offset).to(device), k[inside].to(device)))
             offset += size
-        return chosen
+        return drawn
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"optimiser": self.optimiser.state_dict(), "rollouts_seen": self.rollouts_seen}
         if self.rollouts_seen:
-            parts = (self.critics, self.targets, self.critic_optimiser)
-            state["critics"] = [part.state_dict() for part in parts]
+            state["critics"] = [part.state_dict() for part in (self.critics, self.targets, self.critic_optimiser)]
             state["memories"] = [
                 [m.latents, m.rewards, m.conditioning.embeddings, m.conditioning.unconditional] for m in self.memories
             ]
@@ -187,11 +185,12 @@ class SAC:
         for latents, rewards, embeddings, unconditional in state["memories"]:
             self.memories.append(Memory(latents, rewards.cpu(), Conditioning(embeddings, unconditional)))
         self.make_critics(self.memories[-1])
-        for part, saved in zip((self.critics, self.targets, self.critic_optimiser), state["critics"], strict=True):
-            part.load_state_dict(saved)
+        critics, targets, optimiser = state["critics"]
+        self.critics.load_state_dict(critics)
+        self.targets.load_state_dict(targets)
+        self.critic_optimiser.load_state_dict(optimiser)
 
 
 def pooled(conditioning: Conditioning, samples: Tensor) -> Tensor:
     """[B, D]: mean of the prompt embeddings over tokens."""
     return conditioning.embeddings[samples].float().mean(1)
-

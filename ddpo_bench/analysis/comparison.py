@@ -20,7 +20,7 @@ FIGURES = [
     Column("beats_baseline", f"beats {BASELINE}"),
     Column("kl_nats", "KL to pretrained", "nats", digits=3),
     Column("queries", "reward queries"),
-    Column("seconds", "training", "s", digits=3),
+    Column("seconds", "run time", "s", digits=3),
     Column("images_per_second", "sampling", "images/s", digits=3),
     Column("probability", f"P(> {BASELINE})", digits=3, interval=True, part="further"),
     Column("kl", "KL to pretrained", "mean units", digits=4, part="further"),

@@ -106,20 +106,23 @@ def draw(blocks: list[tuple[str, list[str], list[StripRow]]]) -> Image.Image:
         for i, (_, _, rows) in enumerate(blocks)
     ]
     columns = max(len(row.tiles) for _, _, rows in blocks for row in rows)
-    width = 2 * MARGIN + LABEL_WIDTH + columns * (TILE + GAP) - GAP
+    left = MARGIN + label_width([row.label for _, _, rows in blocks for row in rows])
+    width = left + columns * (TILE + GAP) - GAP + MARGIN
     canvas = Image.new("RGB", (width, sum(heights) + MARGIN), PAPER)
     top = MARGIN
     for (title, prompts, rows), height, shows_prompts in zip(blocks, heights, fresh, strict=True):
-        draw_block(canvas, top, title, prompts[:columns] if shows_prompts else [], rows)
+        draw_block(canvas, (left, top), title, prompts[:columns] if shows_prompts else [], rows)
         top += height
     return canvas
 
 
-def draw_block(canvas: Image.Image, top: int, title: str, prompts: list[str], rows: list[StripRow]) -> None:
+def draw_block(
+    canvas: Image.Image, corner: tuple[int, int], title: str, prompts: list[str], rows: list[StripRow]
+) -> None:
     pen = ImageDraw.Draw(canvas)
+    left, top = corner  # of the pictures' column, and of the block
     pen.text((MARGIN, top + TITLE_HEIGHT // 2), title, fill=INK, font=font(15, bold=True), anchor="lm")
     top += TITLE_HEIGHT
-    left = MARGIN + LABEL_WIDTH
     for i, prompt in enumerate(prompts):
         lines = wrap(prompt, font(11), TILE)
         for j, line in enumerate(lines):
@@ -127,15 +130,22 @@ def draw_block(canvas: Image.Image, top: int, title: str, prompts: list[str], ro
             pen.text((left + i * (TILE + GAP) + TILE // 2, y), line, fill=FAINT, font=font(11), anchor="mm")
     top += CAPTION_LINES * LINE_HEIGHT * bool(prompts)
     for row in rows:
-        draw_label(pen, left - 12, top + TILE // 2, row)
+        draw_label(pen, left, top + TILE // 2, row)
         for i, tile in enumerate(row.tiles):
             canvas.paste(tile, (left + i * (TILE + GAP), top))
         top += TILE + GAP
 
 
-def draw_label(pen: ImageDraw.ImageDraw, right: int, middle: int, row: StripRow) -> None:
-    """A row's name, right-aligned, its reward under it."""
-    lines = wrap(row.label, font(13, bold=True), LABEL_WIDTH - 16)
+def label_width(labels: list[str]) -> int:
+    """Room for the longest word of a label, which cannot be broken."""
+    words = [word for label in labels for word in label.split()]
+    return max(LABEL_WIDTH, 16 + max(round(font(13, bold=True).getlength(word)) for word in words))
+
+
+def draw_label(pen: ImageDraw.ImageDraw, left: int, middle: int, row: StripRow) -> None:
+    """A row's name, right-aligned before the pictures, its reward under it."""
+    lines = wrap(row.label, font(13, bold=True), left - MARGIN - 16)
+    right = left - 12
     y = middle - (len(lines) * 17) // 2
     for line in lines:
         pen.text((right, y), line, fill=INK, font=font(13, bold=True), anchor="rm")

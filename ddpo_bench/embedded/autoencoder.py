@@ -55,10 +55,10 @@ def autoencoder_loss(model: nn.Module, seed: tuple[int, int], size: int) -> Tens
 
 
 def train_autoencoder(folder: Path) -> AutoencoderKL:
+    """Returns the averaged autoencoder."""
     torch.manual_seed(0)
     model = build_autoencoder().to(memory_format=torch.channels_last)
-    model = fit("autoencoder", model, autoencoder_loss, SCHEDULE, folder)
-    return model
+    return fit("autoencoder", model, autoencoder_loss, SCHEDULE, folder)
 
 
 @torch.no_grad()

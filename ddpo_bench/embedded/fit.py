@@ -37,7 +37,7 @@ class Muon(torch.optim.Optimizer):
     torch.optim.Muon takes 2-D parameters alone; most of ours are convolutions.
     """
 
-    def __init__(self, params: list[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+    def __init__(self, params: list[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()

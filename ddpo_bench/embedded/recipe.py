@@ -113,7 +113,9 @@ def evaluate(model: Path, samples: int) -> dict[str, float]:
     decoded = pipeline.vae.decode(pipeline.vae.encode(rendered).latent_dist.mode()).sample
     figures = {"psnr_db": reconstruction_psnr(pipeline.vae)}
     figures |= {f"verifier_on_rendered/{k}": v for k, v in accuracy(verifier, rendered / 2 + 0.5, scenes).items()}
-    figures |= {f"verifier_on_decoded/{k}": v for k, v in accuracy(verifier, (decoded / 2 + 0.5).clamp(0, 1), scenes).items()}
+    figures |= {
+        f"verifier_on_decoded/{k}": v for k, v in accuracy(verifier, (decoded / 2 + 0.5).clamp(0, 1), scenes).items()
+    }
     rng = np.random.default_rng(7)
     asked = [sample_scene(rng) for _ in range(samples)]
     figures |= {f"generated/{k}": v for k, v in accuracy(verifier, generate(pipeline, asked), asked).items()}
@@ -139,4 +141,3 @@ def generate(pipeline: StableDiffusionPipeline, scenes: list[Scene]) -> Tensor:
         for start in range(0, len(prompts), 64)
     ]
     return torch.cat(parts)
-

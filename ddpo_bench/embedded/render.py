@@ -52,7 +52,8 @@ def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 def background(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """float32 [64, 64, 3] in 0..255: the colour, jittered, with its pattern in a darker or lighter shade."""
-    assert scene.colour is not None and scene.pattern is not None, "only a fully specified scene can be drawn"
+    if scene.colour is None or scene.pattern is None:
+        raise ValueError(f"only a fully specified scene can be drawn, got {scene}.")
     base = np.array(COLOURS[scene.colour], np.float32) + rng.uniform(-10, 10, 3).astype(np.float32)
     shade = base * 0.78 if base.mean() > 110 else base * 0.72 + 255 * 0.28
     mask = pattern_mask(scene.pattern, rng)[..., None]
@@ -89,7 +90,9 @@ def sprite(noun: str, size: int, flipped: bool) -> np.ndarray:
     """float32 [h, w, 4], longest side `size`: premultiplied RGB in 0..255 and alpha in [0, 1]."""
     image = full_sprite(noun)
     scale = size / max(image.size)
-    image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BOX)
+    image = image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BOX
+    )
     pixels = np.asarray(image, np.float32)
     alpha = pixels[..., 3:] / 255
     pixels = np.concatenate([pixels[..., :3] * alpha, alpha], axis=-1)

@@ -16,7 +16,7 @@ from ddpo_bench.embedded.fit import Schedule, fit
 from ddpo_bench.embedded.scenes import COLOURS, NOUNS, PATTERNS, Scene
 from ddpo_bench.embedded.verifier import Verifier
 
-SCHEDULE = Schedule(steps=3500, batch=64)
+SCHEDULE = Schedule(steps=2500, batch=64)
 NOUN_INDEX = {noun: index for index, noun in enumerate(NOUNS)}
 LATENT_NOISE = 0.1  # largest noise, in latent standard deviations, before decoding: generated latents are not exact
 
@@ -33,7 +33,9 @@ class VerifierLoss:
         index = rng.integers(len(self.data.scenes), size=size - size // 2)
         scenes += [self.data.scenes[i] for i in index]
         images = torch.cat([(rendered + 1) / 2, self.decoded(index, rng)])
-        return scene_loss(model(images + 0.02 * torch.from_numpy(rng.standard_normal(images.shape, np.float32))), scenes)
+        return scene_loss(
+            model(images + 0.02 * torch.from_numpy(rng.standard_normal(images.shape, np.float32))), scenes
+        )
 
     @torch.no_grad()
     def decoded(self, index: np.ndarray, rng: np.random.Generator) -> Tensor:

@@ -197,5 +197,7 @@ def load_pipeline(model: str) -> StableDiffusionPipeline:
         )
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0]
-        raise ModelNotFound(f"policy.model: no StableDiffusionPipeline could be loaded from {model!r}: {first}") from error
+        raise ModelNotFound(
+            f"policy.model: no StableDiffusionPipeline could be loaded from {model!r}: {first}"
+        ) from error
     return pipeline.to(torch.float32)

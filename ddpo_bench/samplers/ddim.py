@@ -193,7 +193,11 @@ def ddim_step_with_logprob(
     timesteps = torch.as_tensor(timestep).reshape(-1).expand(len(sample))
     coefficients = ddim_coefficients(scheduler, timesteps, eta).to(sample.device, dtype)
     law = DDIMLaw(
-        scheduler, coefficients, model_output.to(dtype), sample.to(dtype), use_clipped_model_output=use_clipped_model_output
+        scheduler,
+        coefficients,
+        model_output.to(dtype),
+        sample.to(dtype),
+        use_clipped_model_output=use_clipped_model_output,
     )
     if prev_sample is None:
         noise = randn_tensor(model_output.shape, generator=generator, device=sample.device, dtype=model_output.dtype)

@@ -42,7 +42,13 @@ def pipeline_with_logprob(
     device = pipeline._execution_device
     guide = guidance_scale > 1.0
     embeddings, unconditional = pipeline.encode_prompt(
-        prompt, device, 1, guide, negative_prompt, prompt_embeds=prompt_embeds, negative_prompt_embeds=negative_prompt_embeds
+        prompt,
+        device,
+        1,
+        guide,
+        negative_prompt,
+        prompt_embeds=prompt_embeds,
+        negative_prompt_embeds=negative_prompt_embeds,
     )
     if guide:
         embeddings = torch.cat([unconditional, embeddings])
@@ -51,7 +57,14 @@ def pipeline_with_logprob(
     side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     batch = len(embeddings) // (1 + guide)
     x_t = pipeline.prepare_latents(
-        batch, pipeline.unet.config.in_channels, height or side, width or side, embeddings.dtype, device, generator, latents
+        batch,
+        pipeline.unet.config.in_channels,
+        height or side,
+        width or side,
+        embeddings.dtype,
+        device,
+        generator,
+        latents,
     )
     trajectory, log_probs = [x_t], []
     for t in scheduler.timesteps:

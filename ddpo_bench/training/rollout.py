@@ -145,9 +145,7 @@ class Collector:
         clock = time.perf_counter()
         prompts, metadata = draw_prompts(self.prompts, rng, self.samples, self.repeats)
         conditioning = self.policy.encode(prompts)
-        drawn = sample_trajectories(
-            self.policy, self.sampler, conditioning, self.micro_batch, generator, on_batch
-        )
+        drawn = sample_trajectories(self.policy, self.sampler, conditioning, self.micro_batch, generator, on_batch)
         images = decode_in_batches(self.policy, drawn.latents[:, -1], self.micro_batch)
         sampled = time.perf_counter()
         rewards = score(self.reward, images, prompts, metadata).scores

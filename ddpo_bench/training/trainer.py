@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
         config.samples_per_epoch, config.samples_per_prompt, config.micro_batch, config.seed,
     )  # fmt: skip
     evaluator = Evaluator(config, policy, sampler, reward, folder)
-    parts = {"policy": policy, "algorithm": algorithm, "advantages": advantages}
+    parts: dict[str, Any] = {"policy": policy, "algorithm": algorithm, "advantages": advantages}
     state = load_newest(folder, device)
     done = 0
     if state is not None:
@@ -90,7 +91,7 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
         write({"epoch": 0, **evaluator.evaluate(0)})
         save_checkpoint(folder, 0, snapshot(parts, 0), config.checkpoints_kept)
     for epoch in range(done + 1, config.epochs + 1):
-        rollout, row = collector.collect(epoch, lambda n, epoch=epoch: on_row({"epoch": epoch, "sampled": n}))
+        rollout, row = collector.collect(epoch, partial(report_sampling, on_row, epoch))
         clock = time.perf_counter()
         row |= algorithm.update(policy, rollout)
         row |= {"seconds_learning": time.perf_counter() - clock, "memory_peak_mb": peak_memory_mb(device)}
@@ -100,6 +101,10 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
         save_checkpoint(folder, epoch, snapshot(parts, epoch), config.checkpoints_kept)
         status.progress(epoch)
     logger.close()
+
+
+def report_sampling(on_row: Callable[[Row], None], epoch: int, sampled: int) -> None:
+    on_row({"epoch": epoch, "sampled": sampled})
 
 
 def start_policy(config: RunConfig, device: torch.device) -> tuple[Policy, Sampler]:
@@ -137,5 +142,3 @@ def peak_memory_mb(device: torch.device) -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-
-

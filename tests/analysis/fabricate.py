@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def fabricate_suite(results: Path, algorithms: tuple[str, ...] = ("frozen", "ppo
 
 def fabricate_run(results: Path, algorithm: str, reward: str, seed: int, state: str = "done", **options: Any) -> Path:
     """One run folder; `options` are the algorithm's, and part of the cell's hash."""
-    digits = f"{abs(hash_of(algorithm, reward, options)):012x}"[:12]
+    digits = hashlib.sha256(json.dumps([algorithm, reward, options]).encode()).hexdigest()[:12]
     folder = results / "runs" / f"{algorithm}-{reward}-{digits}" / f"seed-{seed}"
     folder.mkdir(parents=True)
     config = {"algorithm": {"name": algorithm, **options}, "reward": {"name": reward}, "epochs": EPOCHS, "seed": seed}
@@ -55,10 +56,6 @@ def fabricate_run(results: Path, algorithm: str, reward: str, seed: int, state: 
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     write_samples(folder / "samples", GAIN[algorithm])
     return folder
-
-
-def hash_of(*parts: Any) -> int:
-    return int.from_bytes(json.dumps(parts, sort_keys=True).encode()[-40:], "big") % 16**12
 
 
 def final_reward(algorithm: str, reward: str, seed: int) -> float:

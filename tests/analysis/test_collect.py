@@ -61,7 +61,7 @@ def test_a_folder_without_runs_is_one_line_with_the_nearest_that_has_some(suite:
 
 
 def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
-    with pytest.raises(ResultsError, match="holds no runs. Make some: ddpo-bench run SUITE.$"):
+    with pytest.raises(ResultsError, match=r"holds no runs\. Make some: ddpo-bench run SUITE\.$"):
         collect(tmp_path)
 
 

@@ -1,0 +1,27 @@
+# Two commands do everything, set-up included: `make run` and `make test`.
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+.PHONY: run test lint setup clean
+
+run: setup  ## the default suite on the embedded model: table, plots, pictures and report under results/algos
+	$(BIN)/ddpo-bench run suites/algos.yaml
+
+test: setup  ## all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+lint: setup  ## linter, formatter and type checker
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,wandb,tensorboard]'
+	touch $@
+
+clean:  ## remove the virtual environment
+	rm -rf .venv

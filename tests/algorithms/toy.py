@@ -1,0 +1,142 @@
+"""A denoising problem that can be solved by hand: a linear policy on two latent dimensions, a chain of fixed noises.
+
+x_{k+1} = W_k x_k + b_k(prompt) + std_k z, rewarded with -|x_T - target(prompt)|^2.  Whatever the policy does, the last
+noise stays, so that no expected reward exceeds -2 std_{T-1}^2; a last step that ignores x and moves to the target gets it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ddpo_bench.protocols import Algorithm, Conditioning, Metadata, RewardOutput, Rollout
+from ddpo_bench.samplers.law import GaussianLaw
+from ddpo_bench.training.advantages import Batch
+from ddpo_bench.training.rollout import Collector
+
+TARGETS = {"left": (-1.5, 1.0), "right": (1.0, -1.0)}
+STDS = (1.0, 0.6, 0.4, 0.3)
+OPTIMUM = -2 * STDS[-1] ** 2
+
+
+class ChainLaw(GaussianLaw):
+    """N(model_output, std^2 I)."""
+
+    def __init__(self, mean: Tensor, std: Tensor):
+        super().__init__(std)
+        self.output = mean
+
+    def form_mean(self) -> Tensor:
+        return self.output
+
+
+class Chain:
+    """The model output is the mean of the next state; the timestep counts the steps that are left."""
+
+    timesteps = torch.arange(len(STDS)).flip(0)
+
+    def law(self, model_output: Tensor, x_t: Tensor, step: Tensor, guidance_scale: float) -> ChainLaw:
+        return ChainLaw(model_output, torch.tensor(STDS, dtype=x_t.dtype)[step])
+
+
+class LinearPolicy:
+    """W_k and b_k(prompt) in tables by timestep, in the default dtype; starts at W = 0.8 I, b = 0."""
+
+    device = torch.device("cpu")
+    guidance_scale = 1.0
+    resolved_precision = torch.float32
+    latent_shape = (2, 1, 1)
+
+    def __init__(self, timesteps: int = len(STDS)) -> None:
+        self.weight = nn.Parameter(0.8 * torch.eye(2).repeat(timesteps, 1, 1))  # [timesteps, 2, 2]
+        self.bias = nn.Parameter(torch.zeros(timesteps, len(TARGETS), 2))
+        self.pretrained = [p.detach().clone() for p in self.parameters()]
+        self.used = list(self.parameters())
+
+    def encode(self, prompts: list[str]) -> Conditioning:
+        places = torch.tensor([list(TARGETS).index(prompt) for prompt in prompts])
+        return Conditioning(nn.functional.one_hot(places, len(TARGETS)).to(self.weight.dtype)[:, None])
+
+    def predict(self, x_t: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        weight, bias = self.used
+        moved = torch.einsum("nij,nj->ni", weight[timesteps], x_t.flatten(1))
+        shift = torch.einsum("npi,np->ni", bias[timesteps], conditioning.embeddings[:, 0])
+        return (moved + shift).view(-1, 2, 1, 1)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return latents
+
+    @contextlib.contextmanager
+    def reference(self) -> Iterator[None]:
+        self.used = self.pretrained
+        with torch.no_grad():
+            yield
+        self.used = list(self.parameters())
+
+    def parameters(self) -> list[nn.Parameter]:
+        return [self.weight, self.bias]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"weight": self.weight.detach(), "bias": self.bias.detach()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.weight.copy_(state["weight"])
+        self.bias.copy_(state["bias"])
+
+
+@dataclass
+class Nearness:
+    """-|x_0 - target|^2, times a factor."""
+
+    factor: float = 1.0
+    targets: dict[str, tuple[float, float]] = field(default_factory=lambda: TARGETS)
+
+    def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
+        wanted = torch.tensor([self.targets[prompt] for prompt in prompts])
+        return RewardOutput(-self.factor * (images.flatten(1) - wanted).square().sum(1).double())
+
+
+def draw_rollout(policy: LinearPolicy, epoch: int = 1, samples: int = 32, micro_batch: int = 32) -> Rollout:
+    """The trainer's own rollout of the toy."""
+    return collector(policy, samples, micro_batch).collect(epoch, lambda done: None)[0]
+
+
+def collector(policy: LinearPolicy, samples: int, micro_batch: int, reward: Nearness | None = None) -> Collector:
+    return Collector(policy, Chain(), draw_prompt, reward or Nearness(), Batch(), samples, 1, micro_batch, seed=0)
+
+
+def draw_prompt(rng: np.random.Generator) -> tuple[str, Metadata]:
+    return str(rng.choice(list(TARGETS))), {}
+
+
+def learn(algorithm: Algorithm, epochs: int, samples: int = 256) -> tuple[LinearPolicy, list[dict[str, float]]]:
+    """Train on the toy; returns the policy and the metrics of each epoch."""
+    policy = LinearPolicy()
+    algorithm.start(policy, seed=0)
+    source = collector(policy, samples, samples)
+    rows = [algorithm.update(policy, source.collect(epoch, lambda done: None)[0]) for epoch in range(epochs)]
+    return policy, rows
+
+
+def expected_reward(policy: LinearPolicy) -> float:
+    """Exact, from x_T ~ N(0, I) and averaged over the prompts."""
+    values = [expected_value(policy, torch.zeros(1, 2), torch.eye(2), 0, prompt) for prompt in TARGETS]
+    return float(torch.cat(values).mean())
+
+
+@torch.no_grad()
+def expected_value(policy: LinearPolicy, mean: Tensor, covariance: Tensor, step: int, prompt: str) -> Tensor:
+    """[N]: E[reward | x_step ~ N(mean, covariance)], for means [N, 2]."""
+    place = list(TARGETS).index(prompt)
+    for k in range(step, len(STDS)):
+        t = Chain.timesteps[k]
+        mean = mean @ policy.weight[t].T + policy.bias[t, place]
+        covariance = policy.weight[t] @ covariance @ policy.weight[t].T + STDS[k] ** 2 * torch.eye(2)
+    return -(mean - torch.tensor(TARGETS[prompt])).square().sum(1) - covariance.trace()

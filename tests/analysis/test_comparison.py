@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from fabricate import EPOCHS, GAIN, SAMPLES, fabricate_run
+
+from ddpo_bench.analysis.collect import collect
+from ddpo_bench.analysis.comparison import comparison
+from ddpo_bench.analysis.tables import Row, Table
+
+
+def compare(results: Path) -> Table:
+    return comparison(collect(results), results.name)
+
+
+def row_of(table: Table, algorithm: str, reward: str = "target_colour") -> Row:
+    (row,) = [r for r in table.rows if (r.values["algorithm"], r.values["reward"]) == (algorithm, reward)]
+    return row
+
+
+def test_one_row_an_algorithm_and_reward_the_baseline_first(suite: Path) -> None:
+    rows = [(row.values["reward"], row.values["algorithm"]) for row in compare(suite).rows]
+    assert rows == [(r, a) for r in ("jpeg_compressibility", "target_colour") for a in ("frozen", "ppo", "trpo")]
+
+
+def test_figures_are_those_of_the_runs(suite: Path) -> None:
+    values = row_of(compare(suite), "ppo").values
+    assert values["n"] == 3
+    assert values["final"] == pytest.approx((0.27, 0.26, 0.28))
+    assert values["difference"] == pytest.approx((0.2, 0.2, 0.2))
+    assert values["kl_nats"] == pytest.approx((6.6, 6.0, 7.2))
+    assert values["kl"] == pytest.approx((6.6 / 512, 6.0 / 512, 7.2 / 512))
+    assert values["queries"] == EPOCHS * SAMPLES
+    assert values["seconds"] == pytest.approx((61, 60, 62))
+    assert values["images_per_second"] == pytest.approx((13.5, 13.5, 13.5))
+    assert values["memory"] == pytest.approx((506, 506, 506))
+    assert values["probability"] == (1, 1, 1)
+    assert values["beats_baseline"] == "yes"
+
+
+def test_a_run_is_judged_by_every_reward(suite: Path) -> None:
+    values = row_of(compare(suite), "ppo", "jpeg_compressibility").values
+    assert values["judged/jpeg_compressibility"] == pytest.approx((-0.89, -0.9, -0.88))
+    assert values["judged/target_colour"] == pytest.approx((0.07, 0.06, 0.08))
+
+
+def test_the_baseline_is_not_compared_with_itself(suite: Path) -> None:
+    values = row_of(compare(suite), "frozen").values
+    assert values["kl_nats"] == (0, 0, 0)
+    assert not {"difference", "probability", "beats_baseline"} & values.keys()
+
+
+def test_the_best_is_marked_and_what_overlaps_it_is_tied(suite: Path) -> None:
+    table = compare(suite)
+    assert [row.standing for row in table.rows if row.group == "target_colour"] == ["", "best", "tied"]
+
+
+def test_an_algorithm_that_does_not_separate_from_the_baseline_is_told(suite: Path) -> None:
+    for seed in range(3):
+        fabricate_run(suite, "policy_gradient", "target_colour", seed)
+    assert row_of(compare(suite), "policy_gradient").values["beats_baseline"] == "no"
+
+
+@pytest.mark.parametrize("state", ["failed", "killed", "running"])
+def test_a_run_that_is_not_done_is_named_and_never_averaged(suite: Path, state: str) -> None:
+    path = next(suite.glob("runs/ppo-target_colour-*/seed-1/status.json"))
+    path.write_text(json.dumps({"state": state, "reason": "the reward returned NaN\nat epoch 3", "seconds": 1.0}))
+    table = compare(suite)
+    values = row_of(table, "ppo").values
+    assert values["n"] == 2
+    assert values["final"] == pytest.approx((0.27, 0.26, 0.28))
+    assert values["difference"] == pytest.approx((0.2, 0.2, 0.2))
+    expected = f"ppo-target_colour {state} (the reward returned NaN at epoch 3): seed 1."
+    assert f"Not done, and in no figure: {expected}" in table.notes
+    assert any(note.startswith("17 of 18 runs done") for note in table.notes)
+
+
+def test_a_cell_without_a_done_run_has_an_empty_row_not_a_zero(suite: Path) -> None:
+    for seed in range(3):
+        fabricate_run(suite, "sac", "target_colour", seed, state="failed")
+    table = compare(suite)
+    row = row_of(table, "sac")
+    assert row.values["n"] == 0
+    assert {table.cell(row, column) for column in table.columns[3:]} == {"–"}
+
+
+def test_planned_runs_without_a_folder_are_named(suite: Path) -> None:
+    folders = sorted({path.parent.name for path in suite.glob("runs/*/seed-0")})
+    cells = [{"name": name[:-13], "hash": name[-12:], "varied": {}} for name in folders]
+    (suite / "suite.yaml").write_text(yaml.safe_dump({"cells": cells[:1], "seeds": [0, 1, 2, 3, 4]}))
+    assert "Not done, and in no figure: frozen-jpeg_compressibility queued: seed 3, 4." in compare(suite).notes
+
+
+def test_each_setting_is_compared_with_its_own_baseline(tmp_path: Path) -> None:
+    for guidance, offset in ((1.0, 0.0), (3.0, 5.0)):
+        for algorithm in ("frozen", "ppo"):
+            for seed in range(2):
+                folder = fabricate_run(tmp_path, algorithm, "target_colour", seed, key=guidance)
+                config = yaml.safe_load((folder / "config.yaml").read_text())
+                del config["algorithm"]["key"]
+                (folder / "config.yaml").write_text(yaml.safe_dump(config | {"policy": {"guidance_scale": guidance}}))
+                rows = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+                rows[-1]["eval/target_colour"] += offset
+                (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = compare(tmp_path)
+    for guidance in (1.0, 3.0):
+        values = row_of(table, f"ppo policy.guidance_scale={guidance}").values
+        assert values["difference"] == pytest.approx((GAIN["ppo"],) * 3)
+
+
+def test_one_seed_has_no_interval_and_claims_no_win(tmp_path: Path) -> None:
+    for algorithm in ("frozen", "ppo"):
+        fabricate_run(tmp_path, algorithm, "target_colour", 0)
+    table = compare(tmp_path)
+    row = row_of(table, "ppo")
+    assert "beats_baseline" not in row.values
+    assert [table.cell(row, column) for column in table.columns if column.key == "final"] == ["0.260"]
+
+
+def test_the_note_tells_what_three_seeds_can_say(suite: Path) -> None:
+    assert any("3 seeds is their range" in note and "75 %" in note for note in compare(suite).notes)
+
+
+def test_provenance_is_named(suite: Path) -> None:
+    expected = "18 of 18 runs done; test processor; threads a run: 1; fp32; torch 2.13.0; commit abc1234."
+    assert expected in compare(suite).notes
