@@ -18,7 +18,7 @@ from ddpo_bench.embedded.fit import Schedule, fit
 from ddpo_bench.embedded.scenes import Scene, caption, sample_scene
 
 SCHEDULE = Schedule(steps=3600, batch=192)
-CACHED_SCENES = 128_000
+CACHED_SCENES = 80_000
 SNR_CAP = 5.0  # min-SNR weighting (Hang et al. 2023)
 BARE_CAPTIONS = 0.4  # share that names noun and count only
 DROPPED_CAPTIONS = 0.1  # share replaced by the empty prompt, for classifier-free guidance

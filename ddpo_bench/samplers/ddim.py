@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from ddpo_kernels import gaussian_log_prob, guided, per_sample
 from diffusers import DDIMScheduler
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from ddpo_bench.registry import register
-from ddpo_bench.samplers.law import GaussianLaw, gaussian_log_prob, guided, per_sample
+from ddpo_bench.samplers.law import GaussianLaw
 
 
 class NoDensity(ValueError):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
+from ddpo_kernels import guided
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
 from ddpo_bench.samplers.ddim import ddim_step_with_logprob
-from ddpo_bench.samplers.law import guided
 
 
 @torch.no_grad()

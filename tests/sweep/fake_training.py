@@ -4,9 +4,14 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 
-from ddpo_bench.files import write_json, write_yaml
+import yaml
 
+from ddpo_bench.config import Choice
+from ddpo_bench.sweep.runner import run_suite as real_run_suite
+
+NO_POLICY = Choice("policy", "none", {})  # a real one's options would import torch, seconds long, in every worker
 EPOCH_SECONDS = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))
 CRASHES = "trpo"  # raises in its second epoch
 DIES_ONCE = "sac"  # is killed in its second epoch the first time
@@ -15,7 +20,8 @@ DIES_ALWAYS = "policy_gradient"
 
 def train(config, folder, on_row):
     """Write what the trainer writes; an epoch that metrics.jsonl holds is not done again."""
-    write_yaml(folder / "config.yaml", config.to_dict())
+    (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict()))
+    (folder / "provenance.json").write_text("{}")
     metrics = folder / "metrics.jsonl"
     done = len(metrics.read_text().splitlines()) if metrics.exists() else 0
     note(folder, "sessions.txt", f"{os.getpid()} from {done} with {os.environ.get('OMP_NUM_THREADS')} threads")
@@ -26,13 +32,19 @@ def train(config, folder, on_row):
                 misbehave(config.algorithm.name, folder)
             row = training_row(epoch) if epoch else {"epoch": 0, "eval/jpeg_compressibility": -1.0}
             note(folder, "metrics.jsonl", json.dumps(row))
-            write_json(folder / "status.json", status("running", epoch, config.epochs))
+            write_status(folder, "running", epoch, config.epochs)
             on_row(row)
         note(folder, "metrics.jsonl", json.dumps({"epoch": config.epochs, "eval/jpeg_compressibility": -0.5}))
     except KeyboardInterrupt:
-        write_json(folder / "status.json", status("killed", epoch, config.epochs))
+        write_status(folder, "killed", epoch, config.epochs)
         raise
-    write_json(folder / "status.json", status("done", config.epochs, config.epochs))
+    write_status(folder, "done", config.epochs, config.epochs)
+
+
+def run_suite(suite, runs, root, workers, display, retry_failed=False):
+    """The real runner, with this trainer in real worker processes."""
+    light = [replace(run, config=replace(run.config, policy=NO_POLICY)) for run in runs]
+    return real_run_suite(suite, light, root, workers, display, retry_failed, train="fake_training:train")
 
 
 def misbehave(algorithm, folder):
@@ -47,8 +59,9 @@ def training_row(epoch):
     return {"epoch": epoch, "queries": 4 * epoch, "reward_mean": -1.0, "images_per_second": 10.0}
 
 
-def status(state, epoch, epochs):
-    return {"state": state, "reason": None, "epoch": epoch, "epochs": epochs, "seconds": 1.0, "pid": os.getpid()}
+def write_status(folder, state, epoch, epochs):
+    held = {"state": state, "reason": None, "epoch": epoch, "epochs": epochs, "seconds": 1.0, "pid": os.getpid()}
+    (folder / "status.json").write_text(json.dumps(held))
 
 
 def note(folder, name, line):

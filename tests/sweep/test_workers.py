@@ -1,19 +1,14 @@
 """Runs in real worker processes, with a trainer that takes milliseconds."""
 
 import json
-from dataclasses import replace
 
 import pytest
 import yaml
+from fake_training import run_suite
 
-from ddpo_bench.config import Choice
 from ddpo_bench.files import InUse, exclusive
 from ddpo_bench.sweep.plan import plan
-from ddpo_bench.sweep.runner import run_suite
 from ddpo_bench.sweep.suite import load_suite
-
-TRAIN = "fake_training:train"
-NO_POLICY = Choice("policy", "none", {})  # a real one's options would import torch, seconds long, in every worker
 
 
 class Recorder:
@@ -52,8 +47,7 @@ def sweep(tmp_path):
         base = {"epochs": 3, "samples_per_epoch": 4}
         path.write_text(yaml.safe_dump({"base": base, "matrix": {"algorithm": algorithms}, "seeds": list(seeds)}))
         suite, recorder, root = load_suite(path), Recorder(), tmp_path / "results"
-        runs = [replace(run, config=replace(run.config, policy=NO_POLICY)) for run in plan(suite)]
-        failed = run_suite(suite, runs, root, workers, recorder, train=TRAIN, **options)
+        failed = run_suite(suite, plan(suite), root, workers, recorder, **options)
         return [planned.name for planned in failed], recorder, root
 
     return run

@@ -1,0 +1,64 @@
+"""What every sampler promises: this covers a new one the moment it is registered."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import DDIMScheduler
+
+from ddpo_bench.protocols import Sampler
+from ddpo_bench.registry import get, names
+
+SHAPE = (4, 3, 5)
+
+
+@pytest.fixture(params=names("sampler"))
+def sampler(request: pytest.FixtureRequest) -> Sampler:
+    made = get("sampler", request.param)()
+    made.start(dict(DDIMScheduler(steps_offset=1, clip_sample=False).config), torch.device("cpu"))
+    return made
+
+
+def test_timesteps_descend_and_number_the_steps(sampler: Sampler) -> None:
+    timesteps = sampler.timesteps.tolist()
+    assert len(timesteps) == sampler.steps  # type: ignore[attr-defined]
+    assert timesteps == sorted(set(timesteps), reverse=True)
+
+
+def test_every_step_has_a_positive_std_and_a_finite_log_prob(sampler: Sampler) -> None:
+    count = len(sampler.timesteps)
+    output, x_t, noise = torch.randn(3, count, *SHAPE, generator=torch.Generator().manual_seed(0))
+    law = sampler.law(output, x_t, torch.arange(count), 1.0)
+    x_prev = law.sample(noise)
+    assert law.std.shape == (count,)
+    assert (law.std > 0).all()
+    assert law.mean.shape == x_prev.shape == x_t.shape
+    density = torch.distributions.Normal(law.mean, law.std.view(-1, 1, 1, 1)).log_prob(x_prev)
+    torch.testing.assert_close(law.log_prob(x_prev), density.mean(dim=(1, 2, 3)), rtol=1e-4, atol=1e-4)
+
+
+def test_a_law_is_no_distance_from_itself_and_some_from_another(sampler: Sampler) -> None:
+    count = len(sampler.timesteps)
+    output, x_t = torch.randn(2, count, *SHAPE, generator=torch.Generator().manual_seed(0))
+    law, other = (sampler.law(m, x_t, torch.arange(count), 1.0) for m in (output, output + 1))
+    assert torch.equal(law.kl(law), torch.zeros(count))
+    assert (law.kl(other) > 0).all()
+    torch.testing.assert_close(law.kl(other), law.kl_to_mean(other.mean))
+
+
+def test_guidance_is_part_of_the_law(sampler: Sampler) -> None:
+    x_t, conditional, unconditional = torch.randn(3, 2, *SHAPE, generator=torch.Generator().manual_seed(0))
+    step = torch.tensor([0, len(sampler.timesteps) - 1])
+    both = torch.cat([unconditional, conditional])
+    guided = sampler.law(both, x_t, step, 3.0)
+    expected = sampler.law(unconditional + 3 * (conditional - unconditional), x_t, step, 1.0)
+    torch.testing.assert_close(guided.mean, expected.mean)
+    assert not torch.allclose(guided.mean, sampler.law(conditional, x_t, step, 1.0).mean)
+
+
+def test_log_prob_is_differentiable_in_the_model_output(sampler: Sampler) -> None:
+    output, x_t, x_prev = torch.randn(3, 2, *SHAPE, generator=torch.Generator().manual_seed(0))
+    output.requires_grad_()
+    sampler.law(output, x_t, torch.tensor([0, 1]), 1.0).log_prob(x_prev).sum().backward()
+    assert output.grad is not None
+    assert (output.grad != 0).any()

@@ -1,0 +1,196 @@
+"""The command line: what it prints, what it imports, its exit codes."""
+
+import re
+import resource
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from ddpo_bench import cli, verbs
+from ddpo_bench.sweep import runner
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("torch", "pandas", "rich", "matplotlib", "diffusers", "numpy", "yaml")
+sys.path.insert(0, str(ROOT / "tests" / "sweep"))
+
+import fake_training  # noqa: E402
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch):
+    """Writes a suite of these algorithms and returns its path; its runs are trained by the fake trainer."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "run_suite", fake_training.run_suite)
+
+    def write(*algorithms):
+        base = {"epochs": 2, "samples_per_epoch": 4}
+        content = {"base": base, "matrix": {"algorithm": list(algorithms)}, "seeds": [0]}
+        Path("mine.yaml").write_text(yaml.safe_dump(content))
+        return "mine.yaml"
+
+    return write
+
+
+def python(code):
+    """Run code in a fresh interpreter; returns (standard output, seconds of CPU)."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done.stdout, after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def test_help_imports_nothing_heavy_and_answers_at_once():
+    code = (
+        "import sys; from ddpo_bench import cli\n"
+        "try: cli.main(['run', '--help'])\n"
+        f"except SystemExit: print('heavy:', [name for name in {HEAVY} if name in sys.modules])"
+    )
+    output, seconds = python(code)
+    assert "heavy: []" in output
+    assert seconds < 0.5
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in cli.COMMANDS)], ids=lambda words: " ".join(words) or "main")
+def test_every_help_shows_examples_that_parse(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command, "--help"])
+    assert ended.value.code == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  ddpo-bench ")]
+    assert lines
+    for line in lines:
+        command = re.split(r" {2,}", line)[0]  # what follows two spaces explains it
+        cli.build_parser().parse_args(shlex.split(command)[1:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mistake"),
+    [
+        (["rnu"], "unknown command 'rnu'. Did you mean 'run'?"),
+        (["run"], "the following arguments are required: SUITE"),
+        (["run", "smoke", "--workers", "0"], "expected a whole number from 1 up, got '0'"),
+        (["table", "results", "--format", "pdf"], "invalid choice: 'pdf'"),
+        (["run", "smoke", "--nonsense"], "unrecognized arguments: --nonsense"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_1(capsys, arguments, mistake):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert mistake in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mistake"),
+    [
+        (["run", "smke"], "unknown shipped suite 'smke'. Did you mean 'smoke'?"),
+        (["run", "smoke", "--only", "ppo-jpeg", "--dry-run"], "unknown cell 'ppo-jpeg'. Did you mean 'ppo-jpeg_compr"),
+        (["run", "smoke", "--set", "epohcs=1", "--dry-run"], "--set epohcs=1: unknown key 'epohcs'. Did you mean 'epochs'?"),
+        (["train", "missing.yaml"], "missing.yaml: no such file."),
+        (["train", str(ROOT / "suites" / "smoke.yaml")], "is a suite, not the configuration of one run"),
+        (["list", "algoritm"], "unknown kind 'algoritm'. Did you mean 'algorithm'?"),
+        (["table", "nowhere"], "nowhere: no such folder."),
+        (["validate", "missing"], "missing: no such file"),
+        (["sample", "--run", "nowhere"], "nowhere/config.yaml: no such file."),
+    ],
+)
+def test_wrong_input_is_one_line_and_exit_code_1(capsys, tmp_path, monkeypatch, arguments, mistake):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert mistake in error
+    assert error.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(Exception, match="no such file"):
+        cli.main(["train", str(tmp_path / "missing.yaml"), "--debug"])
+
+
+def test_a_dry_run_prints_the_plan_and_writes_nothing(suite, capsys):
+    assert cli.main(["run", suite("frozen", "ppo"), "--dry-run"]) == 0
+    output = capsys.readouterr().out
+    assert "frozen" in output
+    assert "1 queued" in output
+    assert "16 images (reward queries) in all, 16 of them to do" in output
+    assert not Path("results").exists()
+
+
+def test_a_suite_is_run_once_and_its_table_printed_every_time(suite, capsys):
+    assert cli.main(["run", suite("frozen", "ppo"), "--workers", "1"]) == 0
+    first = capsys.readouterr().out
+    assert "frozen/seed-0: started" in first
+    assert "ppo/seed-0: epoch 2/2, reward -1, 10 images/s" in first
+    assert "ppo/seed-0: done (2/2 runs done)" in first
+    assert Path("results/mine/table.md").read_text().startswith("# ")
+    assert "results/mine/report.html" in first
+    assert cli.main(["run", "mine.yaml"]) == 0
+    second = capsys.readouterr().out
+    assert "started" not in second
+    assert second.splitlines()[1:] == first.splitlines()[-len(second.splitlines()) + 1 :]
+    assert cli.main(["run", "mine.yaml", "--dry-run"]) == 0
+    assert "0 of them to do" in capsys.readouterr().out
+
+
+def test_failed_runs_give_exit_code_2_and_the_reason(suite, capsys):
+    assert cli.main(["run", suite("frozen", "trpo"), "--workers", "1"]) == 2
+    output = capsys.readouterr().out
+    assert "trpo/seed-0: failed: ValueError: the reward returned NaN" in output
+    assert "--retry-failed" in output
+    assert cli.main(["run", "mine.yaml"]) == 2  # it is not tried again, and not forgotten
+
+
+def test_a_suite_in_which_everything_failed_gives_exit_code_2(suite):
+    assert cli.main(["run", suite("trpo"), "--workers", "1"]) == 2
+
+
+@pytest.mark.parametrize(("form", "begins"), [("md", "# "), ("csv", "algorithm,reward,"), ("tex", "% ")])
+def test_a_table_is_printed_in_the_form_asked_for(suite, capsys, form, begins):
+    cli.main(["run", suite("frozen"), "--workers", "1"])
+    capsys.readouterr()
+    assert cli.main(["table", "results/mine", "--format", form]) == 0
+    assert capsys.readouterr().out.startswith(begins)
+
+
+def test_list_names_every_plugin_with_its_purpose(capsys):
+    assert cli.main(["list", "algorithm"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "algorithm"
+    assert all(len(line.split()) > 1 for line in lines[1:])
+    assert {"ppo", "frozen"} <= {line.split()[0] for line in lines[1:]}
+
+
+def test_validate_tells_suites_from_run_configurations(tmp_path, capsys):
+    (tmp_path / "run.yaml").write_text("algorithm: ppo\n")
+    assert cli.main(["validate", str(tmp_path / "run.yaml")]) == 0
+    assert "ok, one run of ppo on jpeg_compressibility" in capsys.readouterr().out
+    assert cli.main(["validate", "smoke"]) == 0
+    assert "ok, a suite of 4 runs (2 cells x 2 seeds)" in capsys.readouterr().out
+
+
+def test_version(capsys, monkeypatch):
+    monkeypatch.setattr(verbs.metadata, "version", lambda name: {"ddpo-bench": "1.2.3"}[name])
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == "ddpo-bench 1.2.3\n"
+
+
+def test_a_grid_holds_every_image_in_rows_of_eight(tmp_path):
+    images = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 5, 3), np.uint8)
+    verbs.save_grid(images, tmp_path / "new" / "grid.png")
+    grid = np.asarray(Image.open(tmp_path / "new" / "grid.png"))
+    assert grid.shape == (2 * 4, 8 * 5, 3)
+    assert grid[::4, ::5, 0].tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, 0, 0, 0, 0, 0, 0]]
+
+
+def test_output_into_a_closed_pipe_is_no_error():
+    command = f"{sys.executable} -m ddpo_bench list | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "policy\n"
+    assert done.stderr == ""
