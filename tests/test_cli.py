@@ -56,7 +56,9 @@ def test_help_imports_nothing_heavy_and_answers_at_once():
     assert seconds < 0.5
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in cli.COMMANDS)], ids=lambda words: " ".join(words) or "main")
+@pytest.mark.parametrize(
+    "command", [[], *([name] for name in cli.COMMANDS)], ids=lambda words: " ".join(words) or "main"
+)
 def test_every_help_shows_examples_that_parse(command, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([*command, "--help"])
@@ -92,7 +94,10 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_1(capsys, arguments, mis
     [
         (["run", "smke"], "unknown shipped suite 'smke'. Did you mean 'smoke'?"),
         (["run", "smoke", "--only", "ppo-jpeg", "--dry-run"], "unknown cell 'ppo-jpeg'. Did you mean 'ppo-jpeg_compr"),
-        (["run", "smoke", "--set", "epohcs=1", "--dry-run"], "--set epohcs=1: unknown key 'epohcs'. Did you mean 'epochs'?"),
+        (
+            ["run", "smoke", "--set", "epohcs=1", "--dry-run"],
+            "--set epohcs=1: unknown key 'epohcs'. Did you mean 'epochs'?",
+        ),
         (["train", "missing.yaml"], "missing.yaml: no such file."),
         (["train", str(ROOT / "suites" / "smoke.yaml")], "is a suite, not the configuration of one run"),
         (["list", "algoritm"], "unknown kind 'algoritm'. Did you mean 'algorithm'?"),

@@ -114,7 +114,7 @@ def minibatches(samples: int, steps: int, algorithm: GradientAlgorithm, generato
     Samples are shuffled, then timesteps independently for each sample.  The pass goes over all samples at their first
     shuffled timestep, then all at their second, ..., so that every optimiser step sees as many rewards as it can.
     """
-    chosen = max(1, int(steps * algorithm.timestep_fraction))
+    chosen = max(1, int(steps * algorithm.timestep_fraction + 1e-9))  # 0.29 * 100 is 28.999999999999996
     order = torch.randperm(samples, generator=generator)
     timesteps = torch.stack([torch.randperm(steps, generator=generator)[:chosen] for _ in range(samples)])
     pairs = torch.stack([order.repeat(chosen), timesteps.T.flatten()], dim=1)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ddpo_bench.protocols import Law, Policy, Rollout
 
+MEASURED = 64  # transitions whose distance from the behaviour policy is measured, few beside those learned from
+
 
 @dataclass
 class Transitions:
@@ -57,9 +59,10 @@ def transitions(policy: Policy, rollout: Rollout, samples: Tensor, steps: Tensor
 
 @dataclass
 class Drift:
-    """How far the policy is from the one that drew a rollout, on one micro-batch of its transitions.
+    """How far the policy is from the one that drew a rollout, on random samples at steps spread evenly.
 
-    The transitions are those of random samples, each at one step, with the steps spread evenly.
+    Attributes:
+        samples, steps: [MEASURED], indices into the rollout; the same whatever its micro-batch.
     """
 
     samples: Tensor
@@ -67,14 +70,16 @@ class Drift:
 
     @classmethod
     def of(cls, rollout: Rollout, generator: torch.Generator) -> Drift:
-        samples = torch.randperm(len(rollout), generator=generator)[: rollout.micro_batch]
-        return cls(samples, torch.arange(len(samples)) % rollout.steps)
+        samples = torch.randint(len(rollout), (MEASURED,), generator=generator)
+        return cls(samples, torch.arange(MEASURED) * rollout.steps // MEASURED)
 
     @torch.no_grad()
     def measure(self, policy: Policy, rollout: Rollout) -> tuple[float, float]:
         """Largest |ratio - 1|, and the KL of a trajectory (summed over its steps), mean units."""
-        batch = transitions(policy, rollout, self.samples, self.steps)
-        return (batch.ratio - 1).abs().max().item(), batch.kl.mean().item() * rollout.steps
+        pairs = zip(self.samples.split(rollout.micro_batch), self.steps.split(rollout.micro_batch), strict=True)
+        batches = [transitions(policy, rollout, samples, steps) for samples, steps in pairs]
+        ratio, kl = torch.cat([batch.ratio for batch in batches]), torch.cat([batch.kl for batch in batches])
+        return (ratio - 1).abs().max().item(), kl.mean().item() * rollout.steps
 
     def metrics(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
         """The KL to the behaviour policy after an update."""

@@ -7,7 +7,7 @@ from ddpo_kernels import guided
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
-from ddpo_bench.samplers.ddim import ddim_step_with_logprob
+from ddpo_bench.samplers.ddim import ddim_coefficients, ddim_step_with_logprob
 
 
 @torch.no_grad()
@@ -54,6 +54,7 @@ def pipeline_with_logprob(
         embeddings = torch.cat([unconditional, embeddings])
     scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
     scheduler.set_timesteps(num_inference_steps, device=device)
+    ddim_coefficients(scheduler, scheduler.timesteps, eta)  # raises before sampling what a late step would raise
     side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
     batch = len(embeddings) // (1 + guide)
     x_t = pipeline.prepare_latents(

@@ -53,7 +53,7 @@ def diffusers_law(
     return mean, shifted - mean
 
 
-@pytest.mark.parametrize(("prediction", "limit"), itertools.product(PREDICTIONS, LIMITS))
+@pytest.mark.parametrize(("prediction", "limit"), list(itertools.product(PREDICTIONS, LIMITS)))
 @pytest.mark.parametrize("eta", [0.3, 1.0])
 @pytest.mark.parametrize("reclip", [False, True])
 def test_mean_and_std_are_those_of_diffusers(prediction: str, limit: str, eta: float, reclip: bool) -> None:

@@ -92,18 +92,17 @@ def test_a_log_prob_is_that_of_the_step_scored_again(pipeline: StableDiffusionPi
         assert torch.equal(scored, log_probs[k])
 
 
-@pytest.mark.parametrize("changes", [{"eta": 0.0}, {"steps_offset": 0}])
+@pytest.mark.parametrize(("eta", "offset"), [(0.0, 1), (1.0, 0)])
 def test_a_schedule_without_density_is_refused_before_the_first_step(
-    pipeline: StableDiffusionPipeline, changes: dict[str, float], monkeypatch: pytest.MonkeyPatch
+    pipeline: StableDiffusionPipeline, eta: float, offset: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def never(*args: object, **kwargs: object) -> None:
-        raise AssertionError("sampling started")
+        pytest.fail("sampling started")
 
-    offset = int(changes.pop("steps_offset", 1))
     monkeypatch.setattr(pipeline, "scheduler", DDIMScheduler.from_config(pipeline.scheduler.config, steps_offset=offset))
     monkeypatch.setattr(pipeline.unet, "forward", never)
     with pytest.raises(NoDensity):
-        pipeline_with_logprob(pipeline, PROMPTS, num_inference_steps=STEPS, **changes)
+        pipeline_with_logprob(pipeline, PROMPTS, num_inference_steps=STEPS, eta=eta)
 
 
 def test_latents_can_be_returned_in_place_of_images(pipeline: StableDiffusionPipeline) -> None:

@@ -1,4 +1,4 @@
-"""Stands in for the trainer in worker processes: takes milliseconds, resumes from its metrics, misbehaves by algorithm."""
+"""Stands in for the trainer in worker processes: takes milliseconds, resumes, and misbehaves by algorithm."""
 
 import json
 import os

@@ -1,0 +1,93 @@
+"""What every algorithm promises: this covers a new one the moment it is registered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from toy import LinearPolicy, draw_rollout
+
+from ddpo_bench.algorithms.frozen import Frozen
+from ddpo_bench.protocols import Algorithm
+from ddpo_bench.registry import get, names
+
+QUICK: dict[str, dict[str, Any]] = {"sac": {"critic_updates": 2, "batch": 16}}
+COMMON = {"loss", "grad_norm", "ratio_deviation_max", "kl_behaviour", "kl_behaviour_nats"}
+OF_SOME = {"clip_fraction"}  # documented for every algorithm that has it, hence without a prefix
+
+
+@pytest.fixture(params=names("algorithm"))
+def make(request: pytest.FixtureRequest) -> Callable[[], Algorithm]:
+    return lambda: get("algorithm", request.param)(**QUICK.get(request.param, {}))
+
+
+def updated(algorithm: Algorithm, policy: LinearPolicy, epochs: range) -> list[dict[str, float]]:
+    return [algorithm.update(policy, draw_rollout(policy, epoch)) for epoch in epochs]
+
+
+def begun(make: Callable[[], Algorithm]) -> tuple[Algorithm, LinearPolicy]:
+    algorithm, policy = make(), LinearPolicy()
+    algorithm.start(policy, seed=0)
+    return algorithm, policy
+
+
+def test_an_update_goes_on_from_a_checkpoint_bit_for_bit(make: Callable[[], Algorithm], tmp_path: Path) -> None:
+    unbroken, policy = begun(make)
+    rows = updated(unbroken, policy, range(4))
+
+    first, first_policy = begun(make)
+    updated(first, first_policy, range(2))
+    torch.save({"algorithm": first.state_dict(), "policy": first_policy.state_dict()}, tmp_path / "saved.pt")
+    saved = torch.load(tmp_path / "saved.pt", weights_only=True)
+    resumed, resumed_policy = begun(make)
+    resumed_policy.load_state_dict(saved["policy"])
+    resumed.load_state_dict(saved["algorithm"])
+
+    assert updated(resumed, resumed_policy, range(2, 4)) == rows[2:]
+    assert all(map(torch.equal, resumed_policy.parameters(), policy.parameters()))
+
+
+def test_a_checkpoint_from_before_the_first_update_changes_nothing(make: Callable[[], Algorithm]) -> None:
+    unbroken, policy = begun(make)
+    resumed, resumed_policy = begun(make)
+    resumed.load_state_dict(make_state(make))
+    assert updated(resumed, resumed_policy, range(2)) == updated(unbroken, policy, range(2))
+    assert all(map(torch.equal, resumed_policy.parameters(), policy.parameters()))
+
+
+def make_state(make: Callable[[], Algorithm]) -> dict[str, Any]:
+    return begun(make)[0].state_dict()
+
+
+def test_metrics_are_finite_numbers_under_documented_names(make: Callable[[], Algorithm]) -> None:
+    algorithm, policy = begun(make)
+    row = updated(algorithm, policy, range(2))[1]
+    assert all(isinstance(value, float) and math.isfinite(value) for value in row.values())
+    name = next(name for name in names("algorithm") if isinstance(algorithm, get("algorithm", name)))
+    own = {key for key in row if key.startswith(f"{name}/")}
+    assert row.keys() - own - OF_SOME == (set() if isinstance(algorithm, Frozen) else COMMON)
+
+
+def test_the_ratio_is_one_before_the_first_update(make: Callable[[], Algorithm]) -> None:
+    algorithm, policy = begun(make)
+    if not isinstance(algorithm, Frozen):
+        assert updated(algorithm, policy, range(1))[0]["ratio_deviation_max"] < 1e-5
+
+
+def test_all_but_frozen_change_the_policy(make: Callable[[], Algorithm]) -> None:
+    algorithm, policy = begun(make)
+    updated(algorithm, policy, range(2))
+    moved = not all(map(torch.equal, policy.parameters(), policy.pretrained))
+    assert moved is not isinstance(algorithm, Frozen)
+
+
+def test_a_rollout_is_left_as_it_was(make: Callable[[], Algorithm]) -> None:
+    algorithm, policy = begun(make)
+    rollout, same = draw_rollout(policy), draw_rollout(policy)
+    algorithm.update(policy, rollout)
+    for name in ("latents", "means", "log_probs", "rewards", "advantages"):
+        assert torch.equal(getattr(rollout, name), getattr(same, name))

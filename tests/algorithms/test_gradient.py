@@ -1,0 +1,138 @@
+"""What the loss-style algorithms share: which transitions an optimiser step sees, and how they add up."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from toy import LinearPolicy, draw_rollout
+
+from ddpo_bench.algorithms.gradient import GradientAlgorithm, NonFiniteGradient, minibatches
+from ddpo_bench.algorithms.policy_gradient import PolicyGradient
+from ddpo_bench.algorithms.ppo import PPO
+from ddpo_bench.algorithms.transitions import Drift, transitions
+from ddpo_bench.algorithms.trpo import TRPO
+
+
+def pairs_of(samples: int, steps: int, algorithm: GradientAlgorithm) -> list[torch.Tensor]:
+    return list(minibatches(samples, steps, algorithm, torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize(("samples", "steps", "updates"), [(7, 5, 1), (7, 5, 3), (1, 4, 2), (8, 10, 5), (2, 1, 9)])
+def test_a_pass_trains_on_every_transition_exactly_once(samples: int, steps: int, updates: int) -> None:
+    batches = pairs_of(samples, steps, PPO(updates_per_epoch=updates))
+    seen = [tuple(pair) for pair in torch.cat(batches).tolist()]
+    assert sorted(seen) == [(n, k) for n in range(samples) for k in range(steps)]
+    assert len(batches) == min(updates, samples * steps)
+    assert max(map(len, batches)) - min(map(len, batches)) <= 1
+
+
+@pytest.mark.parametrize("steps", [1, 4, 10, 50, 100])
+def test_a_timestep_fraction_trains_on_the_floor_of_its_share_of_each_trajectory(steps: int) -> None:
+    for hundredths in range(1, 101):
+        pairs = torch.cat(pairs_of(3, steps, PPO(timestep_fraction=hundredths / 100)))
+        assert len(set(map(tuple, pairs.tolist()))) == len(pairs)
+        assert pairs[:, 0].bincount().tolist() == [max(1, hundredths * steps // 100)] * 3
+
+
+def test_timesteps_are_shuffled_independently_for_each_sample() -> None:
+    pairs = torch.cat(pairs_of(6, 8, PPO()))
+    orders = {tuple(pairs[pairs[:, 0] == sample, 1].tolist()) for sample in range(6)}
+    assert len(orders) == 6
+
+
+def test_every_optimiser_step_sees_as_many_samples_as_it_can() -> None:
+    for batch in pairs_of(6, 10, PPO(updates_per_epoch=5)):
+        assert batch[:, 0].bincount().tolist() == [2] * 6
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("make", [PolicyGradient, PPO, TRPO])
+@pytest.mark.parametrize("micro_batch", [1, 5, 32, 1000])
+def test_the_micro_batch_does_not_change_an_update(make: type[GradientAlgorithm], micro_batch: int) -> None:
+    results = []
+    for size in (64, micro_batch):
+        policy, algorithm = LinearPolicy(), make()
+        rollout = dataclasses.replace(draw_rollout(policy), micro_batch=size)
+        algorithm.start(policy, seed=0)
+        metrics = algorithm.update(policy, rollout)
+        results.append([*policy.parameters(), *(torch.tensor(metrics[name]) for name in sorted(metrics))])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_gradient_of_a_step_is_the_mean_over_samples_and_timesteps() -> None:
+    policy, algorithm = LinearPolicy(), PolicyGradient()
+    rollout = dataclasses.replace(draw_rollout(policy), micro_batch=5)
+    algorithm.start(policy, seed=0)
+    n, k = torch.cartesian_prod(torch.arange(len(rollout)), torch.arange(rollout.steps)).unbind(1)
+    batch = transitions(policy, rollout, n, k)
+    whole = torch.autograd.grad(-(batch.advantages * batch.log_prob).mean(), policy.parameters())
+    expected = torch.cat([gradient.flatten() for gradient in whole]).norm().item()
+    assert algorithm.update(policy, rollout)["grad_norm"] == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_gradient_larger_than_the_norm_is_scaled_down_to_it() -> None:
+    moved = []
+    for factor in (1e3, 1e6):
+        policy = LinearPolicy()
+        rollout = draw_rollout(policy)
+        algorithm = PolicyGradient(max_grad_norm=1e-3)
+        algorithm.start(policy, seed=0)
+        algorithm.optimiser = torch.optim.SGD(policy.parameters(), lr=1.0)  # shows the gradient itself
+        before = [parameter.detach().clone() for parameter in policy.parameters()]
+        algorithm.update(policy, dataclasses.replace(rollout, advantages=factor * rollout.advantages))
+        steps = [parameter - old for parameter, old in zip(policy.parameters(), before, strict=True)]
+        moved.append(torch.cat([step.flatten() for step in steps]).norm().item())
+    assert moved == pytest.approx([1e-3, 1e-3], rel=1e-3)
+
+
+def test_a_gradient_that_is_not_finite_stops_learning_before_the_step() -> None:
+    policy, algorithm = LinearPolicy(), PPO()
+    rollout = draw_rollout(policy)
+    algorithm.start(policy, seed=0)
+    poisoned = dataclasses.replace(rollout, advantages=rollout.advantages * torch.nan)
+    with pytest.raises(NonFiniteGradient, match=r"lower algorithm\.learning_rate"):
+        algorithm.update(policy, poisoned)
+    assert all(torch.isfinite(parameter).all() for parameter in policy.parameters())
+
+
+@pytest.mark.parametrize("micro_batch", [1, 3, 32])
+def test_the_distance_to_the_behaviour_policy_is_measured_at_all_steps_alike(micro_batch: int) -> None:
+    rollout = dataclasses.replace(draw_rollout(LinearPolicy()), micro_batch=micro_batch)
+    drift = Drift.of(rollout, torch.Generator().manual_seed(0))
+    counts = drift.steps.bincount(minlength=rollout.steps)
+    assert counts.max() - counts.min() <= 1
+    assert counts.min() > 0
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_distance_to_the_behaviour_policy_is_the_kl_of_a_whole_trajectory() -> None:
+    policy = LinearPolicy()
+    rollout = draw_rollout(policy, samples=512, micro_batch=512)
+    drift = Drift.of(rollout, torch.Generator().manual_seed(0))
+    assert drift.measure(policy, rollout) == (0.0, 0.0)
+    with torch.no_grad():
+        policy.bias += 0.1
+    n, k = torch.cartesian_prod(torch.arange(512), torch.arange(rollout.steps)).unbind(1)
+    exact = transitions(policy, rollout, n, k).kl.view(512, -1).sum(1).mean().item()
+    assert drift.measure(policy, rollout)[1] == pytest.approx(exact, rel=1e-6)
+    assert drift.metrics(policy, rollout)["kl_behaviour_nats"] == pytest.approx(2 * exact, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "option"),
+    [
+        ({"updates_per_epoch": 0}, "updates_per_epoch"),
+        ({"inner_epochs": 0}, "inner_epochs"),
+        ({"timestep_fraction": 0.0}, "timestep_fraction"),
+        ({"timestep_fraction": 1.1}, "timestep_fraction"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"clip_range": 0.0}, "clip_range"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_by_name(options: dict[str, float], option: str) -> None:
+    with pytest.raises(ValueError, match=option):
+        PPO(**options)  # type: ignore[arg-type]

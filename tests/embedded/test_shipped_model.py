@@ -1,0 +1,58 @@
+"""The shipped weights: format, size, silence, and pictures that show what was asked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from ddpo_bench.embedded import MODEL_FOLDER
+from ddpo_bench.embedded.recipe import generate
+from ddpo_bench.embedded.scenes import sample_scene
+from ddpo_bench.embedded.verifier import load_verifier
+from ddpo_bench.embedded.verifier_training import accuracy
+
+LOAD = "import sys; from diffusers import StableDiffusionPipeline as P; P.from_pretrained(sys.argv[1], safety_checker=None)"
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> StableDiffusionPipeline:
+    loaded = StableDiffusionPipeline.from_pretrained(MODEL_FOLDER, safety_checker=None).to(torch.float32)
+    loaded.set_progress_bar_config(disable=True)
+    return loaded
+
+
+def test_the_folder_has_at_most_16_megabytes() -> None:
+    assert sum(path.stat().st_size for path in MODEL_FOLDER.rglob("*") if path.is_file()) <= 16e6
+
+
+def test_it_loads_without_a_network_and_without_a_warning_about_the_model() -> None:
+    environment = {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "default"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(MODEL_FOLDER)], capture_output=True, text=True, env=environment, check=True
+    )
+    about_torchvision = "requires torchvision"  # said on import, whatever is loaded
+    lines = [line for line in done.stderr.splitlines() if about_torchvision not in line and "%|" not in line]
+    assert [line for line in lines if line.strip()] == []
+
+
+def test_the_recorded_quality_meets_the_bar() -> None:
+    quality = json.loads((MODEL_FOLDER / "quality.json").read_text())
+    assert quality["psnr_db"] >= 24
+    assert quality["generated/noun"] >= 0.90
+    assert quality["generated/count"] >= 0.95
+    assert quality["generated/colour"] >= 0.98
+
+
+def test_fresh_pictures_show_what_was_asked(pipeline: StableDiffusionPipeline) -> None:
+    rng = np.random.default_rng(123)
+    scenes = [sample_scene(rng) for _ in range(64)]
+    found = accuracy(load_verifier(), generate(pipeline, scenes), scenes)
+    assert found["noun"] > 0.75  # 64 pictures: three standard errors below the recorded figures
+    assert found["count"] > 0.85
+    assert found["colour"] > 0.9

@@ -1,0 +1,211 @@
+"""Any StableDiffusionPipeline folder as a policy, on a random tiny model."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ddpo_bench.algorithms.transitions import transitions
+from ddpo_bench.policies.stable_diffusion import Adapter, ModelNotFound, StableDiffusion
+from ddpo_bench.protocols import Rollout
+from ddpo_bench.samplers.ddim import DDIM
+from ddpo_bench.training.rollout import sample_trajectories
+
+CPU = torch.device("cpu")
+PROMPTS = ["a dog", "two cats", "a frog", "an apple", "a cow and a pig", "three bees", "a horse"]
+MICRO_BATCH, STEPS = 4, 3  # 7 prompts: a full batch and one of three
+VARIANTS = list(itertools.product(["full", "lora"], [1.0, 3.0], ["fp32", "bf16"]))
+
+
+def started(model: Path, adapter: str = "full", guidance: float = 1.0, precision: str = "fp32") -> StableDiffusion:
+    policy = StableDiffusion(str(model), Adapter(adapter), guidance, precision)  # type: ignore[arg-type]
+    policy.start(CPU, seed=0)
+    return policy
+
+
+@pytest.fixture(params=VARIANTS, ids=lambda variant: "-".join(map(str, variant)))
+def policy(request: pytest.FixtureRequest, tiny_model: Path) -> StableDiffusion:
+    return started(tiny_model, *request.param)
+
+
+def draw_rollout(policy: StableDiffusion) -> Rollout:
+    sampler = DDIM(steps=STEPS)
+    sampler.start(policy.scheduler_config, CPU)
+    conditioning = policy.encode(PROMPTS)
+    drawn = sample_trajectories(policy, sampler, conditioning, MICRO_BATCH, torch.Generator().manual_seed(0))
+    count = len(PROMPTS)
+    return Rollout(
+        PROMPTS, [{}] * count, conditioning, drawn.latents, drawn.means, drawn.log_probs,
+        torch.zeros(count, dtype=torch.float64), torch.ones(count), sampler, MICRO_BATCH,
+    )  # fmt: skip
+
+
+def predict(policy: StableDiffusion, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    x_t = torch.randn(2, *policy.latent_shape, generator=generator)
+    return policy.predict(x_t, torch.tensor([700, 3]), policy.encode(PROMPTS[:2]))
+
+
+@torch.no_grad()
+def disturb(policy: StableDiffusion) -> None:
+    """Change what is trained, as an optimiser would."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in policy.parameters():
+        parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+
+
+def all_ratios(policy: StableDiffusion, rollout: Rollout, batches: list[Tensor]) -> Tensor:
+    """Of every transition, scored with gradients as learning does: each batch of samples at each step."""
+    pairs = itertools.product(batches, range(STEPS))
+    return torch.cat([transitions(policy, rollout, n, torch.full_like(n, k)).ratio.detach() for n, k in pairs])
+
+
+def test_ratio_is_one_before_the_first_update(policy: StableDiffusion) -> None:
+    rollout = draw_rollout(policy)
+    batches = list(torch.arange(len(PROMPTS)).split(MICRO_BATCH))
+    assert torch.equal(all_ratios(policy, rollout, batches), torch.ones(len(PROMPTS) * STEPS))
+    batch = transitions(policy, rollout, batches[0], torch.zeros(MICRO_BATCH, dtype=torch.long))
+    assert torch.equal(batch.kl, torch.zeros(MICRO_BATCH))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_ratio_is_nearly_one_at_another_micro_batch(policy: StableDiffusion, size: int) -> None:
+    rollout = draw_rollout(policy)
+    order = torch.randperm(len(PROMPTS), generator=torch.Generator().manual_seed(0))
+    largest = (all_ratios(policy, rollout, list(order.split(size))) - 1).abs().max()
+    assert largest <= (1e-5 if policy.resolved_precision is torch.float32 else 1e-3)
+
+
+def test_the_reference_is_the_policy_before_any_update(policy: StableDiffusion) -> None:
+    with policy.reference():
+        reference = predict(policy)
+    assert torch.equal(reference, predict(policy))
+    assert not reference.requires_grad
+
+
+def test_the_reference_stays_the_pretrained_model_after_an_update(policy: StableDiffusion) -> None:
+    before = predict(policy).detach()
+    disturb(policy)
+    with policy.reference():
+        assert torch.equal(predict(policy), before)
+    assert not torch.allclose(predict(policy), before, atol=1e-3)
+
+
+def test_the_reference_context_leaves_learning_as_it_was(policy: StableDiffusion) -> None:
+    disturb(policy)
+    before, names = predict(policy), policy.state_dict().keys()
+    with policy.reference():
+        predict(policy)
+    (before - predict(policy).detach()).square().mean().backward()  # a graph from before the context still works
+    predict(policy).square().mean().backward()
+    assert policy.state_dict().keys() == names
+    assert all(parameter.grad is not None for parameter in policy.parameters())
+    assert any((parameter.grad != 0).any() for parameter in policy.parameters())
+
+
+def test_guidance_predicts_for_the_empty_prompt_and_the_prompt(policy: StableDiffusion) -> None:
+    output = predict(policy)
+    assert output.dtype == torch.float32
+    assert output.shape == ((4 if policy.guided else 2), *policy.latent_shape)
+    if policy.guided:
+        unconditional, conditional = output.chunk(2)
+        assert not torch.equal(unconditional, conditional)
+
+
+def test_the_trained_tensors_go_through_a_file(policy: StableDiffusion, tiny_model: Path, tmp_path: Path) -> None:
+    disturb(policy)
+    torch.save(policy.state_dict(), tmp_path / "policy.pt")
+    other = StableDiffusion(str(tiny_model), policy.adapter, policy.guidance_scale, policy.precision)
+    other.start(CPU, seed=5)
+    other.load_state_dict(torch.load(tmp_path / "policy.pt", weights_only=True))
+    assert torch.equal(predict(other), predict(policy))
+
+
+def test_a_checkpoint_of_another_adapter_is_refused(tiny_model: Path) -> None:
+    with pytest.raises(ValueError, match="other tensors"):
+        started(tiny_model, "full").load_state_dict(started(tiny_model, "lora").state_dict())
+
+
+def test_full_training_changes_every_weight_of_the_unet_alone(tiny_model: Path) -> None:
+    policy = started(tiny_model)
+    assert len(policy.parameters()) == len(list(policy.unet.parameters()))
+    frozen = [*policy.pipeline.vae.parameters(), *policy.pipeline.text_encoder.parameters()]
+    assert not any(parameter.requires_grad for parameter in [*frozen, *policy.pretrained.parameters()])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_lora_trains_the_adapters_alone_in_float32(tiny_model: Path, precision: str) -> None:
+    policy = started(tiny_model, "lora", precision=precision)
+    assert policy.state_dict()
+    assert all(".lora_" in name for name in policy.state_dict())
+    assert all(parameter.dtype == torch.float32 for parameter in policy.parameters())
+    assert sum(p.numel() for p in policy.parameters()) < sum(p.numel() for p in policy.unet.parameters()) / 10
+
+
+def test_lora_starts_from_the_seed(tiny_model: Path) -> None:
+    first, same, other = (StableDiffusion(str(tiny_model), Adapter("lora")) for _ in range(3))
+    for policy, seed in ((first, 0), (same, 0), (other, 1)):
+        policy.start(CPU, seed)
+    pairs = zip(first.parameters(), same.parameters(), other.parameters(), strict=True)
+    agreement = [(torch.equal(a, b), torch.equal(a, c)) for a, b, c in pairs]
+    assert all(same for same, _ in agreement)
+    assert not all(different for _, different in agreement)
+
+
+def test_images_lie_between_zero_and_one(tiny_model: Path) -> None:
+    policy = started(tiny_model)
+    images = policy.decode(10 * torch.randn(3, *policy.latent_shape, generator=torch.Generator().manual_seed(0)))
+    assert images.shape == (3, 3, 16, 16)
+    assert images.dtype == torch.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        pytest.fail("the network was used")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("model", ["/no/such/folder", "no-such-folder", "./no/such/folder", "models/a/b", ""])
+def test_a_missing_model_is_refused_in_one_line_without_the_network(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert_refused(model)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("index", [None, "", "{}", '{"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "X"]}'])
+def test_a_folder_that_no_pipeline_saved_is_refused_in_one_line(tmp_path: Path, index: str | None) -> None:
+    if index is not None:
+        (tmp_path / "model_index.json").write_text(index)
+    assert_refused(str(tmp_path))
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("part", ["unet", "text_encoder", "vae"])
+def test_torn_weights_are_refused_in_one_line(tiny_model: Path, tmp_path: Path, part: str) -> None:
+    import shutil
+
+    folder = tmp_path / "torn"
+    shutil.copytree(tiny_model, folder)
+    weights = next((folder / part).glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:100])
+    assert_refused(str(folder))
+
+
+def assert_refused(model: str) -> None:
+    with pytest.raises(ModelNotFound, match=r"policy\.model: ") as raised:
+        StableDiffusion(model).start(CPU, seed=0)
+    assert "\n" not in str(raised.value)

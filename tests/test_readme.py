@@ -1,0 +1,53 @@
+"""The README says what the committed results say, and its example algorithm works."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ddpo_bench import registry
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def committed(path: str) -> str:
+    """A file as committed, because `make run` writes the user's own results over it; as it lies where there is no git."""
+    done = subprocess.run(["git", "show", f"HEAD:{path}"], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout if done.returncode == 0 else (ROOT / path).read_text(encoding="utf-8")
+
+
+def grid(text: str) -> list[str]:
+    """Lines of the first Markdown table."""
+    lines = text.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("|"))
+    end = next((index for index in range(start, len(lines)) if not lines[index].startswith("|")), len(lines))
+    return lines[start:end]
+
+
+def test_its_table_is_the_committed_one() -> None:
+    shown = README.split("<!-- results")[1].split("<!-- end of results -->")[0]
+    assert grid(shown) == grid(committed("results/algos/table.md"))
+
+
+def test_its_pictures_and_pages_exist() -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_it_has_at_most_150_lines() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_its_example_algorithm_registers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    registry.names("algorithm")
+    monkeypatch.setitem(registry._known, "algorithm", dict(registry._known["algorithm"]))
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "awr_of_the_readme.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    __import__("awr_of_the_readme")
+    assert registry.get("algorithm", "awr")().temperature == 1.0
