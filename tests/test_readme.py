@@ -15,7 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def committed(path: str) -> str:
-    """A file as committed, because `make run` writes the user's own results over it; as it lies where there is no git."""
+    """A file as committed, because `make run` writes the user's own results over it; without git, as it lies there."""
     done = subprocess.run(["git", "show", f"HEAD:{path}"], cwd=ROOT, capture_output=True, text=True)
     return done.stdout if done.returncode == 0 else (ROOT / path).read_text(encoding="utf-8")
 

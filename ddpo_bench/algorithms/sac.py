@@ -8,7 +8,6 @@ std the entropy is constant in theta, and the KL to the pretrained model takes i
 from __future__ import annotations
 
 import copy
-from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,21 +16,10 @@ from torch import Tensor
 
 from ddpo_bench.algorithms.critic import Twins
 from ddpo_bench.algorithms.gradient import Averages, step
+from ddpo_bench.algorithms.replay import Replay
 from ddpo_bench.algorithms.transitions import Drift
-from ddpo_bench.protocols import Conditioning, Policy, Rollout
+from ddpo_bench.protocols import Policy, Rollout, Sampler
 from ddpo_bench.registry import register
-
-
-@dataclass
-class Memory:
-    """What the replay keeps of one rollout: latents [N, T + 1, C, H, W], rewards [N] and the conditioning."""
-
-    latents: Tensor
-    rewards: Tensor
-    conditioning: Conditioning
-
-
-Draw = tuple[Memory, Tensor, Tensor]  # a memory, sample indices [b] and step indices [b] into it
 
 
 @register("algorithm", "sac")
@@ -62,46 +50,53 @@ class SAC:
     def start(self, policy: Policy, seed: int) -> None:
         self.seed = seed
         self.rollouts_seen = 0
-        self.memories: deque[Memory] = deque(maxlen=self.replay_rollouts)
         self.optimiser = torch.optim.AdamW(policy.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-
-    def make_critics(self, memory: Memory) -> None:
-        """Built at the first rollout, which tells the latents' shape and the prompts' width."""
-        _, states, channels, height, width = memory.latents.shape
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            critics = Twins((channels, height, width), states - 1, memory.conditioning.embeddings.shape[-1])
-        self.critics = critics.to(memory.latents.device)
-        self.targets = copy.deepcopy(self.critics).requires_grad_(False)
-        self.critic_optimiser = torch.optim.AdamW(
-            self.critics.parameters(), lr=self.critic_learning_rate, weight_decay=self.weight_decay
-        )
 
     def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
         """Critic steps on the replay, then actor steps on its states."""
-        self.memories.append(Memory(rollout.latents, rollout.rewards.float(), rollout.conditioning))
-        if self.rollouts_seen == 0:
-            self.make_critics(self.memories[-1])
+        self.remember(rollout)
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.rollouts_seen)
         averages = Averages()
         drift = Drift.of(rollout, generator)
         averages.add("ratio_deviation_max", drift.measure(policy, rollout)[0])
         for _ in range(self.critic_updates):
-            averages.add("sac/critic_loss", self.critic_step(rollout, generator))
+            averages.add("sac/critic_loss", self.critic_step(generator))
         if self.rollouts_seen >= self.warmup_epochs:
             for _ in range(self.updates_per_epoch):
                 self.actor_step(policy, rollout, generator, averages)
         self.rollouts_seen += 1
         return averages.result() | drift.metrics(policy, rollout)
 
-    def critic_step(self, rollout: Rollout, generator: torch.Generator) -> float:
+    def remember(self, rollout: Rollout) -> None:
+        """Add to the replay; the first rollout tells the shapes that the critics need."""
+        if self.rollouts_seen:
+            self.replay = self.replay.extended(Replay.of(rollout), self.replay_rollouts * len(rollout))
+        else:
+            self.replay = Replay.of(rollout)
+            self.make_critics()
+
+    def make_critics(self) -> None:
+        _, states, channels, height, width = self.replay.latents.shape
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            critics = Twins((channels, height, width), states - 1, self.replay.embeddings.shape[-1])
+        self.critics = critics.to(self.replay.latents.device)
+        self.targets = copy.deepcopy(self.critics).requires_grad_(False)
+        self.critic_optimiser = torch.optim.AdamW(
+            self.critics.parameters(), lr=self.critic_learning_rate, weight_decay=self.weight_decay
+        )
+
+    def draw(self, states: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Sample indices into the replay and step indices below `states`, [batch] each."""
+        samples = torch.randint(len(self.replay), (self.batch,), generator=generator)
+        steps = torch.randint(states, (self.batch,), generator=generator)
+        return samples.to(self.replay.latents.device), steps.to(self.replay.latents.device)
+
+    def critic_step(self, generator: torch.Generator) -> float:
         """Regress both critics on targets at random states of the replay, the final ones included; returns the loss."""
-        loss = torch.zeros((), device=rollout.latents.device)
-        for m, n, k in self.draw(rollout.steps + 1, generator):
-            text = pooled(m.conditioning, n)
-            target = self.critic_target(m, n, k, text)
-            values = self.critics(m.latents[n, k], k, text)  # [2, B]
-            loss = loss + (values - target).square().sum() / (2 * self.batch)
+        samples, steps = self.draw(self.replay.latents.shape[1], generator)
+        values = self.critics(self.replay.latents[samples, steps], steps, self.replay.text(samples))  # [2, B]
+        loss = (values - self.critic_target(samples, steps)).square().mean()
         loss.backward()
         step(self.critic_optimiser, list(self.critics.parameters()), self.max_grad_norm)
         with torch.no_grad():
@@ -109,72 +104,49 @@ class SAC:
         return loss.item()
 
     @torch.no_grad()
-    def critic_target(self, memory: Memory, samples: Tensor, steps: Tensor, text: Tensor) -> Tensor:
+    def critic_target(self, samples: Tensor, steps: Tensor) -> Tensor:
         """[B]: the reward at x_0; before it, a mix of the reward and the target critics' value of the next state.
 
-        The next state is the stored one; a short replay keeps it close to the current policy's.
+        Rewards are standardised over the replay.  The next state is the stored one; a short replay keeps it close to
+        the current policy's.
         """
-        mean, std = self.reward_scale()
-        reward = (memory.rewards.to(text.device)[samples] - mean) / std
-        last = memory.latents.shape[1] - 1
+        rewards = self.replay.standardised_rewards()[samples]
+        last = self.replay.latents.shape[1] - 1
         following = (steps + 1).clamp(max=last)
-        bootstrap = self.targets(memory.latents[samples, following], following, text).min(0).values
-        mixed = self.reward_share * reward + (1 - self.reward_share) * bootstrap
-        return torch.where(steps == last, reward, mixed)
-
-    def reward_scale(self) -> tuple[float, float]:
-        """Mean and standard deviation of the replay's rewards: critics learn standardised ones."""
-        rewards = torch.cat([memory.rewards for memory in self.memories])
-        return float(rewards.mean()), float(rewards.std(correction=0)) + 1e-6
+        text = self.replay.text(samples)
+        bootstrap = self.targets(self.replay.latents[samples, following], following, text).min(0).values
+        mixed = self.reward_share * rewards + (1 - self.reward_share) * bootstrap
+        return torch.where(steps == last, rewards, mixed)
 
     def actor_step(self, policy: Policy, rollout: Rollout, generator: torch.Generator, averages: Averages) -> None:
+        samples, steps = self.draw(rollout.steps, generator)
+        noise = torch.randn(self.batch, *policy.latent_shape, generator=generator).to(samples.device)
         self.critics.requires_grad_(False)
-        for m, n, k in self.draw(rollout.steps, generator):
-            for indices in torch.arange(len(n)).split(rollout.micro_batch):
-                loss = self.actor_loss(policy, rollout, m, n[indices], k[indices], generator)
-                share = len(indices) / self.batch
-                (loss * share).backward()
-                averages.add("loss", loss.item(), share)
+        for part in torch.arange(self.batch).split(rollout.micro_batch):
+            loss = self.actor_loss(policy, rollout.sampler, samples[part], steps[part], noise[part])
+            (loss * (len(part) / self.batch)).backward()
+            averages.add("loss", loss.item(), len(part))
         self.critics.requires_grad_(True)
         averages.add("grad_norm", step(self.optimiser, policy.parameters(), self.max_grad_norm))
 
-    def actor_loss(
-        self, policy: Policy, rollout: Rollout, memory: Memory, n: Tensor, k: Tensor, generator: torch.Generator
-    ) -> Tensor:
+    def actor_loss(self, policy: Policy, sampler: Sampler, samples: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
         """mean(-min_k V_k(x', t-1, prompt) + alpha * KL(policy || pretrained))."""
-        sampler, x_t, conditioning = rollout.sampler, memory.latents[n, k], memory.conditioning[n]
-        timesteps = sampler.timesteps[k]
-        law = sampler.law(policy.predict(x_t, timesteps, conditioning), x_t, k, policy.guidance_scale)
-        noise = torch.randn(x_t.shape, generator=generator).to(x_t.device)
-        loss = -self.critics(law.sample(noise), k + 1, pooled(memory.conditioning, n)).min(0).values
+        x_t, conditioning = self.replay.latents[samples, steps], self.replay.conditioning(samples)
+        timesteps = sampler.timesteps[steps]
+        law = sampler.law(policy.predict(x_t, timesteps, conditioning), x_t, steps, policy.guidance_scale)
+        loss = -self.critics(law.sample(noise), steps + 1, self.replay.text(samples)).min(0).values
         if self.alpha:
             with policy.reference():
                 output = policy.predict(x_t, timesteps, conditioning)
-                reference = sampler.law(output, x_t, k, policy.guidance_scale)
+                reference = sampler.law(output, x_t, steps, policy.guidance_scale)
             loss = loss + self.alpha * law.kl(reference)
         return loss.mean()
-
-    def draw(self, steps: int, generator: torch.Generator) -> list[Draw]:
-        """A batch of states of the replay, at step indices below `steps`, by the memory that holds them."""
-        device = self.memories[-1].latents.device
-        sizes = [len(memory.rewards) for memory in self.memories]
-        flat = torch.randint(sum(sizes), (self.batch,), generator=generator)
-        k = torch.randint(steps, (self.batch,), generator=generator)
-        drawn, offset = [], 0
-        for memory, size in zip(self.memories, sizes, strict=True):
-            inside = (flat >= offset) & (flat < offset + size)
-            if inside.any():
-                drawn.append((memory, (flat[inside] - offset).to(device), k[inside].to(device)))
-            offset += size
-        return drawn
 
     def state_dict(self) -> dict[str, Any]:
         state: dict[str, Any] = {"optimiser": self.optimiser.state_dict(), "rollouts_seen": self.rollouts_seen}
         if self.rollouts_seen:
             state["critics"] = [part.state_dict() for part in (self.critics, self.targets, self.critic_optimiser)]
-            state["memories"] = [
-                [m.latents, m.rewards, m.conditioning.embeddings, m.conditioning.unconditional] for m in self.memories
-            ]
+            state["replay"] = dict(vars(self.replay))
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -182,15 +154,9 @@ class SAC:
         self.rollouts_seen = state["rollouts_seen"]
         if not self.rollouts_seen:
             return
-        for latents, rewards, embeddings, unconditional in state["memories"]:
-            self.memories.append(Memory(latents, rewards.cpu(), Conditioning(embeddings, unconditional)))
-        self.make_critics(self.memories[-1])
+        self.replay = Replay(**state["replay"])
+        self.make_critics()
         critics, targets, optimiser = state["critics"]
         self.critics.load_state_dict(critics)
         self.targets.load_state_dict(targets)
         self.critic_optimiser.load_state_dict(optimiser)
-
-
-def pooled(conditioning: Conditioning, samples: Tensor) -> Tensor:
-    """[B, D]: mean of the prompt embeddings over tokens."""
-    return conditioning.embeddings[samples].float().mean(1)

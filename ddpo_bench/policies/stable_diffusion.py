@@ -15,6 +15,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import cast_training_params
 from peft import LoraConfig
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ddpo_bench.embedded import MODEL_FOLDER
@@ -195,9 +196,9 @@ def load_pipeline(model: str) -> StableDiffusionPipeline:
             safety_checker=None,
             requires_safety_checker=False,
         )
-    except (OSError, ValueError) as error:
-        first = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, KeyError, SafetensorError) as error:  # what the libraries raise for damaged folders
+        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise ModelNotFound(
-            f"policy.model: no StableDiffusionPipeline could be loaded from {model!r}: {first}"
+            f"policy.model: no StableDiffusionPipeline could be loaded from {model!r}: {reason}"
         ) from error
     return pipeline.to(torch.float32)

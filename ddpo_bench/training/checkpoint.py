@@ -30,6 +30,13 @@ def save_checkpoint(run: Path, epoch: int, state: dict[str, Any], keep: int) -> 
         old.unlink()
 
 
+def keep_policy_alone(run: Path) -> None:
+    """Shrink a finished run to the weights that pictures are drawn from; optimisers and replays are far larger."""
+    state = load_newest(run, torch.device("cpu"))
+    if state is not None:
+        save_checkpoint(run, state["epoch"], {"epoch": state["epoch"], "policy": state["policy"]}, keep=1)
+
+
 def checkpoints(run: Path) -> list[Path]:
     """Checkpoint files, oldest first."""
     return sorted((run / FOLDER).glob("epoch-*.pt"))

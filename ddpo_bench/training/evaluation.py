@@ -15,7 +15,14 @@ from ddpo_bench.files import replacing, write_json
 from ddpo_bench.protocols import Policy, Reward, Sampler
 from ddpo_bench.rewards.checking import score
 from ddpo_bench.rewards.judges import judges
-from ddpo_bench.training.rollout import decode_in_batches, derived_seed, draw_prompts, reference_kl, sample_trajectories
+from ddpo_bench.training.rollout import (
+    decode_in_batches,
+    derived_seed,
+    draw_prompts,
+    reference_kl,
+    sample_trajectories,
+    seed_globals,
+)
 
 HELD_OUT = 1_000_000_007  # separates evaluation seeds from training seeds
 COLUMNS, PICTURES = 8, 16
@@ -42,6 +49,7 @@ class Evaluator:
 
     def evaluate(self, epoch: int) -> dict[str, float]:
         """Metrics of the policy as it is; the first pictures go to `samples/`."""
+        seed_globals(self.noise_seed)
         conditioning = self.policy.encode(self.prompts)
         generator = torch.Generator().manual_seed(self.noise_seed)
         drawn = sample_trajectories(self.policy, self.sampler, conditioning, self.config.micro_batch, generator)

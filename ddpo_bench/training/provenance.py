@@ -49,7 +49,9 @@ def git_commit() -> str | None:
     """Commit of the checkout that this package runs from, with "+changes" where it was modified; None elsewhere."""
     folder = Path(__file__).parent
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True)
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short=12", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
+        )
         changes = subprocess.run(
             ["git", "status", "--porcelain", "--untracked-files=no"],
             cwd=folder,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from typing import Any
 import accelerate
 import torch
 
-from ddpo_bench.config import RunConfig, load_yaml
+from ddpo_bench.config import EXECUTION_KEYS, RunConfig, load_yaml
 from ddpo_bench.files import write_json, write_yaml
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Sampler
-from ddpo_bench.training.checkpoint import load_newest, save_checkpoint
+from ddpo_bench.training.checkpoint import keep_policy_alone, load_newest, save_checkpoint
 from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.loggers import make_logger
 from ddpo_bench.training.metrics_file import MetricsFile
@@ -56,6 +57,7 @@ def train(config: RunConfig, folder: Path, on_row: Callable[[Row], None] = lambd
         status.end("failed", f"{type(error).__name__}: {error}")
         raise
     status.end("done")
+    keep_policy_alone(folder)
 
 
 def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable[[Row], None]) -> None:
@@ -80,27 +82,26 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
         for name, part in parts.items():
             part.load_state_dict(state[name])
     metrics = MetricsFile(folder / "metrics.jsonl", keep_epochs=done if state is not None else -1)
-    logger = make_logger(config, folder)
+    with closing(make_logger(config, folder)) as logger:
 
-    def write(row: Row) -> None:
-        metrics.append(row)
-        logger.log(row)
-        on_row(row)
+        def write(row: Row) -> None:
+            metrics.append(row)
+            logger.log(row)
+            on_row(row)
 
-    if state is None:
-        write({"epoch": 0, **evaluator.evaluate(0)})
-        save_checkpoint(folder, 0, snapshot(parts, 0), config.checkpoints_kept)
-    for epoch in range(done + 1, config.epochs + 1):
-        rollout, row = collector.collect(epoch, partial(report_sampling, on_row, epoch))
-        clock = time.perf_counter()
-        row |= algorithm.update(policy, rollout)
-        row |= {"seconds_learning": time.perf_counter() - clock, "memory_peak_mb": peak_memory_mb(device)}
-        write({"epoch": epoch, "queries": epoch * config.samples_per_epoch, **row})
-        if epoch == config.epochs or (config.evaluation.every and epoch % config.evaluation.every == 0):
-            write({"epoch": epoch, **evaluator.evaluate(epoch)})
-        save_checkpoint(folder, epoch, snapshot(parts, epoch), config.checkpoints_kept)
-        status.progress(epoch)
-    logger.close()
+        if state is None:
+            write({"epoch": 0, **evaluator.evaluate(0)})
+            save_checkpoint(folder, 0, snapshot(parts, 0), config.checkpoints_kept)
+        for epoch in range(done + 1, config.epochs + 1):
+            rollout, row = collector.collect(epoch, partial(report_sampling, on_row, epoch))
+            clock = time.perf_counter()
+            row |= algorithm.update(policy, rollout)
+            row |= {"seconds_learning": time.perf_counter() - clock, "memory_peak_mb": peak_memory_mb(device)}
+            write({"epoch": epoch, "queries": epoch * config.samples_per_epoch, **row})
+            if epoch == config.epochs or (config.evaluation.every and epoch % config.evaluation.every == 0):
+                write({"epoch": epoch, **evaluator.evaluate(epoch)})
+            save_checkpoint(folder, epoch, snapshot(parts, epoch), config.checkpoints_kept)
+            status.progress(epoch)
 
 
 def report_sampling(on_row: Callable[[Row], None], epoch: int, sampled: int) -> None:
@@ -126,7 +127,8 @@ def claim(folder: Path, config: RunConfig) -> None:
     plain = config.to_dict()
     if path.exists():
         held = load_yaml(path)
-        different = sorted(key for key in held.keys() | plain.keys() if held.get(key) != plain.get(key))
+        decisive = (held.keys() | plain.keys()) - set(EXECUTION_KEYS) | {"seed"}
+        different = sorted(key for key in decisive if held.get(key) != plain.get(key))
         if different:
             raise DifferentConfig(
                 f"{folder}: holds a run with another {', '.join(different)}; choose another --out or delete it."

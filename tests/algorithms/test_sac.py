@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ from torch import Tensor
 from toy import STDS, TARGETS, Chain, LinearPolicy, collector, draw_rollout, expected_value, learn
 
 from ddpo_bench.algorithms.gradient import Averages
-from ddpo_bench.algorithms.sac import SAC, Memory, pooled
+from ddpo_bench.algorithms.replay import Replay
+from ddpo_bench.algorithms.sac import SAC
 from ddpo_bench.protocols import Rollout
 
 NEVER = 1_000_000  # warm-up epochs after which the actor would start
@@ -41,6 +43,7 @@ def after_one_rollout(**options: float) -> tuple[SAC, LinearPolicy, Rollout]:
     return algorithm, policy, rollout
 
 
+@torch.no_grad()
 def true_values(policy: LinearPolicy, rollout: Rollout, k: int) -> Tensor:
     """[N]: E[reward | x_k, prompt]."""
     x = rollout.latents[:, k].flatten(1)
@@ -52,21 +55,21 @@ def true_values(policy: LinearPolicy, rollout: Rollout, k: int) -> Tensor:
 @torch.no_grad()
 def learned_values(algorithm: SAC, rollout: Rollout, k: int) -> Tensor:
     """[N], in units of the reward."""
-    everyone = torch.arange(len(rollout))
-    text = pooled(rollout.conditioning, everyone)
-    mean, std = algorithm.reward_scale()
-    return algorithm.critics(rollout.latents[:, k], torch.full_like(everyone, k), text).mean(0) * std + mean
+    steps, rewards = torch.full((len(rollout),), k), algorithm.replay.rewards
+    values = algorithm.critics(rollout.latents[:, k], steps, rollout.conditioning.embeddings[:, 0]).mean(0)
+    return values * rewards.std().float() + rewards.mean().float()
 
 
 def parameters(module: torch.nn.Module) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in module.parameters()]
 
 
-def actor_gradient(algorithm: SAC, policy: LinearPolicy, rollout: Rollout, factor: float = 1.0) -> Tensor:
-    """The actor's gradient at every state of a rollout whose rewards, if any part played here, were scaled."""
+def actor_gradient(algorithm: SAC, policy: LinearPolicy, rollout: Rollout) -> Tensor:
+    """The actor's gradient at all states of a rollout but the last ones."""
+    algorithm.replay = Replay.of(rollout)
     n, k = torch.cartesian_prod(torch.arange(len(rollout)), torch.arange(LAST)).unbind(1)
-    memory = Memory(rollout.latents, factor * rollout.rewards.float(), rollout.conditioning)
-    loss = algorithm.actor_loss(policy, rollout, memory, n, k, torch.Generator().manual_seed(0))
+    noise = torch.randn(len(n), *policy.latent_shape, generator=torch.Generator().manual_seed(0))
+    loss = algorithm.actor_loss(policy, rollout.sampler, n, k, noise)
     return torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, policy.parameters())])
 
 
@@ -85,26 +88,21 @@ def test_the_value_of_the_final_state_is_its_reward(trained: tuple[SAC, LinearPo
 
 
 def test_the_actors_gradient_points_to_more_expected_reward(trained: tuple[SAC, LinearPolicy]) -> None:
-    """The gradient of the exact expected reward, with all states of the rollout as they are, is known."""
-    algorithm, policy = trained
-    fresh = draw_rollout(policy, epoch=999, samples=512, micro_batch=512)
-    found = actor_gradient(algorithm, policy, fresh)
-    total = torch.zeros(())
-    frozen = copy.deepcopy(policy)
+    """Against the exact gradient of E[reward] when the policy changes at one step and acts as before ever after."""
+    algorithm, policy = copy.copy(trained[0]), trained[1]
+    rollout = draw_rollout(policy, epoch=999, samples=512, micro_batch=512)
+    found, total = actor_gradient(algorithm, policy, rollout), torch.zeros(())
+    later = copy.deepcopy(policy)
+    later.used = later.pretrained
     for k in range(LAST):
-        x = fresh.latents[:, k]
-        mean = policy.predict(x, Chain.timesteps[k].expand(len(x)), fresh.conditioning).flatten(1)
+        x = rollout.latents[:, k]
+        mean = policy.predict(x, Chain.timesteps[k].expand(len(x)), rollout.conditioning).flatten(1)
         for place, prompt in enumerate(TARGETS):
-            of_prompt = fresh.conditioning.embeddings[:, 0, place] == 1
-            spread = STDS[k] ** 2 * torch.eye(2)
-            total = total + value_of(frozen, mean[of_prompt], spread, k + 1, prompt).sum()
-    truth = torch.cat([g.flatten() for g in torch.autograd.grad(-total, policy.parameters())])
+            of_prompt = rollout.conditioning.embeddings[:, 0, place] == 1
+            noise = STDS[k] ** 2 * torch.eye(2)
+            total = total + expected_value(later, mean[of_prompt], noise, k + 1, prompt).sum()
+    truth = torch.cat([gradient.flatten() for gradient in torch.autograd.grad(-total, policy.parameters())])
     assert torch.cosine_similarity(found, truth, dim=0) > 0.9
-
-
-def value_of(policy: LinearPolicy, mean: Tensor, spread: Tensor, step: int, prompt: str) -> Tensor:
-    """`expected_value`, differentiable in the mean."""
-    return expected_value.__wrapped__(policy, mean, spread, step, prompt)  # type: ignore[attr-defined]
 
 
 def test_the_actors_gradient_turns_round_when_the_rewards_do() -> None:
@@ -130,9 +128,9 @@ def test_the_actor_step_leaves_the_critics_alone(started: tuple[SAC, LinearPolic
 
 
 def test_a_critic_step_leaves_the_policy_alone(started: tuple[SAC, LinearPolicy, Rollout]) -> None:
-    algorithm, policy, rollout = started
+    algorithm, policy, _ = started
     before, critics = parameters_of(policy), parameters(algorithm.critics)
-    algorithm.critic_step(rollout, torch.Generator().manual_seed(0))
+    algorithm.critic_step(torch.Generator().manual_seed(0))
     assert all(map(torch.equal, before, parameters_of(policy)))
     assert all(parameter.grad is None for parameter in policy.parameters())
     assert not all(map(torch.equal, critics, parameters(algorithm.critics)))
@@ -144,9 +142,9 @@ def parameters_of(policy: LinearPolicy) -> list[Tensor]:
 
 @pytest.mark.parametrize("tau", [0.005, 0.3, 1.0])
 def test_the_targets_move_by_tau_towards_the_critics(tau: float) -> None:
-    algorithm, _, rollout = after_one_rollout(tau=tau)
+    algorithm, _, _ = after_one_rollout(tau=tau)
     before = parameters(algorithm.targets)
-    algorithm.critic_step(rollout, torch.Generator().manual_seed(0))
+    algorithm.critic_step(torch.Generator().manual_seed(0))
     after, critics = parameters(algorithm.targets), parameters(algorithm.critics)
     for old, new, critic in zip(before, after, critics, strict=True):
         torch.testing.assert_close(new, old + tau * (critic - old))
@@ -156,16 +154,15 @@ def test_the_target_of_a_value_is_the_reward_at_the_end_and_a_mix_before(
     started: tuple[SAC, LinearPolicy, Rollout],
 ) -> None:
     algorithm, _, rollout = started
-    memory, n = algorithm.memories[0], torch.arange(8)
-    text = pooled(memory.conditioning, n)
-    standardised = (rollout.rewards.float() - rollout.rewards.mean()) / rollout.rewards.std(correction=0)
-    last = algorithm.critic_target(memory, n, torch.full_like(n, LAST), text)
-    torch.testing.assert_close(last, standardised[:8].float())
-    one = torch.ones_like(n)
-    following = algorithm.targets(memory.latents[n, 2], 2 * one, text).min(0).values
+    n = torch.arange(8)
+    standardised = ((rollout.rewards - rollout.rewards.mean()) / rollout.rewards.std(correction=0)).float()[:8]
+    last = algorithm.critic_target(n, torch.full_like(n, LAST))
+    torch.testing.assert_close(last, standardised)
     algorithm.reward_share = 0.25
-    mixed = algorithm.critic_target(memory, n, one, text)
-    torch.testing.assert_close(mixed, 0.25 * standardised[:8].float() + 0.75 * following)
+    text = rollout.conditioning.embeddings[:8, 0]
+    following = algorithm.targets(rollout.latents[n, 2], torch.full_like(n, 2), text).min(0).values
+    mixed = algorithm.critic_target(n, torch.full_like(n, 1))
+    torch.testing.assert_close(mixed, 0.25 * standardised + 0.75 * following)
     assert not mixed.requires_grad
 
 
@@ -173,7 +170,9 @@ def test_the_critics_tell_steps_and_prompts_apart(trained: tuple[SAC, LinearPoli
     algorithm, policy = trained
     x = torch.tensor(TARGETS["left"]).view(1, 2, 1, 1)
     left, right = policy.encode(["left", "right"]).embeddings[:, 0].split(1)
-    values = [algorithm.critics(x, torch.tensor([k]), text).mean() for k, text in ((LAST, left), (LAST, right), (1, left))]
+    values = [
+        algorithm.critics(x, torch.tensor([k]), text).mean() for k, text in ((LAST, left), (LAST, right), (1, left))
+    ]
     assert values[0] > values[1] + 1  # at the target, in standard deviations
     assert abs(values[0] - values[2]) > 0.1
 
@@ -184,8 +183,10 @@ def test_the_replay_keeps_the_latest_rollouts_alone() -> None:
     rollouts = [draw_rollout(policy, epoch) for epoch in range(3)]
     for rollout in rollouts:
         algorithm.update(policy, rollout)
-    kept = [memory.latents for memory in algorithm.memories]
-    assert [any(torch.equal(rollout.latents, latents) for latents in kept) for rollout in rollouts] == [False, True, True]
+    assert torch.equal(algorithm.replay.latents, torch.cat([rollout.latents for rollout in rollouts[1:]]))
+    assert torch.equal(algorithm.replay.rewards, torch.cat([rollout.rewards for rollout in rollouts[1:]]))
+    embeddings = torch.cat([rollout.conditioning.embeddings for rollout in rollouts[1:]])
+    assert torch.equal(algorithm.replay.embeddings, embeddings)
 
 
 def test_a_batch_is_drawn_from_all_samples_and_steps_of_the_replay() -> None:
@@ -193,11 +194,21 @@ def test_a_batch_is_drawn_from_all_samples_and_steps_of_the_replay() -> None:
     algorithm.start(policy, seed=0)
     for epoch in range(3):
         algorithm.update(policy, draw_rollout(policy, epoch, samples=8))
-    drawn = algorithm.draw(LAST + 1, torch.Generator().manual_seed(0))
-    assert [memory is kept for (memory, _, _), kept in zip(drawn, algorithm.memories, strict=True)] == [True] * 3
-    for _, n, k in drawn:
-        assert {*zip(n.tolist(), k.tolist(), strict=True)} == {(i, j) for i in range(8) for j in range(LAST + 1)}
-    assert sum(len(n) for _, n, _ in drawn) == 4096
+    samples, steps = algorithm.draw(LAST + 1, torch.Generator().manual_seed(0))
+    assert len(samples) == len(steps) == 4096
+    assert set(zip(samples.tolist(), steps.tolist(), strict=True)) == set(itertools.product(range(24), range(LAST + 1)))
+
+
+def test_the_replay_keeps_the_unconditional_embeddings_of_guidance() -> None:
+    def one(value: float) -> Replay:
+        embeddings = torch.full((2, 1, 3), value)
+        return Replay(torch.full((2, 2, 1, 1, 1), value), torch.full((2,), value), embeddings, -embeddings)
+
+    replay = one(1.0).extended(one(2.0), most=3)
+    conditioning = replay.conditioning(torch.tensor([0, 2]))
+    assert conditioning.unconditional is not None
+    assert conditioning.embeddings[:, 0, 0].tolist() == [1.0, 2.0]
+    assert conditioning.unconditional[:, 0, 0].tolist() == [-1.0, -2.0]
 
 
 def test_the_actor_waits_until_the_critics_know_something() -> None:
@@ -215,7 +226,9 @@ def test_a_larger_alpha_holds_the_policy_nearer_to_the_pretrained_one() -> None:
     distance = []
     for alpha in (0.0, 100.0):
         policy, _ = learn(SAC(alpha=alpha, **settings), epochs=5, samples=32)  # type: ignore[arg-type]
-        distance.append(sum(float((p - q).square().sum()) for p, q in zip(policy.parameters(), policy.pretrained, strict=True)))
+        distance.append(
+            sum(float((p - q).square().sum()) for p, q in zip(parameters_of(policy), policy.pretrained, strict=True))
+        )
     assert distance[1] < distance[0] / 4
 
 

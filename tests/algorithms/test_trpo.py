@@ -36,7 +36,9 @@ def test_the_kl_of_an_update_stays_near_its_target_while_there_is_something_to_l
 
 
 def test_a_smaller_target_kl_keeps_the_policy_nearer() -> None:
-    spent = [learn(TRPO(learning_rate=0.05, max_kl=target), epochs=12)[1][-1]["kl_behaviour"] for target in (0.002, 0.1)]
+    spent = [
+        learn(TRPO(learning_rate=0.05, max_kl=target), epochs=12)[1][-1]["kl_behaviour"] for target in (0.002, 0.1)
+    ]
     assert spent[0] < spent[1] / 3
 
 

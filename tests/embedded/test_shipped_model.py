@@ -17,7 +17,7 @@ from ddpo_bench.embedded.scenes import sample_scene
 from ddpo_bench.embedded.verifier import load_verifier
 from ddpo_bench.embedded.verifier_training import accuracy
 
-LOAD = "import sys; from diffusers import StableDiffusionPipeline as P; P.from_pretrained(sys.argv[1], safety_checker=None)"
+LOAD = "import sys; from diffusers import StableDiffusionPipeline as P; P.from_pretrained(sys.argv[1])"
 
 
 @pytest.fixture(scope="module")

@@ -186,7 +186,9 @@ def test_a_missing_model_is_refused_in_one_line_without_the_network(
 
 
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.parametrize("index", [None, "", "{}", '{"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "X"]}'])
+@pytest.mark.parametrize(
+    "index", [None, "", "{}", '{"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "X"]}']
+)
 def test_a_folder_that_no_pipeline_saved_is_refused_in_one_line(tmp_path: Path, index: str | None) -> None:
     if index is not None:
         (tmp_path / "model_index.json").write_text(index)

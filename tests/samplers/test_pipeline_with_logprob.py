@@ -99,7 +99,9 @@ def test_a_schedule_without_density_is_refused_before_the_first_step(
     def never(*args: object, **kwargs: object) -> None:
         pytest.fail("sampling started")
 
-    monkeypatch.setattr(pipeline, "scheduler", DDIMScheduler.from_config(pipeline.scheduler.config, steps_offset=offset))
+    monkeypatch.setattr(
+        pipeline, "scheduler", DDIMScheduler.from_config(pipeline.scheduler.config, steps_offset=offset)
+    )
     monkeypatch.setattr(pipeline.unet, "forward", never)
     with pytest.raises(NoDensity):
         pipeline_with_logprob(pipeline, PROMPTS, num_inference_steps=STEPS, eta=eta)

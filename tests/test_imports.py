@@ -1,0 +1,98 @@
+"""Imports point downward only, as the design's rooms say: read from the source, so that late imports count too."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from pathlib import Path
+
+import ddpo_kernels
+import pytest
+
+import ddpo_bench
+
+ROOT = Path(ddpo_bench.__file__).parent
+KERNELS = Path(ddpo_kernels.__file__).parent
+LEAVES = {"config", "registry", "protocols", "files"}
+PLUGINS = {"policies", "samplers", "algorithms", "rewards", "prompts"}
+TOP = {"cli", "verbs", "console", "__main__"}
+
+ALLOWED: dict[str, set[str]] = {
+    "config": {"registry"},
+    "registry": set(),  # it finds the plugins' folders by name
+    "protocols": set(),
+    "files": set(),
+    "embedded": {"files"},
+    "policies": LEAVES | {"embedded"},
+    "samplers": LEAVES,
+    "algorithms": LEAVES,
+    "rewards": LEAVES | {"embedded"},
+    "prompts": LEAVES | {"embedded"},
+    "training": LEAVES | PLUGINS,
+    "sweep": LEAVES | PLUGINS | {"training"},
+    "analysis": {"config", "registry", "files"},
+    "console": LEAVES | {"sweep"},
+    "verbs": LEAVES | PLUGINS | {"embedded", "training", "sweep", "analysis", "console"},
+    "cli": LEAVES | {"training", "sweep", "analysis", "console", "verbs"},
+    "__main__": {"cli"},
+}
+SOURCES = sorted(ROOT.rglob("*.py"))
+HEAVY = {"torch", "diffusers", "transformers", "peft", "accelerate"}
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of all modules that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            assert node.module is not None
+            inside = node.module == "ddpo_bench"
+            found |= {f"ddpo_bench.{alias.name}" for alias in node.names} if inside else {node.module}
+    return found
+
+
+def room(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def rooms_imported(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imported(path) if name.startswith("ddpo_bench.")}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT.parent))
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path != ROOT / "__init__.py"], ids=name_of)
+def test_imports_point_downward_only(path: Path) -> None:
+    upward = rooms_imported(path) - ALLOWED[room(path)] - {room(path)}
+    assert not upward, f"{name_of(path)} imports {sorted(upward)}"
+
+
+@pytest.mark.parametrize("folder", sorted(PLUGINS))
+def test_plugins_of_one_kind_know_no_other_kind(folder: str) -> None:
+    for path in (ROOT / folder).glob("*.py"):
+        assert not rooms_imported(path) & (PLUGINS - {folder})
+
+
+def test_reading_results_never_imports_torch() -> None:
+    for path in (ROOT / "analysis").glob("*.py"):
+        assert not {name.split(".")[0] for name in imported(path)} & HEAVY
+
+
+def test_the_kernels_import_torch_and_triton_alone() -> None:
+    for path in KERNELS.glob("*.py"):
+        roots = {name.split(".")[0] for name in imported(path)}
+        assert roots <= {"ddpo_kernels", "torch", "triton"} | sys.stdlib_module_names
+
+
+def test_no_top_level_module_takes_the_name_of_hugging_faces_kernels() -> None:
+    found = importlib.util.find_spec("kernels")
+    assert (
+        found is None
+        or ROOT.parent not in Path(found.origin or next(iter(found.submodule_search_locations or [""]))).parents
+    )

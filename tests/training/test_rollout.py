@@ -1,0 +1,158 @@
+"""Rollouts on the tiny model: what an epoch draws, and what it follows from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ddpo_bench.config import RunConfig
+from ddpo_bench.protocols import Rollout
+from ddpo_bench.training.rollout import (
+    Collector,
+    derived_seed,
+    draw_prompts,
+    reference_kl,
+    sample_batch,
+    sample_trajectories,
+)
+from ddpo_bench.training.trainer import start_policy
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def collector(tiny_run: Callable[..., RunConfig]) -> Collector:
+    config = tiny_run()
+    policy, sampler = start_policy(config, CPU)
+    advantages, reward, prompts = config.advantages.build(), config.reward.build(), config.prompts.build()
+    return Collector(policy, sampler, prompts, reward, advantages, samples=6, repeats=2, micro_batch=4, seed=0)
+
+
+def collect(collector: Collector, epoch: int) -> Rollout:
+    return collector.collect(epoch, lambda done: None)[0]
+
+
+def same(one: Rollout, other: Rollout) -> bool:
+    parts = ("latents", "means", "log_probs", "rewards")
+    return one.prompts == other.prompts and all(torch.equal(getattr(one, p), getattr(other, p)) for p in parts)
+
+
+def test_an_epoch_follows_from_its_seed_and_number_alone(collector: Collector) -> None:
+    third = collect(collector, 3)
+    fourth = collect(collector, 4)
+    assert same(collect(collector, 3), third)
+    assert not same(fourth, third)
+    assert not same(collect(dataclasses.replace(collector, seed=1), 3), third)
+
+
+def test_a_rollout_holds_what_its_shapes_promise(collector: Collector) -> None:
+    rollout, metrics = collector.collect(1, lambda done: None)
+    assert rollout.latents.shape == (6, 3, 4, 8, 8)
+    assert rollout.means.shape == (6, 2, 4, 8, 8)
+    assert rollout.log_probs.shape == (6, 2)
+    assert rollout.steps == 2
+    assert len(rollout) == len(rollout.prompts) == len(rollout.metadata) == len(rollout.conditioning) == 6
+    assert (rollout.rewards.dtype, rollout.advantages.dtype) == (torch.float64, torch.float32)
+    assert metrics["reward_mean"] == pytest.approx(rollout.rewards.mean().item())
+    assert metrics["reward_max"] == rollout.rewards.max().item()
+    assert metrics["images_per_second"] == pytest.approx(6 / metrics["seconds_sampling"])
+
+
+def test_a_prompt_is_drawn_as_often_in_a_row_as_asked(collector: Collector) -> None:
+    prompts = collect(collector, 1).prompts
+    assert [prompts[i] == prompts[i + 1] for i in (0, 2, 4)] == [True] * 3
+    function, rng = (lambda rng: (str(rng.integers(10**9)), {})), np.random.default_rng(0)
+    assert len(set(draw_prompts(function, rng, count=6, repeats=2)[0])) == 3
+
+
+def test_images_of_one_prompt_differ(collector: Collector) -> None:
+    rollout = collect(collector, 1)
+    assert not torch.equal(rollout.latents[0, -1], rollout.latents[1, -1])
+
+
+def test_the_log_probs_are_those_of_the_stored_latents_under_the_stored_means(collector: Collector) -> None:
+    rollout = collect(collector, 1)
+    for k in range(rollout.steps):
+        step = torch.full((6,), k)
+        std = rollout.sampler.law(rollout.means[:, k], rollout.latents[:, k], step, 1.0).std.view(-1, 1, 1, 1)
+        density = torch.distributions.Normal(rollout.means[:, k], std).log_prob(rollout.latents[:, k + 1])
+        torch.testing.assert_close(rollout.log_probs[:, k], density.mean(dim=(1, 2, 3)), rtol=1e-4, atol=1e-4)
+
+
+def test_progress_counts_the_finished_trajectories(collector: Collector) -> None:
+    counts: list[int] = []
+    collector.collect(1, counts.append)
+    assert counts == [4, 6]
+
+
+def test_trajectories_are_drawn_one_micro_batch_after_the_other(collector: Collector) -> None:
+    policy, sampler = collector.policy, collector.sampler
+    conditioning = policy.encode(["rain"] * 5)
+    whole = sample_trajectories(policy, sampler, conditioning, 3, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        parts = [sample_batch(policy, sampler, conditioning[part], generator) for part in (slice(0, 3), slice(3, 5))]
+    assert torch.equal(whole.latents, torch.cat([latents for latents, _, _ in parts]))
+    assert not whole.latents.requires_grad
+
+
+def test_the_kl_to_the_pretrained_model_is_zero_until_the_policy_moves(tiny_run: Callable[..., RunConfig]) -> None:
+    policy, sampler = start_policy(tiny_run(), CPU)
+    conditioning = policy.encode(["rain", "stairs"])
+
+    def kl() -> float:
+        drawn = sample_trajectories(policy, sampler, conditioning, 2, torch.Generator().manual_seed(0))
+        return reference_kl(policy, sampler, drawn, conditioning)
+
+    assert kl() == 0
+    moved = []
+    for _ in range(2):
+        with torch.no_grad():
+            policy.parameters()[-1].add_(0.05)  # the bias of the last convolution
+        moved.append(kl())
+    assert 0 < moved[0] < moved[1]
+
+
+def test_the_kl_to_the_pretrained_model_is_that_of_the_two_means_summed_over_steps(
+    tiny_run: Callable[..., RunConfig],
+) -> None:
+    policy, sampler = start_policy(tiny_run(), CPU)
+    conditioning = policy.encode(["rain", "stairs"])
+    with torch.no_grad():
+        policy.parameters()[-1].add_(0.05)
+    drawn = sample_trajectories(policy, sampler, conditioning, 2, torch.Generator().manual_seed(0))
+    expected = 0.0
+    for k, t in enumerate(sampler.timesteps):
+        x_t, step = drawn.latents[:, k], torch.full((2,), k)
+        with policy.reference():
+            law = sampler.law(policy.predict(x_t, t.expand(2), conditioning), x_t, step, 1.0)
+        distance = (law.mean - drawn.means[:, k]) / law.std.view(-1, 1, 1, 1)
+        expected += 0.5 * distance.square().mean().item()
+    assert reference_kl(policy, sampler, drawn, conditioning) == pytest.approx(expected, rel=1e-5)
+
+
+def test_derived_seeds_differ_and_stay() -> None:
+    seeds = {derived_seed(seed, epoch, use) for seed in range(4) for epoch in range(50) for use in range(3)}
+    assert len(seeds) == 4 * 50 * 3
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert derived_seed(0, 1, 2) == derived_seed(0, 1, 2)
+
+
+def test_pictures_of_a_run_come_from_its_newest_checkpoint(tiny_run: Callable[..., RunConfig], tmp_path: Path) -> None:
+    from ddpo_bench.training.generate import NoCheckpoint, sample_images
+    from ddpo_bench.training.trainer import train
+
+    config = tiny_run("epochs=1")
+    with pytest.raises(NoCheckpoint, match="no checkpoint"):
+        sample_images(config, ["rain"], 0, tmp_path)
+    train(config, tmp_path)
+    pretrained, again, trained = (sample_images(config, ["rain", "stairs"], 0, run) for run in (None, None, tmp_path))
+    assert pretrained.shape == (2, 16, 16, 3)
+    assert pretrained.dtype == np.uint8
+    assert np.array_equal(pretrained, again)
+    assert not np.array_equal(pretrained, trained)

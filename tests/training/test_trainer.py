@@ -1,0 +1,267 @@
+"""One training on the tiny model: what it writes, when it refuses, how it ends."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from ddpo_bench.config import RunConfig
+from ddpo_bench.training import trainer
+from ddpo_bench.training.checkpoint import CorruptCheckpoint
+from ddpo_bench.training.trainer import DifferentConfig, train
+
+EPOCHS = 3
+COMMON = {
+    "epoch", "queries", "reward_mean", "reward_std", "reward_max", "advantage_std", "kl_reference", "kl_reference_nats",
+    "seconds_sampling", "seconds_reward", "seconds_learning", "images_per_second", "memory_peak_mb",
+}  # fmt: skip
+LEARNING = {"ratio_deviation_max", "kl_behaviour", "kl_behaviour_nats", "grad_norm", "loss"}
+JUDGES = {"jpeg_compressibility", "jpeg_incompressibility", "target_colour"}
+EVALUATION = {"epoch", "eval/kl_reference", "eval/kl_reference_nats"} | {f"eval/{judge}" for judge in JUDGES}
+MakeConfig = Callable[..., RunConfig]
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_run: MakeConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an unbroken run."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    train(tiny_run(), folder)
+    return folder
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def numbers(folder: Path) -> list[dict[str, Any]]:
+    """The rows without what the clock and the memory decide."""
+    timed = ("seconds_", "images_per_second", "memory_peak_mb")
+    return [{key: value for key, value in row.items() if not key.startswith(timed)} for row in rows_of(folder)]
+
+
+def status_of(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "status.json").read_text())
+
+
+def stop_after(epoch: int) -> Callable[[dict[str, Any]], None]:
+    """Ctrl-C when the row of an epoch has been written, before its checkpoint."""
+
+    def on_row(row: dict[str, Any]) -> None:
+        if row["epoch"] == epoch and "sampled" not in row:
+            raise KeyboardInterrupt
+
+    return on_row
+
+
+def stopped(config: RunConfig, folder: Path, epoch: int = 2) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(config, folder, stop_after(epoch))
+
+
+def test_every_epoch_has_a_row_under_the_documented_names(finished: Path) -> None:
+    rows = [row for row in rows_of(finished) if "queries" in row]
+    assert [(row["epoch"], row["queries"]) for row in rows] == [(1, 4), (2, 8), (3, 12)]
+    assert all(row.keys() == COMMON | LEARNING | {"clip_fraction"} for row in rows)
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+
+
+def test_the_policy_is_judged_under_every_shipped_reward_before_and_after(finished: Path) -> None:
+    rows = [row for row in rows_of(finished) if "queries" not in row]
+    assert [row["epoch"] for row in rows] == [0, EPOCHS]
+    assert all(row.keys() == EVALUATION for row in rows)
+    assert rows[0]["eval/kl_reference"] < 1e-9 < rows[1]["eval/kl_reference"]
+    assert rows[1]["eval/kl_reference_nats"] == pytest.approx(256 * rows[1]["eval/kl_reference"])
+    assert rows[0]["eval/jpeg_compressibility"] == -rows[0]["eval/jpeg_incompressibility"]
+
+
+def test_the_ratio_is_one_before_the_first_update_and_the_policy_the_pretrained_one(finished: Path) -> None:
+    first, second = rows_of(finished)[1:3]
+    assert first["ratio_deviation_max"] < 1e-5
+    assert first["kl_reference"] < 1e-9 < second["kl_reference"]
+    assert first["kl_behaviour"] > 1e-9
+
+
+def test_the_folder_tells_what_was_run_on_what_and_how_it_ended(finished: Path, tiny_run: MakeConfig) -> None:
+    assert yaml.safe_load((finished / "config.yaml").read_text()) == tiny_run().to_dict()
+    known = json.loads((finished / "provenance.json").read_text())
+    assert known["precision"] == "float32"
+    assert {
+        "ddpo_bench",
+        "torch",
+        "diffusers",
+        "python",
+        "platform",
+        "processor",
+        "threads",
+        "git_commit",
+    } < known.keys()
+    status = status_of(finished)
+    assert (status["state"], status["reason"], status["epoch"], status["epochs"]) == ("done", None, EPOCHS, EPOCHS)
+    assert status["seconds"] > 0
+    assert status["started"] <= status["finished"]
+
+
+def test_pictures_of_the_evaluations_are_a_grid_that_the_index_explains(finished: Path) -> None:
+    index = json.loads((finished / "samples" / "index.json").read_text())
+    assert index["columns"] == 8
+    assert index["tile"] == [16, 16]
+    assert len(index["prompts"]) == 3
+    pictures = sorted((finished / "samples").glob("*.png"))
+    assert [picture.name for picture in pictures] == ["epoch-0000.png", "epoch-0003.png"]
+    assert all(Image.open(picture).size == (8 * 16, 16) for picture in pictures)
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_the_newest_checkpoints_alone_stay(tiny_run: MakeConfig, tmp_path: Path, kept: int) -> None:
+    stopped(tiny_run(f"checkpoints_kept={kept}"), tmp_path, 3)
+    expected = ["epoch-0001.pt", "epoch-0002.pt"][-kept:]
+    assert [p.name for p in sorted((tmp_path / "checkpoint").iterdir())] == expected
+
+
+def test_a_finished_run_keeps_its_policy_alone(finished: Path) -> None:
+    (path,) = (finished / "checkpoint").iterdir()
+    assert path.name == "epoch-0003.pt"
+    assert torch.load(path, weights_only=True).keys() == {"epoch", "policy"}
+
+
+def test_a_finished_run_is_not_run_again(finished: Path, tiny_run: MakeConfig) -> None:
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    train(tiny_run(), finished, lambda row: pytest.fail("it trained"))
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(
+    finished: Path, tiny_run: MakeConfig, tmp_path: Path
+) -> None:
+    train(tiny_run(), tmp_path / "same")
+    train(tiny_run("seed=1", "epochs=1"), tmp_path / "other")
+    assert numbers(tmp_path / "same") == numbers(finished)
+    assert numbers(tmp_path / "other")[0] != numbers(finished)[0]
+
+
+def test_before_learning_every_algorithm_is_judged_on_the_same_pictures(
+    finished: Path, tiny_run: MakeConfig, tmp_path: Path
+) -> None:
+    train(tiny_run(algorithm="frozen"), tmp_path)
+    first, last = (row for row in numbers(tmp_path) if "queries" not in row)
+    assert first == numbers(finished)[0]
+    assert {**last, "epoch": 0} == first
+    assert (tmp_path / "samples/epoch-0003.png").read_bytes() == (finished / "samples/epoch-0000.png").read_bytes()
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2, 3])
+def test_an_interrupted_run_says_so_and_goes_on_to_the_same_numbers(
+    finished: Path, tiny_run: MakeConfig, tmp_path: Path, epoch: int
+) -> None:
+    stopped(tiny_run(), tmp_path, epoch)
+    status = status_of(tmp_path)
+    assert (status["state"], status["reason"]) == ("killed", "interrupted")
+    train(tiny_run(), tmp_path)
+    assert numbers(tmp_path) == numbers(finished)
+    assert status_of(tmp_path)["state"] == "done"
+    assert status_of(tmp_path)["seconds"] > status["seconds"]
+
+
+def test_a_torn_last_row_is_repaired_on_resuming(finished: Path, tiny_run: MakeConfig, tmp_path: Path) -> None:
+    stopped(tiny_run(), tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "queries": 8, "rew')
+    train(tiny_run(), tmp_path)
+    assert numbers(tmp_path) == numbers(finished)
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_never_passed_over(tiny_run: MakeConfig, tmp_path: Path) -> None:
+    stopped(tiny_run(), tmp_path)
+    newest = sorted((tmp_path / "checkpoint").iterdir())[-1]
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    with pytest.raises(CorruptCheckpoint, match=newest.name) as raised:
+        train(tiny_run(), tmp_path)
+    assert "\n" not in str(raised.value)
+    newest.unlink()
+    train(tiny_run(), tmp_path)
+    assert status_of(tmp_path)["state"] == "done"
+
+
+def test_a_checkpoint_that_was_being_written_is_no_checkpoint(
+    finished: Path, tiny_run: MakeConfig, tmp_path: Path
+) -> None:
+    stopped(tiny_run(), tmp_path)
+    (tmp_path / "checkpoint" / "epoch-0002.partial").write_bytes(b"half a file")
+    train(tiny_run(), tmp_path)
+    assert numbers(tmp_path) == numbers(finished)
+    assert not list((tmp_path / "checkpoint").glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("override", "key"), [("algorithm.learning_rate=1e-5", "algorithm"), ("seed=3", "seed"), ("epochs=9", "epochs")]
+)
+def test_another_configuration_in_the_same_folder_is_refused_by_its_key(
+    finished: Path, tiny_run: MakeConfig, override: str, key: str
+) -> None:
+    with pytest.raises(DifferentConfig, match=f"another {key};") as raised:
+        train(tiny_run(override), finished)
+    assert "\n" not in str(raised.value)
+    assert status_of(finished)["state"] == "done"
+
+
+def test_what_does_not_change_the_numbers_may_change_on_resuming(
+    finished: Path, tiny_run: MakeConfig, tmp_path: Path
+) -> None:
+    stopped(tiny_run(), tmp_path)
+    train(tiny_run("checkpoints_kept=1", "logger=tensorboard"), tmp_path)
+    assert numbers(tmp_path) == numbers(finished)
+
+
+def test_a_reward_that_raises_fails_the_run_with_its_reason(
+    tiny_run: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "breaking_reward.py").write_text("def score(images, prompts, metadata): raise OSError('no judge')\n")
+    with pytest.raises(OSError, match="no judge"):
+        train(tiny_run(reward="python:breaking_reward:score"), tmp_path / "run")
+    status = status_of(tmp_path / "run")
+    assert (status["state"], status["reason"]) == ("failed", "OSError: no judge")
+
+
+def test_a_reward_that_draws_random_numbers_gives_the_same_run_twice(
+    tiny_run: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    lines = ["import random, numpy, torch", "def score(images, prompts, metadata):"]
+    lines += ["    return [random.random() + numpy.random.rand() + torch.rand(()).item() for _ in prompts]"]
+    (tmp_path / "random_reward.py").write_text("\n".join(lines))
+    config = tiny_run("epochs=1", reward="python:random_reward:score")
+    for name in ("one", "two"):
+        train(config, tmp_path / name)
+    assert numbers(tmp_path / "one") == numbers(tmp_path / "two")
+
+
+def test_evaluations_within_a_run_come_as_often_as_asked(tiny_run: MakeConfig, tmp_path: Path) -> None:
+    train(tiny_run("evaluation.every=2"), tmp_path)
+    assert [row["epoch"] for row in rows_of(tmp_path) if "queries" not in row] == [0, 2, 3]
+
+
+def test_the_logger_is_closed_when_a_run_fails(
+    tiny_run: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+
+    class Logger:
+        def log(self, row: dict[str, Any]) -> None:
+            raise RuntimeError("disk full")
+
+        def close(self) -> None:
+            closed.append(True)
+
+    monkeypatch.setattr(trainer, "make_logger", lambda config, folder: Logger())
+    with pytest.raises(RuntimeError, match="disk full"):
+        train(tiny_run(), tmp_path)
+    assert closed == [True]
