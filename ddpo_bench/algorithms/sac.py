@@ -50,6 +50,7 @@ class SAC:
     def start(self, policy: Policy, seed: int) -> None:
         self.seed = seed
         self.rollouts_seen = 0
+        self.replay: Replay  # from the first rollout on
         self.optimiser = torch.optim.AdamW(policy.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
 
     def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
