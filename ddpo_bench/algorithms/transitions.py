@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ddpo_bench.protocols import Law, Policy, Rollout
 
-MEASURED = 64  # transitions whose distance from the behaviour policy is measured, few beside those learned from
+MEASURED = 64  # transitions on which the distance from the behaviour policy is measured, where a rollout has so many
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Drift:
     """How far the policy is from the one that drew a rollout, on random samples at steps spread evenly.
 
     Attributes:
-        samples, steps: [MEASURED], indices into the rollout; the same whatever its micro-batch.
+        samples, steps: [at most MEASURED], indices into the rollout; the same whatever its micro-batch.
     """
 
     samples: Tensor
@@ -70,8 +70,9 @@ class Drift:
 
     @classmethod
     def of(cls, rollout: Rollout, generator: torch.Generator) -> Drift:
-        samples = torch.randint(len(rollout), (MEASURED,), generator=generator)
-        return cls(samples, torch.arange(MEASURED) * rollout.steps // MEASURED)
+        count = min(MEASURED, len(rollout) * rollout.steps)
+        samples = torch.randint(len(rollout), (count,), generator=generator)
+        return cls(samples, torch.arange(count) * rollout.steps // count)
 
     @torch.no_grad()
     def measure(self, policy: Policy, rollout: Rollout) -> tuple[float, float]:
