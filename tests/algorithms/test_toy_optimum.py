@@ -30,8 +30,8 @@ def test_a_gradient_algorithm_reaches_the_optimum(name: str) -> None:
 
 
 def test_soft_actor_critic_reaches_the_optimum() -> None:
-    sac = get("algorithm", "sac")(learning_rate=0.05, batch=64, critic_updates=20, updates_per_epoch=10, alpha=0.0)
-    policy, _ = learn(sac, epochs=30, samples=64)
+    sac = get("algorithm", "sac")(learning_rate=0.05, batch=64, critic_updates=15, updates_per_epoch=10, alpha=0.0)
+    policy, _ = learn(sac, epochs=25, samples=64)
     assert 0.95 < share_of_the_way(expected_reward(policy)) <= 1
 
 

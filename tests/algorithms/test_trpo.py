@@ -32,7 +32,7 @@ def test_the_kl_of_an_update_stays_near_its_target_while_there_is_something_to_l
     rows = learn(TRPO(learning_rate=0.05, updates_per_epoch=10, max_kl=MAX_KL), epochs=24)[1]
     spent = np.array([row["kl_behaviour"] for row in rows[8:]])
     assert MAX_KL / 2 < np.exp(np.log(spent).mean()) < MAX_KL * 2
-    assert spent.max() < MAX_KL * 5
+    assert spent.max() < MAX_KL * 10
 
 
 def test_a_smaller_target_kl_keeps_the_policy_nearer() -> None:
