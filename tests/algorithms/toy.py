@@ -1,7 +1,7 @@
 """A denoising problem that can be solved by hand: a linear policy on two latent dimensions, a chain of fixed noises.
 
-x_{k+1} = W_k x_k + b_k(prompt) + std_k z, rewarded with -|x_T - target(prompt)|^2.  Whatever the policy does, the
-x_{k+1} = W_k x_k + b_k(prompt) + std_k z, with the reward -|x_T - target(prompt)|^2.  Whatever the policy does, the last
+x_{k+1} = W_k x_k + b_k(prompt) + std_k z, and the reward is -|x_T - target(prompt)|^2.  Whatever the policy does, the
+last noise stays, so that no expected reward exceeds -2 std_{T-1}^2; a last step that always goes to the target gets it.
 """
 
 from __future__ import annotations
