@@ -8,7 +8,7 @@ run: setup  ## the default suite on the embedded model: table, plots, pictures a
 	$(BIN)/ddpo-bench run suites/algos.yaml
 
 test: setup  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 
 lint: setup  ## linter, formatter and type checker
 	$(BIN)/ruff check .

@@ -25,12 +25,18 @@ def sweep(tmp_path):
     command = [sys.executable, HERE / "fake_command.py", "run", "suite.yaml", "--workers", "2"]
     with (tmp_path / "output.txt").open("w") as output:
         process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=output, stderr=output, start_new_session=True
-        )
+            command, cwd=tmp_path, env=environment, stdout=output, stderr=output, start_new_session=True,
+            preexec_fn=heed_interrupts,
+        )  # fmt: skip
     wait_for(lambda: len(list(tmp_path.glob("results/suite/runs/*/seed-0/status.json"))) == 2)
     yield process
     process.kill()
     process.wait()
+
+
+def heed_interrupts():
+    """As from a terminal; a shell's background job, which the tests may be, ignores Ctrl-C, and its children with it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def wait_for(condition):
