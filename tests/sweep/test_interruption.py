@@ -35,7 +35,7 @@ def sweep(tmp_path):
 
 
 def heed_interrupts():
-    """As from a terminal; a shell's background job, which the tests may be, ignores Ctrl-C, and its children with it."""
+    """As from a terminal; a background job of a shell, as the tests may be, ignores Ctrl-C, and so do its children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
