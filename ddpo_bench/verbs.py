@@ -47,8 +47,11 @@ def train(args: Namespace) -> int:
     """Train one configuration in this process."""
     from ddpo_bench.console import display
     from ddpo_bench.files import exclusive
+    from ddpo_bench.policies.stable_diffusion import ModelNotFound
+    from ddpo_bench.samplers.ddim import NoDensity
     from ddpo_bench.sweep.plan import PlannedRun, run_folder
     from ddpo_bench.training import trainer
+    from ddpo_bench.training.loggers import MissingExtra
 
     config = load_run(args.config, args.set)
     folder = args.out or Path("results", "train") / run_folder(args.config.stem, config.identity(), config.seed)
@@ -58,8 +61,8 @@ def train(args: Namespace) -> int:
         watcher.started(planned, 0)
         try:
             trainer.train(config, folder, lambda row: watcher.row(planned, 0, row))
-        except trainer.DifferentConfig:
-            raise
+        except (trainer.DifferentConfig, ModelNotFound, NoDensity, MissingExtra):
+            raise  # the user's input, not a failed run
         except Exception as error:
             if args.debug:
                 raise
