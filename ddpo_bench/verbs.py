@@ -220,16 +220,12 @@ def draw_prompts(config: RunConfig, seed: int) -> list[str]:
 
 
 def save_grid(images: np.ndarray[Any, Any], path: Path) -> None:
-    """images: uint8 [N, H, W, 3]; rows of GRID_COLUMNS, no padding, the rest black."""
-    import numpy as np
+    """images: uint8 [N, H, W, 3]; rows of GRID_COLUMNS, no padding, the rest white."""
     from PIL import Image
 
-    count, height, width, _ = images.shape
-    columns = min(GRID_COLUMNS, count)
-    rows = -(-count // columns)
-    tiles = np.zeros((rows * columns, height, width, 3), np.uint8)
-    tiles[:count] = images
-    grid = tiles.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)
+    from ddpo_bench.training.evaluation import tile
+
+    grid = tile(images, min(GRID_COLUMNS, len(images)))
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(grid).save(path)
 
