@@ -1,7 +1,4 @@
-"""Log-prob and exact KL of the Gaussian law of one denoising step, and the guidance that goes into its mean.
-
-The torch reference: readable, capable of float64, differentiable; what a CPU runs.
-"""
+"""Log-prob and exact KL of a Gaussian whose mean is already formed, for laws that are not affine (thresholding)."""
 
 from __future__ import annotations
 
@@ -10,21 +7,6 @@ import math
 from torch import Tensor
 
 LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
-
-
-def guided(model_output: Tensor, batch: int, guidance_scale: float) -> Tensor:
-    """Classifier-free guidance (Ho & Salimans 2022): uncond + scale * (cond - uncond).
-
-    Args:
-        model_output: [2B, C, H, W] as (uncond, cond), or [B, C, H, W], which is returned as it is.
-        batch: B.
-    Returns:
-        [B, C, H, W].
-    """
-    if len(model_output) == batch:
-        return model_output
-    unconditional, conditional = model_output.chunk(2)
-    return unconditional + guidance_scale * (conditional - unconditional)
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
