@@ -71,6 +71,7 @@ class RunConfig:
     samples_per_prompt: int = 1  # images of each prompt drawn in an epoch; group advantages need more than one
     micro_batch: int = 64  # samples in one forward pass, in sampling and in learning
     epochs: int = 12  # rounds of sampling and learning
+    backend: Literal["auto", "triton", "torch"] = "auto"  # of a step's log-prob, KL and loss; auto is triton on GPUs
     seed: int = 0  # of prompts, noise, shuffles and initial adapters
     evaluation: Evaluation = field(default_factory=Evaluation)
     logger: Literal["none", "wandb", "tensorboard"] = "none"  # beside metrics.jsonl, which is always written

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+from ddpo_kernels import Backend, PolicyLoss
 from torch import Tensor
 
 Metadata = dict[str, Any]
@@ -55,21 +56,47 @@ class Law(Protocol):
     def sample(self, noise: Tensor) -> Tensor:
         """mean + std * noise, [B, C, H, W]; differentiable (reparameterised)."""
 
+    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x_prev = mean + std * noise in the noise's dtype, the mean, and the log-prob [B] of x_prev as it is stored,
+        the same bits as `log_prob` gives."""
+
+    def policy_loss(
+        self,
+        x_prev: Tensor,
+        log_prob_old: Tensor,
+        advantages: Tensor,
+        clip_range: float | None = None,
+        kl_weight: float = 0.0,
+        mean_old: Tensor | None = None,
+    ) -> PolicyLoss:
+        """`ddpo_kernels.policy_loss` of a stored x_prev, differentiable in the model output.
+
+        Args:
+            x_prev: [B, C, H, W].
+            log_prob_old, advantages: [B], under the behaviour policy.
+            clip_range, kl_weight: of PPO's clip (None is none) and of the exact KL to the behaviour policy.
+            mean_old: [B, C, H, W], of the behaviour policy; for the KL.
+        """
+
 
 class Sampler(Protocol):
     """Turns model outputs into transition laws over a fixed schedule of steps."""
 
     timesteps: Tensor  # [T], integer, descending
 
-    def start(self, scheduler_config: dict[str, Any], device: torch.device) -> None:
-        """Build the schedule from the model's own scheduler configuration."""
+    def start(self, scheduler_config: dict[str, Any], device: torch.device, backend: Backend = "auto") -> None:
+        """Build the schedule from the model's own scheduler configuration.
+
+        Args:
+            backend: of the laws' arithmetic.
+        """
 
     def law(self, model_output: Tensor, x_t: Tensor, step: Tensor, guidance_scale: float) -> Law:
         """Law of x_{t-1}.
 
         Args:
-            model_output: [2B, C, H, W] as (uncond, cond) under guidance, else [B, C, H, W].
-            x_t: [B, C, H, W].
+            model_output: [2B, C, H, W] as (uncond, cond) under guidance, else [B, C, H, W]; any precision.
+            x_t: [B, C, H, W] float32.
             step: [B], integer index into `timesteps`; samples of one batch may be at different steps.
             guidance_scale: classifier-free guidance; 1.0 is none.
         """
@@ -95,7 +122,7 @@ class Policy(Protocol):
 
     def encode(self, prompts: list[str]) -> Conditioning: ...
     def predict(self, x_t: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        """Model output, float32: [2B, C, H, W] as (uncond, cond) under guidance, else [B, C, H, W]."""
+        """Model output as the network gives it: [2B, C, H, W] as (uncond, cond) under guidance, else [B, C, H, W]."""
 
     def decode(self, latents: Tensor) -> Tensor:
         """Images [N, 3, H, W], float32 in [0, 1]."""

@@ -45,10 +45,11 @@ def run(args: Namespace) -> int:
 
 def train(args: Namespace) -> int:
     """Train one configuration in this process."""
+    from ddpo_kernels import BackendUnavailable, NoDensity
+
     from ddpo_bench.console import display
     from ddpo_bench.files import exclusive
     from ddpo_bench.policies.stable_diffusion import ModelNotFound
-    from ddpo_bench.samplers.ddim import NoDensity
     from ddpo_bench.sweep.plan import PlannedRun, run_folder
     from ddpo_bench.training import trainer
     from ddpo_bench.training.loggers import MissingExtra
@@ -61,7 +62,7 @@ def train(args: Namespace) -> int:
         watcher.started(planned, 0)
         try:
             trainer.train(config, folder, lambda row: watcher.row(planned, 0, row))
-        except (trainer.DifferentConfig, ModelNotFound, NoDensity, MissingExtra):
+        except (trainer.DifferentConfig, ModelNotFound, NoDensity, BackendUnavailable, MissingExtra):
             raise  # the user's input, not a failed run
         except Exception as error:
             if args.debug:

@@ -17,18 +17,19 @@ from ddpo_bench.protocols import Policy, Rollout
 
 
 class Averages:
-    """Running means of named scalars."""
+    """Running means of named scalars, which stay on their device until they are asked for."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, float | Tensor] = {}
         self.weights: dict[str, float] = {}
 
-    def add(self, name: str, value: float, weight: float = 1.0) -> None:
-        self.sums[name] = self.sums.get(name, 0.0) + value * weight
+    def add(self, name: str, value: float | Tensor, weight: float = 1.0) -> None:
+        exact = value.detach().double() if isinstance(value, Tensor) else value
+        self.sums[name] = self.sums.get(name, 0.0) + exact * weight
         self.weights[name] = self.weights.get(name, 0.0) + weight
 
     def result(self) -> dict[str, float]:
-        return {name: total / self.weights[name] for name, total in self.sums.items()}
+        return {name: float(total) / self.weights[name] for name, total in self.sums.items()}
 
 
 @dataclass
@@ -50,7 +51,7 @@ class GradientAlgorithm:
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate: must be above 0, got {self.learning_rate}.")
 
-    def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss of a micro-batch, and metrics to average."""
         raise NotImplementedError
 
@@ -75,10 +76,10 @@ class GradientAlgorithm:
         return averages.result() | drift.metrics(policy, rollout)
 
     def optimiser_step(self, policy: Policy, rollout: Rollout, minibatch: Tensor, averages: Averages) -> None:
-        for chunk in minibatch.split(rollout.micro_batch):
+        for chunk in minibatch.to(rollout.latents.device).split(rollout.micro_batch):
             loss, metrics = self.loss(transitions(policy, rollout, chunk[:, 0], chunk[:, 1]))
             (loss * (len(chunk) / len(minibatch))).backward()
-            for name, value in {"loss": loss.item(), **metrics}.items():
+            for name, value in {"loss": loss, **metrics}.items():
                 averages.add(name, value, len(chunk))
         averages.add("grad_norm", step(self.optimiser, policy.parameters(), self.max_grad_norm))
 

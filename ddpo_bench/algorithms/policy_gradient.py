@@ -19,7 +19,7 @@ class PolicyGradient(GradientAlgorithm):
     updates_per_epoch: int = 1  # optimiser steps in one pass over a rollout; 1 is the on-policy estimator
     entropy_coef: float = 0.0  # weight of the estimator -log_prob; with a fixed std the true entropy is constant
 
-    def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
         """mean(-A w log_prob) - entropy_coef * mean(-log_prob), with w the detached ratio (1 on policy)."""
         weighted = batch.advantages * batch.ratio.detach() * batch.log_prob
         return (-weighted + self.entropy_coef * batch.log_prob).mean(), {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ddpo_bench.algorithms.gradient import GradientAlgorithm
@@ -24,9 +23,7 @@ class PPO(GradientAlgorithm):
         if self.clip_range <= 0:
             raise ValueError(f"clip_range: must be above 0, got {self.clip_range}.")
 
-    def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
         """mean(max(-A r, -A clip(r, 1 - c, 1 + c)))."""
-        ratio, clipped = batch.ratio, batch.ratio.clamp(1 - self.clip_range, 1 + self.clip_range)
-        loss = torch.maximum(-batch.advantages * ratio, -batch.advantages * clipped).mean()
-        clip_fraction = ((ratio - 1).abs() > self.clip_range).float().mean().item()
-        return loss, {"clip_fraction": clip_fraction}
+        loss, statistics = batch.policy_loss(self.clip_range)
+        return loss, {name: statistics[name] for name in ("clip_fraction", "kl_k1", "kl_k3")}

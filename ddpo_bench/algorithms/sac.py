@@ -126,7 +126,7 @@ class SAC:
         for part in torch.arange(self.batch).split(rollout.micro_batch):
             loss = self.actor_loss(policy, rollout.sampler, samples[part], steps[part], noise[part])
             (loss * (len(part) / self.batch)).backward()
-            averages.add("loss", loss.item(), len(part))
+            averages.add("loss", loss, len(part))
         self.critics.requires_grad_(True)
         averages.add("grad_norm", step(self.optimiser, policy.parameters(), self.max_grad_norm))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+from ddpo_kernels import STATISTICS
 from torch import Tensor
 
 from ddpo_bench.protocols import Law, Policy, Rollout
@@ -18,22 +20,40 @@ class Transitions:
 
     Attributes:
         law: of x_{t-1} given x_t, differentiable in the policy's parameters.
-        log_prob: [B], of the stored x_{t-1} under `law`, mean units.
-        log_prob_old: [B], under the behaviour policy.
-        kl: [B], exact KL(behaviour || current), mean units, differentiable.
+        x_prev: [B, C, H, W], stored.
+        mean_old: [B, C, H, W], of the behaviour policy's law.
+        log_prob_old: [B], of x_prev under the behaviour policy, mean units.
         advantages: [B].
     """
 
     law: Law
-    log_prob: Tensor
+    x_prev: Tensor
+    mean_old: Tensor
     log_prob_old: Tensor
-    kl: Tensor
     advantages: Tensor
+
+    @cached_property
+    def log_prob(self) -> Tensor:
+        """[B], of x_prev under `law`, mean units."""
+        return self.law.log_prob(self.x_prev)
+
+    @cached_property
+    def kl(self) -> Tensor:
+        """[B], exact KL(behaviour || current), mean units, differentiable."""
+        return self.law.kl_to_mean(self.mean_old)
 
     @property
     def ratio(self) -> Tensor:
         """[B], importance ratio; exactly 1 before the first optimiser step."""
         return (self.log_prob - self.log_prob_old).exp()
+
+    def policy_loss(self, clip_range: float | None = None, kl_weight: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
+        """mean(max(-A r, -A clip(r, 1 - c, 1 + c)) + kl_weight * KL), and its statistics by name."""
+        mean_old = self.mean_old if kl_weight else None
+        loss, statistics = self.law.policy_loss(
+            self.x_prev, self.log_prob_old, self.advantages, clip_range, kl_weight, mean_old
+        )
+        return loss, dict(zip(STATISTICS, statistics.unbind(), strict=True))
 
 
 def transitions(policy: Policy, rollout: Rollout, samples: Tensor, steps: Tensor) -> Transitions:
@@ -45,14 +65,12 @@ def transitions(policy: Policy, rollout: Rollout, samples: Tensor, steps: Tensor
     device = rollout.latents.device
     samples, steps = samples.to(device), steps.to(device)
     x_t = rollout.latents[samples, steps]  # [B, C, H, W]
-    x_prev = rollout.latents[samples, steps + 1]
     output = policy.predict(x_t, rollout.sampler.timesteps[steps], rollout.conditioning[samples])
-    law = rollout.sampler.law(output, x_t, steps, policy.guidance_scale)
     return Transitions(
-        law=law,
-        log_prob=law.log_prob(x_prev),
+        law=rollout.sampler.law(output, x_t, steps, policy.guidance_scale),
+        x_prev=rollout.latents[samples, steps + 1],
+        mean_old=rollout.means[samples, steps],
         log_prob_old=rollout.log_probs[samples, steps],
-        kl=law.kl_to_mean(rollout.means[samples, steps]),
         advantages=rollout.advantages[samples],
     )
 

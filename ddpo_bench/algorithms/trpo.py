@@ -29,10 +29,11 @@ class TRPO(GradientAlgorithm):
             raise ValueError("max_kl and initial_beta: must be above 0.")
         self.beta = self.initial_beta
 
-    def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
         """-E[A r] + beta * KL_exact(old || new)."""
-        surrogate = (batch.advantages * batch.ratio).mean()
-        return -surrogate + self.beta * batch.kl.mean(), {"trpo/surrogate": surrogate.item()}
+        loss, statistics = batch.policy_loss(kl_weight=self.beta)
+        surrogate = self.beta * statistics["kl"] - loss.detach()
+        return loss, {"trpo/surrogate": surrogate, "kl_k1": statistics["kl_k1"], "kl_k3": statistics["kl_k3"]}
 
     def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
         metrics = super().update(policy, rollout)

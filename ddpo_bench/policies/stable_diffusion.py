@@ -115,7 +115,7 @@ class StableDiffusion:
             x_t: [B, C, H, W] float32.
             timesteps: [B].
         Returns:
-            float32 [2B, C, H, W] as (uncond, cond) under guidance, else [B, C, H, W].
+            [2B, C, H, W] as (uncond, cond) under guidance, else [B, C, H, W], in the precision of the network.
         """
         embeddings = conditioning.embeddings
         if conditioning.unconditional is not None:
@@ -123,7 +123,7 @@ class StableDiffusion:
             embeddings = torch.cat([conditioning.unconditional, embeddings])
         unet = self.pretrained if self.in_reference else self.unet
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.resolved_precision is torch.bfloat16):
-            return unet(x_t, timesteps, encoder_hidden_states=embeddings).sample.float()
+            return unet(x_t, timesteps, encoder_hidden_states=embeddings).sample
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

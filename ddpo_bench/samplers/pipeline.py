@@ -7,7 +7,8 @@ from ddpo_kernels import guided
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
-from ddpo_bench.samplers.ddim import ddim_coefficients, ddim_step_with_logprob
+from ddpo_bench.samplers.ddim_schedule import ddim_coefficients
+from ddpo_bench.samplers.ddim_step import ddim_step_with_logprob
 
 
 @torch.no_grad()

@@ -61,16 +61,16 @@ def sample_batch(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """latents [B, T + 1, C, H, W], means [B, T, C, H, W], log_probs [B, T] of one batch."""
     shape = (len(conditioning), *policy.latent_shape)
-    x_t = torch.randn(shape, generator=generator).to(policy.device)
+    drawn = [torch.randn(shape, generator=generator) for _ in range(1 + len(sampler.timesteps))]
+    x_t, *noises = torch.stack(drawn).to(policy.device)  # one transfer: none of the steps waits for the host
     latents, means, log_probs = [x_t], [], []
-    for k, t in enumerate(sampler.timesteps):
+    for k, (t, noise) in enumerate(zip(sampler.timesteps, noises, strict=True)):
         output = policy.predict(x_t, t.expand(len(x_t)), conditioning)
         step = torch.full((len(x_t),), k, device=policy.device)
-        law = sampler.law(output, x_t, step, policy.guidance_scale)
-        x_t = law.sample(torch.randn(shape, generator=generator).to(policy.device))
+        x_t, mean, log_prob = sampler.law(output, x_t, step, policy.guidance_scale).draw(noise)
         latents.append(x_t)
-        means.append(law.mean)
-        log_probs.append(law.log_prob(x_t))  # of the sample as stored, with learning's own arithmetic
+        means.append(mean)
+        log_probs.append(log_prob)
     return torch.stack(latents, 1), torch.stack(means, 1), torch.stack(log_probs, 1)
 
 
@@ -88,15 +88,15 @@ def reference_kl(policy: Policy, sampler: Sampler, drawn: Trajectories, conditio
     """
     latents, means = drawn.latents[:REFERENCE_SAMPLES], drawn.means[:REFERENCE_SAMPLES]
     subset = conditioning[slice(0, len(latents))]
-    total = 0.0
+    total = torch.zeros((), device=latents.device, dtype=torch.float64)
     with policy.reference():
         for k, t in enumerate(sampler.timesteps):
             x_t = latents[:, k]
             output = policy.predict(x_t, t.expand(len(x_t)), subset)
             step = torch.full((len(x_t),), k, device=x_t.device)
             law = sampler.law(output, x_t, step, policy.guidance_scale)
-            total += law.kl_to_mean(means[:, k]).mean().item()
-    return total
+            total += law.kl_to_mean(means[:, k]).mean()
+    return total.item()
 
 
 def draw_prompts(

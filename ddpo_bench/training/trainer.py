@@ -113,7 +113,7 @@ def start_policy(config: RunConfig, device: torch.device) -> tuple[Policy, Sampl
     policy: Policy = config.policy.build()
     sampler: Sampler = config.sampler.build()
     policy.start(device, config.seed)
-    sampler.start(policy.scheduler_config, device)
+    sampler.start(policy.scheduler_config, device, config.backend)
     return policy, sampler
 
 

@@ -4,7 +4,7 @@ from ddpo_kernels.affine import policy_loss, sample, score, step_loss
 from ddpo_kernels.backend import Backend, BackendUnavailable, check_backend
 from ddpo_kernels.gaussian import gaussian_kl, gaussian_log_prob, per_sample
 from ddpo_kernels.loss import STATISTICS, PolicyLoss
-from ddpo_kernels.step import AffineStep, StepResult, form_mean, guided
+from ddpo_kernels.step import AffineStep, StepResult, form_mean, guided, std
 from ddpo_kernels.table import NoDensity, coefficient_table
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "policy_loss",
     "sample",
     "score",
+    "std",
     "step_loss",
 ]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ddpo_kernels.gaussian import LOG_SQRT_2PI
 from ddpo_kernels.philox import philox_normal
+from ddpo_kernels.table import COLUMNS
 
 TargetKind = Literal["none", "x_prev", "noise", "seeds"]
 ReferenceKind = Literal["none", "mean", "output"]
@@ -95,6 +96,11 @@ def mean_of(step: AffineStep, model_output: Tensor, k: Coefficients) -> Tensor:
 def form_mean(step: AffineStep) -> Tensor:
     """The mean of x_{t-1}, [B, ...], in the table's dtype; differentiable in the model output."""
     return mean_of(step, step.model_output, Coefficients(step))
+
+
+def std(step: AffineStep) -> Tensor:
+    """Standard deviation of x_{t-1}, [B], in the table's dtype."""
+    return step.table[step.index, COLUMNS.index("std")]
 
 
 def distance(step: AffineStep, mean: Tensor, reference: Tensor, kind: str, k: Coefficients) -> Tensor:

@@ -17,7 +17,7 @@ from ddpo_bench.registry import get, names
 
 QUICK: dict[str, dict[str, Any]] = {"sac": {"critic_updates": 2, "batch": 16}}
 COMMON = {"loss", "grad_norm", "ratio_deviation_max", "kl_behaviour", "kl_behaviour_nats"}
-OF_SOME = {"clip_fraction"}  # documented for every algorithm that has it, hence without a prefix
+OF_SOME = {"clip_fraction", "kl_k1", "kl_k3"}  # documented for every algorithm that has it, hence without a prefix
 
 
 @pytest.fixture(params=names("algorithm"))

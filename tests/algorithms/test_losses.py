@@ -15,10 +15,22 @@ from ddpo_bench.algorithms.ppo import PPO
 from ddpo_bench.algorithms.transitions import Transitions, transitions
 from ddpo_bench.algorithms.trpo import TRPO
 from ddpo_bench.protocols import Rollout
+from ddpo_bench.samplers.law import GaussianLaw
 
 pytestmark = pytest.mark.usefixtures("float64")
 CLIP, BETA, ENTROPY, DIMENSIONS = 0.1, 3.0, 0.2, 2
 Weight = Callable[[Tensor, Tensor], Tensor]  # (advantages, ratio) to d loss / d log_prob of each transition
+
+
+class Given(GaussianLaw):
+    """A law whose log-prob is given."""
+
+    def __init__(self, log_prob: Tensor):
+        super().__init__(torch.ones(1))
+        self.given = log_prob
+
+    def log_prob(self, x_prev: Tensor) -> Tensor:
+        return self.given
 
 
 def ppo_weight(advantages: Tensor, ratio: Tensor) -> Tensor:
@@ -132,7 +144,7 @@ def test_ppo_stops_only_what_has_gone_far_enough_in_its_own_direction(
     advantage: float, ratio: float, learns: bool
 ) -> None:
     log_prob = torch.tensor([ratio]).log().requires_grad_()
-    batch = Transitions(None, log_prob, torch.zeros(1), torch.zeros(1), torch.tensor([advantage]))  # type: ignore[arg-type]
+    batch = Transitions(Given(log_prob), torch.zeros(1), torch.zeros(1), torch.zeros(1), torch.tensor([advantage]))
     loss, metrics = PPO(clip_range=CLIP).loss(batch)
     loss.backward()
     assert log_prob.grad is not None

@@ -111,7 +111,7 @@ def test_the_reference_context_leaves_learning_as_it_was(policy: StableDiffusion
 
 def test_guidance_predicts_for_the_empty_prompt_and_the_prompt(policy: StableDiffusion) -> None:
     output = predict(policy)
-    assert output.dtype == torch.float32
+    assert output.dtype == policy.resolved_precision
     assert output.shape == ((4 if policy.guided else 2), *policy.latent_shape)
     if policy.guided:
         unconditional, conditional = output.chunk(2)

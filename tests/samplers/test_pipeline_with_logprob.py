@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from ddpo_kernels import NoDensity
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from ddpo_bench.samplers import pipeline_with_logprob
-from ddpo_bench.samplers.ddim import NoDensity, ddim_step_with_logprob
+from ddpo_bench.samplers.ddim_step import ddim_step_with_logprob
 
 STEPS = 4
 PROMPTS = ["a dog", "two cats"]

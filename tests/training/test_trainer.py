@@ -69,7 +69,7 @@ def stopped(config: RunConfig, folder: Path, epoch: int = 2) -> None:
 def test_every_epoch_has_a_row_under_the_documented_names(finished: Path) -> None:
     rows = [row for row in rows_of(finished) if "queries" in row]
     assert [(row["epoch"], row["queries"]) for row in rows] == [(1, 4), (2, 8), (3, 12)]
-    assert all(row.keys() == COMMON | LEARNING | {"clip_fraction"} for row in rows)
+    assert all(row.keys() == COMMON | LEARNING | {"clip_fraction", "kl_k1", "kl_k3"} for row in rows)
     assert all(math.isfinite(value) for row in rows for value in row.values())
 
 

@@ -1,0 +1,74 @@
+"""One DDIM step with its log-prob, in the calling convention of DDPO's reference implementation."""
+
+from __future__ import annotations
+
+import torch
+from ddpo_kernels import AffineStep
+from diffusers import DDIMScheduler
+from diffusers.utils.torch_utils import randn_tensor
+from torch import Tensor
+
+from ddpo_bench.protocols import Law
+from ddpo_bench.samplers.ddim import clip_of
+from ddpo_bench.samplers.ddim_schedule import Coefficients, ddim_coefficients
+from ddpo_bench.samplers.ddim_thresholding import ThresholdedLaw
+from ddpo_bench.samplers.law import AffineLaw
+
+
+def ddim_law(
+    scheduler: DDIMScheduler,
+    exact: Coefficients,
+    model_output: Tensor,
+    x_t: Tensor,
+    use_clipped_model_output: bool = False,
+) -> Law:
+    """The law of one step of each sample, in float64 for float64 latents, else in fp32.
+
+    Args:
+        exact: of each sample, float64.
+        model_output, x_t: [B, C, H, W], guidance already applied.
+    """
+    dtype = torch.promote_types(x_t.dtype, torch.float32)
+    if scheduler.config.thresholding:
+        coefficients = exact.to(x_t.device, dtype)
+        return ThresholdedLaw(
+            scheduler, coefficients, model_output, x_t, use_clipped_model_output=use_clipped_model_output
+        )
+    table = exact.table(scheduler.config.clip_sample, use_clipped_model_output).to(x_t.device, dtype)
+    index = torch.arange(len(x_t), device=x_t.device)
+    return AffineLaw(AffineStep(model_output, x_t, table, index, clip=clip_of(scheduler)), "auto")
+
+
+def ddim_step_with_logprob(
+    scheduler: DDIMScheduler,
+    model_output: Tensor,
+    timestep: int | Tensor,
+    sample: Tensor,
+    eta: float = 0.0,
+    use_clipped_model_output: bool = False,
+    generator: torch.Generator | None = None,
+    prev_sample: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One DDIM step with its log-prob (Black et al. 2024).
+
+    Args:
+        model_output, sample: [B, C, H, W], guidance already applied.
+        timestep: one for all, or [B].
+        eta: > 0.
+        prev_sample: [B, C, H, W]; scored instead of sampling where given.
+    Returns:
+        x_{t-1} in the sample's dtype, and its log-prob [B] in mean units (float64 for float64 inputs, else float32).
+    Raises:
+        NoDensity: for eta = 0 or a step of standard deviation 0.
+        ValueError: where both generator and prev_sample are given.
+    """
+    if prev_sample is not None and generator is not None:
+        raise ValueError("Give either generator (to sample) or prev_sample (to score it), not both.")
+    timesteps = torch.as_tensor(timestep).reshape(-1).expand(len(sample))
+    exact = ddim_coefficients(scheduler, timesteps, eta)
+    law = ddim_law(scheduler, exact, model_output, sample, use_clipped_model_output)
+    if prev_sample is not None:
+        return prev_sample, law.log_prob(prev_sample)
+    noise = randn_tensor(model_output.shape, generator=generator, device=sample.device, dtype=model_output.dtype)
+    prev_sample, _, log_prob = law.draw(noise.to(sample.dtype))
+    return prev_sample, log_prob
