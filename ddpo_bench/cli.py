@@ -68,6 +68,12 @@ examples:
   ddpo-bench embedded train --work embedded-work     the whole recipe; resumes what is in the folder
   ddpo-bench embedded evaluate                       the figures in the model card
 """
+KERNELS_EXAMPLES = """\
+examples:
+  ddpo-bench kernels                                   all that this machine can measure
+  ddpo-bench kernels --latent sd15 --batch 8 32        Stable Diffusion 1.5's latents, two batches
+  ddpo-bench kernels --operation learning_step --dtype bf16
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,7 +117,7 @@ def call(args: argparse.Namespace, arguments: Sequence[str]) -> int:
 
 def one_line_each(error: Exception) -> str:
     """An exception for the user: our own are complete sentences, others are named."""
-    if type(error).__module__.startswith("ddpo_bench"):
+    if type(error).__module__.startswith(("ddpo_bench", "ddpo_kernels")):
         return str(error)
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first} (--debug shows where)"
@@ -223,6 +229,29 @@ def add_embedded(parser: Parser) -> None:
     evaluate.add_argument("--samples", type=positive, default=500, metavar="N", help="images to judge (default: 500)")
 
 
+def add_kernels(parser: Parser) -> None:
+    parser.add_argument(
+        "--latent", nargs="+", metavar="NAME", help="sd15, sdxl, flux or embedded (default: the first three)"
+    )
+    parser.add_argument(
+        "--batch", nargs="+", type=positive, metavar="N", help="(default: up to 256 on a GPU, up to 32 on a CPU)"
+    )
+    parser.add_argument("--dtype", nargs="+", metavar="NAME", help="bf16 or fp32 (default: both)")
+    parser.add_argument(
+        "--operation",
+        nargs="+",
+        metavar="NAME",
+        help="sample, score, score_kl, backward, loss or learning_step (default: all)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results", "kernels"),
+        metavar="DIR",
+        help="for kernels.md and kernels.csv (default: results/kernels)",
+    )
+
+
 def add_set(parser: Parser, what: str) -> None:
     help = f"{what}; dotted keys lead inside; may be repeated"
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=help)
@@ -242,6 +271,7 @@ COMMANDS: dict[str, tuple[Callable[[Parser], None], str, str]] = {
     "list": (add_list, "what can be named in a configuration", LIST_EXAMPLES),
     "validate": (add_validate, "check a suite or a run configuration", VALIDATE_EXAMPLES),
     "embedded": (add_embedded, "make or measure the embedded model", EMBEDDED_EXAMPLES),
+    "kernels": (add_kernels, "measure the kernels beside eager torch and torch.compile", KERNELS_EXAMPLES),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -37,10 +38,21 @@ def run(args: Namespace) -> int:
     runs = select(plan(suite), args.only) if args.only else plan(suite)
     if args.dry_run:
         return print_plan(suite, runs, root)
+    refuse_missing_backends(runs)
     failed = run_suite(suite, runs, root, args.workers or default_count(), display, args.retry_failed)
     print_failures(failed, root)
     print_summary(root, None)
     return SOME_FAILED if failed else 0
+
+
+def refuse_missing_backends(runs: Sequence[PlannedRun]) -> None:
+    """Say once, before any run, what would end each of them."""
+    import torch
+    from ddpo_kernels import check_backend
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for backend in {run.config.backend for run in runs}:
+        check_backend(backend, device)
 
 
 def train(args: Namespace) -> int:
@@ -135,6 +147,25 @@ def embedded(args: Namespace) -> int:
     return 0
 
 
+def kernels(args: Namespace) -> int:
+    """Measure the kernels beside eager torch and torch.compile, and print the tables."""
+    import torch
+
+    from ddpo_bench.console import say, wide_console
+    from ddpo_bench.microbench.cases import plan
+    from ddpo_bench.microbench.machine import describe
+    from ddpo_bench.microbench.run import run
+    from ddpo_bench.training.provenance import git_commit, processor_name
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    cases = plan(args.latent, args.batch, args.dtype, args.operation, device.type == "cuda")
+    machine = describe(device, processor_name(), git_commit(), kernels_command(args))
+    for made in run(cases, device, machine, args.out, say):
+        wide_console().print(made.to_rich(), "")
+    print("\n".join(f"{name}: {value}" for name, value in machine.items()))
+    return 0
+
+
 def version() -> int:
     """Print the installed version."""
     print(f"ddpo-bench {metadata.version('ddpo-bench')}")
@@ -149,8 +180,18 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "list": list_plugins,
     "validate": validate,
     "embedded": embedded,
+    "kernels": kernels,
 }
 RESUMABLE = ("run", "train", "embedded")
+
+
+def kernels_command(args: Namespace) -> str:
+    """The command line that these arguments came from."""
+    words = ["ddpo-bench", "kernels"]
+    for option in ("latent", "batch", "dtype", "operation"):
+        if given := getattr(args, option):
+            words += [f"--{option}", *map(str, given)]
+    return shlex.join([*words, "--out", str(args.out)])
 
 
 def load_run(path: Path, overrides: Sequence[str]) -> RunConfig:

@@ -98,6 +98,8 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_1(capsys, arguments, mis
             ["run", "smoke", "--set", "epohcs=1", "--dry-run"],
             "--set epohcs=1: unknown key 'epohcs'. Did you mean 'epochs'?",
         ),
+        (["run", "smoke", "--set", "backend=trition"], "--set backend=trition: unknown value 'trition'."),
+        (["run", "smoke", "--set", "backend=triton"], "backend: triton: its kernels run on CUDA and ROCm devices"),
         (["train", "missing.yaml"], "missing.yaml: no such file."),
         (["train", str(ROOT / "suites" / "smoke.yaml")], "is a suite, not the configuration of one run"),
         (["list", "algoritm"], "unknown kind 'algoritm'. Did you mean 'algorithm'?"),

@@ -32,8 +32,9 @@ ALLOWED: dict[str, set[str]] = {
     "training": LEAVES | PLUGINS,
     "sweep": LEAVES | PLUGINS | {"training"},
     "analysis": {"config", "registry", "files"},
+    "microbench": LEAVES | {"analysis", "embedded"},
     "console": LEAVES | {"sweep"},
-    "verbs": LEAVES | PLUGINS | {"embedded", "training", "sweep", "analysis", "console"},
+    "verbs": LEAVES | PLUGINS | {"embedded", "training", "sweep", "analysis", "console", "microbench"},
     "cli": LEAVES | {"training", "sweep", "analysis", "console", "verbs"},
     "__main__": {"cli"},
 }

@@ -20,6 +20,11 @@ def arguments(step: AffineStep) -> tuple[Any, ...]:
     return step.model_output, step.x_t, step.table, step.index, step.guidance_scale, step.clip
 
 
+def without_gradients(results: tuple[Tensor, ...]) -> PolicyLoss:
+    """What of an operator's results is the caller's: the loss is differentiable, its statistics are not."""
+    return PolicyLoss(results[0], results[1].detach())
+
+
 def run(
     step: AffineStep,
     target: Tensor | None,
@@ -103,7 +108,7 @@ def step_loss(
     kind: ReferenceKind = "none" if reference is None else reference_kind
     if fused(backend, step.model_output, step.x_t, step.table, x_prev, reference, log_prob_old, advantages):
         given = (x_prev, reference, kind, log_prob_old, advantages, clip_range, kl_weight)
-        return PolicyLoss(*ops.step_loss(*arguments(step), *given)[:2])
+        return without_gradients(ops.step_loss(*arguments(step), *given))
     _, _, log_prob, kl = reference_forward(step, x_prev, "x_prev", reference, kind, False)
     return reference_policy_loss(log_prob, log_prob_old, advantages, clip_range, kl_weight, kl if len(kl) else None)
 
@@ -125,5 +130,5 @@ def policy_loss(
         kl_weight: beta of the penalty on kl [B].
     """
     if fused(backend, log_prob, log_prob_old, advantages, kl):
-        return PolicyLoss(*ops.policy_loss(log_prob, kl, log_prob_old, advantages, clip_range, kl_weight)[:2])
+        return without_gradients(ops.policy_loss(log_prob, kl, log_prob_old, advantages, clip_range, kl_weight))
     return reference_policy_loss(log_prob, log_prob_old, advantages, clip_range, kl_weight, kl)

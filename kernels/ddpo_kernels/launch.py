@@ -95,7 +95,7 @@ def launch_sums(
     sums = step.table.new_empty(2, split.tiles, len(x_t))
     output, output_stride = dense(step.model_output, split.vector)
     x, x_stride = dense(x_t, split.vector)
-    given, target_stride = (target, 0) if target_kind == "seeds" else row(target, split, x)
+    given, target_stride = row(target, split, x) if target_kind != "seeds" else (target, 0)
     other, reference_stride = row(reference, split, x)
     step_forward[(split.tiles, len(x_t))](
         output, x, step.table, step.index, given, other, x_prev, mean, sums,

@@ -48,18 +48,18 @@ def reference_policy_loss(
     log_ratio = log_prob - log_prob_old
     ratio = log_ratio.exp()
     objective = -advantages * ratio
-    outside = ratio.new_zeros(())
+    outside = torch.zeros_like(ratio)
     if clip_range is not None:
         bounded = -advantages * ratio.clamp(1 - clip_range, 1 + clip_range)
         objective = torch.maximum(objective, bounded)
-        outside = ((ratio - 1).abs() > clip_range).to(ratio.dtype).mean()
-    if kl is not None and kl_weight:
+        outside = ((ratio - 1).abs() > clip_range).to(ratio.dtype)
+    if kl is not None:
         objective = objective + kl_weight * kl
     with torch.no_grad():
-        exact = ratio.new_zeros(()) if kl is None else kl.mean()
-        estimates = (-log_ratio, log_ratio.square() / 2, excess(log_ratio))
-        statistics = (ratio.mean(), outside, *(k.mean() for k in estimates), exact, log_ratio.abs().max())
-    return PolicyLoss(objective.mean(), torch.stack(statistics))
+        exact = torch.zeros_like(ratio) if kl is None else kl
+        means = torch.stack((ratio, outside, -log_ratio, log_ratio.square() / 2, excess(log_ratio), exact)).mean(1)
+        statistics = torch.cat((means, log_ratio.abs().amax(0, keepdim=True)))
+    return PolicyLoss(objective.mean(), statistics)
 
 
 def reference_loss_and_gradients(

@@ -23,17 +23,26 @@ def fused_on(tensor: Tensor) -> bool:
     return tensor.is_cuda or INTERPRETING
 
 
+def step_of(
+    model_output: Tensor, x_t: Tensor, table: Tensor, index: Tensor, guidance_scale: float, clip: float | None
+) -> AffineStep:
+    """A step whose rows the kernels can find without strides."""
+    return AffineStep(model_output, x_t, table.contiguous(), index.contiguous(), guidance_scale, clip)
+
+
 @torch.library.custom_op("ddpo_kernels::step", mutates_args=(), device_types=DEVICES)
 def step(
     model_output: Tensor, x_t: Tensor, table: Tensor, index: Tensor, guidance_scale: float, clip: float | None,
     target: Tensor | None, target_kind: str, reference: Tensor | None, reference_kind: str, with_mean: bool,
 ) -> Four:  # fmt: skip
     """x_prev, mean, log-prob and KL of a step; those not asked for are empty."""
-    given = AffineStep(model_output, x_t, table, index, guidance_scale, clip)
+    target = target.contiguous() if target is not None and target_kind == "seeds" else target
+    given = step_of(model_output, x_t, table, index, guidance_scale, clip)
     forward: Any = reference_forward
     if fused_on(x_t):
         from ddpo_kernels.launch import launch_forward as forward
-    return tuple(forward(given, target, target_kind, reference, reference_kind, with_mean))
+    results = forward(given, target, target_kind, reference, reference_kind, with_mean)
+    return tuple(result.contiguous() for result in results)
 
 
 @step.register_fake
@@ -55,11 +64,11 @@ def step_backward(
     by_log_prob: Tensor | None, by_kl: Tensor | None, by_x_prev: Tensor | None, scale: Tensor | None,
 ) -> Tensor:  # fmt: skip
     """Gradient of the model output, in its shape and dtype."""
-    given = AffineStep(model_output, x_t, table, index, guidance_scale, clip)
+    given = step_of(model_output, x_t, table, index, guidance_scale, clip)
     backward: Any = reference_backward
     if fused_on(x_t):
         from ddpo_kernels.launch import launch_backward as backward
-    return backward(given, x_prev, reference, reference_kind, by_log_prob, by_kl, by_x_prev, scale)
+    return backward(given, x_prev, reference, reference_kind, by_log_prob, by_kl, by_x_prev, scale).contiguous()
 
 
 @step_backward.register_fake
@@ -78,7 +87,7 @@ def step_loss(
     log_prob_old: Tensor, advantages: Tensor, clip_range: float | None, kl_weight: float,
 ) -> Four:  # fmt: skip
     """Loss [], statistics [7] and its gradients by log-prob [B] and by KL [B] (or empty)."""
-    given = AffineStep(model_output, x_t, table, index, guidance_scale, clip)
+    given = step_of(model_output, x_t, table, index, guidance_scale, clip)
     if fused_on(x_t):
         from ddpo_kernels.launch import launch_loss, launch_sums
 

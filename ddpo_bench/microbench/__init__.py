@@ -1,0 +1,1 @@
+"""Kernel micro-benchmarks: the fused denoising step and policy loss beside eager torch and `torch.compile`."""

@@ -1,0 +1,106 @@
+"""What is promised to the bit: sampling's log-prob is learning's, and a batch does not touch its samples."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from cases import CLIP, DTYPES, PREDICTIONS, gradient, make_reference, make_step, normal
+from ddpo_kernels import STATISTICS, AffineStep, sample, score, step_loss
+from torch import Tensor
+
+SHAPES = [(1, 1, 1), (3, 17, 19), (4, 32, 32), (1, 1, 2053)]
+
+
+CASES = [
+    *itertools.product(PREDICTIONS, DTYPES, (False, True), (None, CLIP), SHAPES[1:2]),
+    *itertools.product(("epsilon",), ("fp32", "bf16"), (True,), (None,), (SHAPES[0], *SHAPES[2:])),
+]
+
+
+def take(step: AffineStep, samples: list[int], guided: bool) -> AffineStep:
+    """A batch of some of a step's samples, in that order."""
+    batch = len(step.x_t)
+    rows = samples + [b + batch for b in samples] if guided else samples
+    output = step.model_output.detach()[rows].requires_grad_()
+    return replace(step, model_output=output, x_t=step.x_t[samples], index=step.index[samples])
+
+
+@pytest.mark.parametrize(("prediction", "dtypes", "guided", "clip", "shape"), CASES)
+def test_log_prob_is_bitwise_the_same_in_sampling_and_learning(
+    prediction: str, dtypes: str, guided: bool, clip: float | None, shape: tuple[int, ...]
+) -> None:
+    """With the mean asked for or not, with a KL beside it or not, and in the loss's own second stage."""
+    step = make_step(shape, 2, prediction, DTYPES[dtypes], guided, clip)
+    drawn = sample(step, normal(*step.x_t.shape, seed=6).to(step.x_t.dtype), with_mean=True, backend="triton")
+    x_prev, log_prob = drawn.x_prev.detach(), drawn.log_prob.detach()
+    without_mean = sample(step, normal(*step.x_t.shape, seed=6).to(step.x_t.dtype), backend="triton")
+    assert torch.equal(without_mean.x_prev, x_prev)
+    assert torch.equal(without_mean.log_prob, log_prob)
+    for kind in ("none", "output"):
+        reference = make_reference(step, kind)
+        form = "output" if kind == "output" else "mean"
+        assert torch.equal(score(step, x_prev, reference, form, backend="triton").log_prob, log_prob)
+        ones = torch.ones_like(log_prob)
+        seen = step_loss(step, x_prev, log_prob, ones, 1e-4, 0.1, reference, form, backend="triton").statistics
+        statistics = dict(zip(STATISTICS, seen.tolist(), strict=True))
+        assert statistics["ratio_mean"] == 1.0
+        assert [statistics[name] for name in ("clip_fraction", "kl_k1", "kl_k2", "kl_k3", "log_ratio_max")] == [0.0] * 5
+
+
+@pytest.mark.parametrize("dtypes", DTYPES)
+def test_noise_from_seeds_is_scored_with_the_same_bits(dtypes: str) -> None:
+    step = make_step(dtypes=DTYPES[dtypes], guided=True)
+    drawn = sample(step, seeds=torch.arange(3, device=step.x_t.device), backend="triton")
+    assert torch.equal(score(step, drawn.x_prev.detach(), backend="triton").log_prob, drawn.log_prob)
+
+
+def test_the_kl_to_the_own_mean_is_exactly_zero() -> None:
+    """The mean that sampling returns is the one that learning forms, to the bit: behind a fixed policy no KL shows."""
+    for guided in (False, True):
+        for clip in (None, CLIP):
+            step = make_step(guided=guided, clip=clip)
+            mean = sample(step, normal(*step.x_t.shape), with_mean=True, backend="triton").mean.detach()
+            assert score(step, None, mean, backend="triton").kl.tolist() == [0.0] * 3
+            own = step.model_output.detach()
+            assert score(step, None, own, "output", backend="triton").kl.tolist() == [0.0] * 3
+
+
+def everything(step: AffineStep, noise: Tensor, seeds: Tensor) -> list[Tensor]:
+    """All that a step gives a sample: drawn, scored, its KL and its gradient."""
+    drawn = sample(step, noise, with_mean=True, backend="triton")
+    philox = sample(step, seeds=seeds, backend="triton").x_prev.detach()
+    scored = score(step, drawn.x_prev.detach(), noise.float(), backend="triton")
+    by_output = gradient((scored.log_prob + scored.kl).sum(), step)
+    gradients = by_output.chunk(2) if len(step.model_output) != len(step.x_t) else (by_output,)
+    return [drawn.x_prev, drawn.mean, drawn.log_prob, philox, scored.log_prob, scored.kl, *gradients]
+
+
+@pytest.mark.parametrize(("guided", "dtypes"), [(False, "fp32"), (True, "bf16")])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_sample_is_bitwise_the_same_in_every_batch(shape: tuple[int, ...], guided: bool, dtypes: str) -> None:
+    step = make_step(shape, 5, dtypes=DTYPES[dtypes], guided=guided)
+    noise = normal(5, *shape, seed=6).to(step.x_t.dtype)
+    seeds = torch.tensor([11, 5, 2**40, -3, 11], device=noise.device)
+    whole = everything(step, noise, seeds)
+    for samples in ([0], [4], [3, 1, 2]):
+        found = everything(take(step, samples, guided), noise[samples], seeds[samples])
+        assert all(torch.equal(part, full[samples]) for part, full in zip(found, whole, strict=True))
+
+
+def test_the_loss_sees_bitwise_the_same_log_prob_in_every_batch() -> None:
+    """Through the second stage of the loss: the largest |log ratio| to the log-probs of single samples is 0."""
+    step = make_step((4, 32, 32), 5, guided=True)
+    x_prev = sample(step, normal(5, 4, 32, 32, seed=6), backend="triton").x_prev.detach()
+    alone = [score(take(step, [b], True), x_prev[[b]], backend="triton").log_prob.detach() for b in range(5)]
+    found = step_loss(step, x_prev, torch.cat(alone), torch.ones_like(x_prev[:, 0, 0, 0]), backend="triton")
+    assert found.statistics[STATISTICS.index("log_ratio_max")] == 0.0
+
+
+def test_running_again_gives_the_same_bits() -> None:
+    step = make_step((4, 32, 32), guided=True)
+    noise, seeds = normal(3, 4, 32, 32, seed=6), torch.arange(3, device=step.x_t.device)
+    pairs = zip(everything(step, noise, seeds), everything(step, noise, seeds), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
