@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -47,15 +48,15 @@ class PlainLines:
     def __exit__(self, *exception: object) -> None:
         """Nothing to tidy up."""
 
-    def started(self, run: PlannedRun, worker: int) -> None:
-        say(f"{run.name}: started")
+    def started(self, run: PlannedRun, worker: str) -> None:
+        say(f"{run.name}: started by {worker}")
 
-    def row(self, run: PlannedRun, worker: int, row: dict[str, Any]) -> None:
+    def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
         every = max(1, run.config.epochs // REPORTS)
         if "queries" in row and row["epoch"] % every == 0:
             say(f"{run.name}: epoch {row['epoch']}/{run.config.epochs}, {progress_of(row)}")
 
-    def ended(self, run: PlannedRun, worker: int, state: str, reason: str | None) -> None:
+    def ended(self, run: PlannedRun, state: str, reason: str | None) -> None:
         self.tally.count(state)
         say(f"{run.name}: {outcome(state, reason)} ({self.tally})")
 
@@ -82,7 +83,7 @@ class LiveDisplay:
             TextColumn("{task.fields[news]}"),
             console=console,
         )
-        self.lines: dict[int, TaskID] = {}
+        self.lines: dict[Path, TaskID] = {}
         self.live = Live(Group(self.overall, self.each), console=console)
 
     def __enter__(self) -> Self:
@@ -94,20 +95,20 @@ class LiveDisplay:
     ) -> None:
         self.live.stop()
 
-    def started(self, run: PlannedRun, worker: int) -> None:
-        self.lines[worker] = self.each.add_task(escape(run.name), total=run.config.epochs, news="starting")
+    def started(self, run: PlannedRun, worker: str) -> None:
+        self.lines[run.folder] = self.each.add_task(escape(run.name), total=run.config.epochs, news="starting")
 
-    def row(self, run: PlannedRun, worker: int, row: dict[str, Any]) -> None:
+    def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
         if "queries" in row:
-            self.each.update(self.lines[worker], completed=row["epoch"], news=progress_of(row))
+            self.each.update(self.lines[run.folder], completed=row["epoch"], news=progress_of(row))
             self.reach(run, row["epoch"])
-        elif "sampled" in row:
+        elif row.get("sampled"):
             news = f"epoch {row['epoch']}: {row['sampled']}/{run.config.samples_per_epoch} images sampled"
-            self.each.update(self.lines[worker], news=news)
+            self.each.update(self.lines[run.folder], news=news)
 
-    def ended(self, run: PlannedRun, worker: int, state: str, reason: str | None) -> None:
+    def ended(self, run: PlannedRun, state: str, reason: str | None) -> None:
         self.tally.count(state)
-        self.each.remove_task(self.lines.pop(worker))
+        self.each.remove_task(self.lines.pop(run.folder))
         if state != "killed":
             self.reach(run, run.config.epochs)
         if state != "done":

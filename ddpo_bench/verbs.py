@@ -71,17 +71,17 @@ def train(args: Namespace) -> int:
     planned = PlannedRun(args.config.stem, config, folder)
     busy = f"{folder}: another process ({{pid}}) trains here. Wait for it, or give another --out DIR."
     with exclusive(folder / ".lock", busy), display([planned], 0) as watcher:
-        watcher.started(planned, 0)
+        watcher.started(planned, "this process")
         try:
-            trainer.train(config, folder, lambda row: watcher.row(planned, 0, row))
+            trainer.train(config, folder, lambda row: watcher.row(planned, row))
         except (trainer.DifferentConfig, ModelNotFound, NoDensity, BackendUnavailable, MissingExtra):
             raise  # the user's input, not a failed run
         except Exception as error:
             if args.debug:
                 raise
-            watcher.ended(planned, 0, "failed", f"{type(error).__name__}: {error}")
+            watcher.ended(planned, "failed", f"{type(error).__name__}: {error}")
             return SOME_FAILED
-        watcher.ended(planned, 0, "done", None)
+        watcher.ended(planned, "done", None)
     print(f"The run is in {folder}")
     return 0
 
@@ -233,7 +233,7 @@ def count_images(runs: Sequence[PlannedRun]) -> str:
 
 
 def print_failures(failed: Sequence[PlannedRun], root: Path) -> None:
-    from ddpo_bench.sweep.plan import read_status
+    from ddpo_bench.sweep.run_state import read_status
 
     for planned in failed:
         print(f"{planned.name}: failed: {read_status(root / planned.folder)['reason']} (see {root / planned.folder})")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ class PlannedRun:
     cell: str
     config: RunConfig
     folder: Path  # below the suite's results folder
+    parameters: Mapping[str, str] = field(default_factory=dict)  # swept key to its value as text
 
     @property
     def name(self) -> str:
@@ -35,10 +36,27 @@ class PlannedRun:
 def plan(suite: Suite) -> list[PlannedRun]:
     """All runs of a suite, every cell's first seed before any second one, so that a part of a sweep compares fairly."""
     return [
-        PlannedRun(cell.name, replace(cell.config, seed=seed), run_folder(cell.name, cell.hash, seed))
+        PlannedRun(
+            cell.name,
+            replace(cell.config, seed=seed),
+            run_folder(cell.name, cell.hash, seed),
+            {key: value_text(value) for key, value in cell.varied.items()},
+        )
         for seed in suite.seeds
         for cell in suite.cells
     ]
+
+
+def choices(suite: Suite) -> dict[str, list[str]]:
+    """Every swept key's values as text, without repetition."""
+    return {key: list(dict.fromkeys(map(value_text, values))) for key, values in suite.matrix.items()}
+
+
+def value_text(value: Any) -> str:
+    """A swept value as a short text that tells it from every other."""
+    if isinstance(value, Mapping) and value.keys() == {"name"}:
+        value = value["name"]
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
 def run_folder(cell: str, identity: str, seed: int) -> Path:
@@ -56,9 +74,3 @@ def select(runs: Sequence[PlannedRun], glob: str) -> list[PlannedRun]:
     if not chosen:
         raise ConfigError([f"--only {glob}: {unknown('cell', glob, {run.cell for run in runs})}"])
     return chosen
-
-
-def read_status(folder: Path) -> dict[str, Any]:
-    """A run's status.json; a run that never started is queued."""
-    path = folder / "status.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"state": "queued", "reason": None}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import time
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 
-from ddpo_bench.config import load_yaml
-from ddpo_bench.files import exclusive, write_yaml
-from ddpo_bench.sweep.plan import PlannedRun, read_status
+from ddpo_bench.files import write_yaml
+from ddpo_bench.sweep.book import Book, BookPlace
+from ddpo_bench.sweep.follow import Watcher
+from ddpo_bench.sweep.plan import PlannedRun, choices
+from ddpo_bench.sweep.run_state import read_status
 from ddpo_bench.sweep.suite import Suite
-from ddpo_bench.sweep.workers import Pool, Watcher
+from ddpo_bench.sweep.worker import resolve, work_through
+from ddpo_bench.sweep.workers import Pool
 
 TRAIN = "ddpo_bench.training.trainer:train"
 Display = Callable[[Sequence[PlannedRun], int], AbstractContextManager[Watcher]]  # of runs to do, and how many are done
@@ -24,43 +29,52 @@ def run_suite(
     workers: int,
     display: Display,
     retry_failed: bool = False,
+    storage: str | None = None,
     train: str = TRAIN,
 ) -> list[PlannedRun]:
-    """Train what of `runs` is still to do.
+    """Train what of `runs` is still to do, together with whoever else works on this suite.
 
     Args:
         root: results/<suite>.
         workers: processes at a time.
         retry_failed: whether failed runs count as still to do.
+        storage: URL of the database that holds the book; None is a journal in `root`.
         train: "module:function" that trains one run.
     Returns:
         The runs that are failed in the end.
-    Raises:
-        InUse: where another process is at this folder.
     """
-    busy = (
-        f"{root}: another ddpo-bench run is at work here (process {{pid}}). Wait for it, or give another --results DIR."
-    )
-    with exclusive(root / ".lock", busy):
-        spent = wall_seconds(root)
-        todo = unfinished(runs, root, retry_failed)
-        done = sum(state(run, root) == "done" for run in runs)
-        write_yaml(root / "suite.yaml", suite.to_dict() | {"wall_seconds": spent})
-        if todo:
-            clock = time.monotonic()
-            try:
-                with display(todo, done) as watcher:
-                    Pool(todo, root, workers, watcher, train).finish()
-            finally:
-                spent += time.monotonic() - clock
-                write_yaml(root / "suite.yaml", suite.to_dict() | {"wall_seconds": round(spent, 1)})
+    write_plan(suite, root)
+    settled = {"done"} if retry_failed else {"done", "failed"}
+    todo = [run for run in runs if state(run, root) not in settled]
+    place = book_place(suite, runs, root, storage)
+    book = place.open()
+    book.enter(retry_failed)
+    if todo:
+        with display(todo, sum(state(run, root) == "done" for run in runs)) as watcher:
+            Pool(place, min(workers, len(todo)), watcher, train).finish()
+    write_plan(suite, root, wall_seconds(book))
     return [run for run in runs if state(run, root) == "failed"]
 
 
-def unfinished(runs: Sequence[PlannedRun], root: Path, retry_failed: bool = False) -> list[PlannedRun]:
-    """The runs still to do.  One that says it is running was killed: whoever holds the folder's lock runs no other."""
-    settled = {"done"} if retry_failed else {"done", "failed"}
-    return [run for run in runs if state(run, root) not in settled]
+def work_on_suite(
+    suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None = None, train: str = TRAIN
+) -> None:
+    """Be one worker of a suite, in this process, until nothing is left to do."""
+    write_plan(suite, root)
+    book = book_place(suite, runs, root, storage).open()
+    book.enter()
+    work_through(book, resolve(train))
+
+
+def book_place(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None) -> BookPlace:
+    """Where the suite's book is.  Its name tells matrices apart, since a study's categories are fixed."""
+    matrix = json.dumps(suite.matrix, sort_keys=True)
+    name = f"{suite.name}-{hashlib.sha256(matrix.encode()).hexdigest()[:8]}"
+    return BookPlace(storage, name, choices(suite), runs, root)
+
+
+def write_plan(suite: Suite, root: Path, wall: float = 0.0) -> None:
+    write_yaml(root / "suite.yaml", suite.to_dict() | {"wall_seconds": round(wall, 1)})
 
 
 def state(run: PlannedRun, root: Path) -> str:
@@ -68,7 +82,12 @@ def state(run: PlannedRun, root: Path) -> str:
     return read_status(root / run.folder)["state"]
 
 
-def wall_seconds(root: Path) -> float:
-    """Time that earlier sessions took, as suite.yaml records it."""
-    path = root / "suite.yaml"
-    return load_yaml(path).get("wall_seconds", 0.0) if path.exists() else 0.0
+def wall_seconds(book: Book) -> float:
+    """Time in which somebody worked on the suite, whoever it was."""
+    total, until = 0.0, datetime.min
+    attempts = [trial for trials in book.trials().values() for trial in trials if trial.datetime_start]
+    for trial in sorted(attempts, key=lambda trial: trial.datetime_start or datetime.min):
+        start, end = trial.datetime_start or datetime.min, trial.datetime_complete or datetime.now()
+        total += max(0.0, (end - max(start, until)).total_seconds())
+        until = max(until, end)
+    return total

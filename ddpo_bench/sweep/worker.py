@@ -1,4 +1,4 @@
-"""A worker process: trains the runs it is sent, one at a time, and says what became of each."""
+"""A worker process: claims runs from the book, trains one at a time, and writes down what became of each."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ddpo_bench.config import RunConfig
 from ddpo_bench.files import write_text
+from ddpo_bench.sweep.book import Book, BookPlace, Claim
+from ddpo_bench.sweep.lease import Heartbeat
+from ddpo_bench.sweep.run_state import mark
 
-Message = tuple[str, Any]  # ("row", metrics), ("done", None) or ("failed", reason)
+PAUSE_SECONDS = 1.0  # between looks at the book while all runs are in other hands
+Train = Callable[..., None]
 
 
-def work(connection: Connection, environment: Mapping[str, str], train: str) -> None:
-    """Train what comes through the pipe until it closes.
+def work(place: BookPlace, environment: Mapping[str, str], train: str) -> None:
+    """Be a worker of a sweep in a process of its own.
 
     Args:
-        connection: receives (configuration, folder) or None for the end; sends Messages.
         environment: variables to set before torch is imported.
         train: "module:function" that trains one run.
     """
@@ -35,11 +37,50 @@ def work(connection: Connection, environment: Mapping[str, str], train: str) -> 
     threading.Thread(target=die_with_parent, daemon=True).start()
     os.environ.update(environment)
     try:
-        while task := connection.recv():
-            config, folder = task
-            connection.send(attempt(connection, config, folder, train))
-    except (KeyboardInterrupt, EOFError):
+        work_through(place.open(), resolve(train), separate_output=True)
+    except KeyboardInterrupt:
         sys.exit(128 + signal.SIGTERM)
+
+
+def work_through(book: Book, train: Train, separate_output: bool = False) -> None:
+    """Claim and train until nothing waits and nobody works; others may die, and their runs are ours then.
+
+    Args:
+        separate_output: whether what libraries print goes to each run's output.log.
+    """
+    while True:
+        book.recover()
+        if claim := book.claim():
+            attempt(book, claim, train, separate_output)
+        elif book.settled():
+            return
+        else:
+            time.sleep(PAUSE_SECONDS)
+
+
+def attempt(book: Book, claim: Claim, train: Train, separate_output: bool) -> None:
+    folder = book.root / claim.run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    if separate_output:
+        redirect_output(folder / "output.log")
+    with Heartbeat(folder, lambda: book.still_ours(claim)) as heartbeat:
+
+        def on_row(row: dict[str, Any]) -> None:
+            heartbeat.news = {"epoch": row["epoch"], "sampled": row.get("sampled", 0)}
+            if "reward_mean" in row:
+                book.report(claim, row["epoch"], row["reward_mean"])
+
+        try:
+            train(claim.run.config, folder, on_row)
+        except KeyboardInterrupt:
+            book.close(claim, "interrupted", None)
+            raise
+        except Exception as error:  # one run's failure, whatever it is, must not end the others
+            write_text(folder / "error.log", traceback.format_exc())
+            mark(folder, "failed", reason(error))
+            book.close(claim, "failed", reason(error))
+        else:
+            book.complete(claim)
 
 
 def interrupt(signum: int, frame: FrameType | None) -> None:
@@ -54,31 +95,13 @@ def die_with_parent() -> None:
     os._exit(1)
 
 
-def attempt(connection: Connection, config: RunConfig, folder: Path, train: str) -> Message:
-    folder.mkdir(parents=True, exist_ok=True)
-    redirect_output(folder / "output.log")
-    try:
-        resolve(train)(config, folder, lambda row: report(connection, row))
-    except Exception as error:  # one run's failure, whatever it is, must not end the others
-        write_text(folder / "error.log", traceback.format_exc())
-        return "failed", reason(error)
-    return "done", None
-
-
-def report(connection: Connection, row: dict[str, Any]) -> None:
-    try:
-        connection.send(("row", row))
-    except OSError:  # the parent is gone, which is no failure of the run
-        os._exit(1)
-
-
 def reason(error: BaseException) -> str:
     """An exception in one line: its type and the first line of its message."""
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
-def resolve(dotted: str) -> Callable[..., None]:
+def resolve(dotted: str) -> Train:
     module, _, function = dotted.partition(":")
     return getattr(importlib.import_module(module), function)
 

@@ -6,7 +6,6 @@ import pytest
 import yaml
 from fake_training import run_suite
 
-from ddpo_bench.files import InUse, exclusive
 from ddpo_bench.sweep.plan import plan
 from ddpo_bench.sweep.suite import load_suite
 
@@ -31,10 +30,10 @@ class Recorder:
     def started(self, run, worker):
         pass
 
-    def row(self, run, worker, row):
+    def row(self, run, row):
         pass
 
-    def ended(self, run, worker, state, reason):
+    def ended(self, run, state, reason):
         self.ends.append((run.name, state, reason))
 
 
@@ -99,7 +98,7 @@ def test_a_crashing_run_does_not_stop_the_others(sweep):
 def test_a_run_whose_worker_is_killed_goes_on_in_a_fresh_one(sweep):
     failed, recorder, root = sweep(["sac", "frozen"])
     assert not failed
-    assert ("sac/seed-0", "killed", "worker died by signal 9") in recorder.ends
+    assert ("sac/seed-0", "killed", "its worker died in epoch 2") in recorder.ends
     first, second = sessions_of(root, "sac")
     assert "from 0" in first
     assert "from 2" in second
@@ -107,11 +106,11 @@ def test_a_run_whose_worker_is_killed_goes_on_in_a_fresh_one(sweep):
     assert status_of(root, "sac")["state"] == "done"
 
 
-def test_a_run_whose_worker_dies_twice_is_failed(sweep):
+def test_a_run_at_whose_same_epoch_workers_keep_dying_is_failed(sweep):
     failed, recorder, root = sweep(["policy_gradient", "frozen"], workers=1)
     assert failed == ["policy_gradient/seed-0"]
-    assert status_of(root, "policy_gradient")["reason"] == "worker died by signal 9 twice"
-    assert len(sessions_of(root, "policy_gradient")) == 2
+    assert status_of(root, "policy_gradient")["reason"] == "3 workers died in epoch 2"
+    assert len(sessions_of(root, "policy_gradient")) == 3
     assert ("frozen/seed-0", "done", None) in recorder.ends
 
 
@@ -141,12 +140,3 @@ def test_a_run_that_was_broken_off_goes_on(sweep, state):
     sweep(["frozen"])
     assert "from 2" in sessions_of(root, "frozen")[-1]
     assert (folder / "metrics.jsonl").read_text().splitlines(keepends=True) == rows
-
-
-def test_a_second_sweep_in_the_same_folder_is_refused(sweep, tmp_path):
-    with (
-        exclusive(tmp_path / "results" / ".lock", "busy"),
-        pytest.raises(InUse, match="another ddpo-bench run is at work"),
-    ):
-        sweep(["frozen"])
-    assert not (tmp_path / "results" / "runs").exists()

@@ -1,0 +1,207 @@
+"""The book of a sweep: an Optuna study in which every attempt at a run is a trial.
+
+The study says who does what; the run folders say what came out.  A claim is the storage's own compare-and-set of a
+trial from WAITING to RUNNING, so that any number of workers on any number of hosts share one book.  A worker that dies
+leaves its trial failed, and the run gets another one, which goes on from the run's checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.distributions import CategoricalDistribution, IntDistribution
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from ddpo_bench.sweep.lease import is_alive, this_process
+from ddpo_bench.sweep.plan import PlannedRun
+from ddpo_bench.sweep.run_state import final_reward, learning_curve, mark, read_status
+from ddpo_bench.sweep.storage import open_storage
+
+DEATHS = 3  # workers that may die at one epoch of a run before it counts as failed
+ACTIVE = (TrialState.WAITING, TrialState.RUNNING)
+BROKEN_OFF = ("died", "interrupted")  # ends after which a run goes on
+
+
+@dataclass(frozen=True)
+class BookPlace:
+    """What a process needs to open a sweep's book.
+
+    Attributes:
+        storage: URL of a database, or None for the journal in `root`.
+        name: of the study.
+        choices: the values of every swept key.
+        runs: those that may be entered and claimed.
+        root: results/<suite>.
+    """
+
+    storage: str | None
+    name: str
+    choices: Mapping[str, Sequence[str]]
+    runs: Sequence[PlannedRun]
+    root: Path
+
+    def open(self) -> Book:
+        return Book(self)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a run."""
+
+    run: PlannedRun
+    trial_id: int
+
+
+class Book:
+    """The trials of some planned runs of one suite.
+
+    A trial carries its run's folder, and what became of the attempt: "end" is done, failed, died, interrupted or
+    duplicate, with a "reason".
+    """
+
+    def __init__(self, place: BookPlace):
+        self.storage = open_storage(place.storage, place.root)
+        self.study = optuna.create_study(
+            storage=self.storage, study_name=place.name, direction="maximize", load_if_exists=True
+        )
+        self.study_id = self.storage.get_study_id_from_name(place.name)
+        self.runs = {str(run.folder): run for run in place.runs}
+        self.root = place.root
+        self.distributions = {
+            **{key: CategoricalDistribution(tuple(values)) for key, values in place.choices.items()},
+            "seed": IntDistribution(0, 2**31 - 1),
+        }
+
+    def trials(self) -> dict[str, list[FrozenTrial]]:
+        """The trials of each of our runs, oldest first."""
+        found: dict[str, list[FrozenTrial]] = defaultdict(list)
+        for trial in self.storage.get_all_trials(self.study_id, deepcopy=False):
+            found[trial.user_attrs.get("folder", "")].append(trial)
+        return {folder: found[folder] for folder in self.runs}
+
+    def enter(self, retry_failed: bool = False) -> None:
+        """Write down what is to be done, and what was done before there was a book."""
+        for folder, trials in self.trials().items():
+            state = read_status(self.root / folder)["state"]
+            if any(trial.state in ACTIVE for trial in trials):
+                continue
+            if state == "done":
+                if not any(trial.state == TrialState.COMPLETE for trial in trials):
+                    self.add(self.runs[folder], done=True)
+            elif state != "failed" or retry_failed:
+                self.add(self.runs[folder])
+
+    def add(self, run: PlannedRun, done: bool = False) -> None:
+        folder = self.root / run.folder
+        self.study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.COMPLETE if done else TrialState.WAITING,
+                params={**run.parameters, "seed": run.config.seed},
+                distributions=self.distributions,
+                value=final_reward(folder, run.config.reward.name) if done else None,
+                intermediate_values=learning_curve(folder),
+                user_attrs={"folder": str(run.folder)},
+            )
+        )
+
+    def claim(self) -> Claim | None:
+        """The next run that waits, now ours alone; None where none waits."""
+        for folder, trials in self.trials().items():
+            for trial in trials:
+                if trial.state == TrialState.WAITING and (claim := self.take(folder, trial)):
+                    return claim
+        return None
+
+    def take(self, folder: str, trial: FrozenTrial) -> Claim | None:
+        claim = Claim(self.runs[folder], trial._trial_id)
+        try:
+            if not self.storage.set_trial_state_values(claim.trial_id, TrialState.RUNNING):
+                return None
+        except UpdateFinishedTrialError:
+            return None
+        others = [other for other in self.trials()[folder] if other.number != trial.number]
+        done = read_status(self.root / folder)["state"] == "done"
+        older = any(other.state in ACTIVE and other.number < trial.number for other in others)
+        if older or (done and any(other.state == TrialState.COMPLETE for other in others)):
+            self.close(claim, "duplicate", "the run was entered twice")  # the older entry counts
+            return None
+        if done:
+            self.complete(claim)
+            return None
+        self.storage.set_trial_user_attr(claim.trial_id, "worker", this_process())
+        return claim
+
+    def still_ours(self, claim: Claim) -> bool:
+        return self.storage.get_trial(claim.trial_id).state == TrialState.RUNNING
+
+    def report(self, claim: Claim, epoch: int, reward: float) -> None:
+        """A point of the run's learning curve."""
+        self.storage.set_trial_intermediate_value(claim.trial_id, epoch, reward)
+
+    def complete(self, claim: Claim) -> None:
+        """The run is done: its value is the final reward, its cost a user attribute."""
+        folder = self.root / claim.run.folder
+        self.storage.set_trial_user_attr(claim.trial_id, "seconds", read_status(folder).get("seconds"))
+        self.storage.set_trial_user_attr(claim.trial_id, "queries", claim.run.images)
+        self.close(claim, "done", None, final_reward(folder, claim.run.config.reward.name))
+
+    def close(
+        self, claim: Claim, end: str, reason: str | None, value: float | None = None, died_after: int | None = None
+    ) -> bool:
+        """End an attempt; False where somebody else has ended it already.
+
+        Args:
+            value: final reward of a run that is done.
+            died_after: epochs that were done when its worker died.
+        """
+        state = TrialState.FAIL if value is None else TrialState.COMPLETE
+        try:
+            for name, fact in {"end": end, "reason": reason, "died_after": died_after}.items():
+                self.storage.set_trial_user_attr(claim.trial_id, name, fact)
+            self.storage.set_trial_state_values(claim.trial_id, state, None if value is None else [value])
+        except UpdateFinishedTrialError:
+            return False
+        return True
+
+    def recover(self) -> None:
+        """Close the attempts of dead workers, and enter again what was broken off."""
+        for folder, trials in self.trials().items():
+            if any(self.bury(folder, trial, trials) for trial in trials if self.is_dead(folder, trial)):
+                trials = self.trials()[folder]
+            told = [trial for trial in trials if trial.user_attrs.get("end") != "duplicate"]
+            broken_off = told and told[-1].state.is_finished() and told[-1].user_attrs.get("end") in BROKEN_OFF
+            if broken_off and read_status(self.root / folder)["state"] != "failed":
+                self.add(self.runs[folder])
+
+    def is_dead(self, folder: str, trial: FrozenTrial) -> bool:
+        if trial.state != TrialState.RUNNING:
+            return False
+        claimed = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
+        return not is_alive(trial.user_attrs.get("worker", {}), self.root / folder, claimed)
+
+    def bury(self, folder: str, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
+        """Close a dead worker's attempt; the run is failed where several died without finishing an epoch."""
+        claim = Claim(self.runs[folder], trial._trial_id)
+        status = read_status(self.root / folder)
+        if status["state"] == "done":
+            self.complete(claim)
+            return True
+        epoch = status.get("epoch", 0)
+        deaths = 1 + sum(other.user_attrs.get("died_after") == epoch for other in trials if other is not trial)
+        reason = f"its worker died in epoch {epoch + 1}"
+        if not self.close(claim, "died", reason, died_after=epoch):
+            return False
+        if deaths >= DEATHS:
+            mark(self.root / folder, "failed", f"{DEATHS} workers died in epoch {epoch + 1}")
+        else:
+            mark(self.root / folder, "killed", reason)
+        return True
+
+    def settled(self) -> bool:
+        """Whether nothing waits or runs."""
+        return not any(trial.state in ACTIVE for trials in self.trials().values() for trial in trials)

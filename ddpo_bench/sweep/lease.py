@@ -1,0 +1,107 @@
+"""Who holds a run, and whether they are alive: a claim names a process, and a heartbeat in the run folder shows it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ddpo_bench.files import write_json
+
+HEARTBEAT = "heartbeat.json"
+BEAT_SECONDS = 2.0
+LEASE_SECONDS = 60.0  # a holder on another host that has not shown a heartbeat for so long is dead
+
+
+def this_process() -> dict[str, Any]:
+    """What tells this process from every other, one with the same number in another container or after a reboot too."""
+    return {"host": platform.node(), "space": process_space(), "pid": os.getpid(), "born": birth(os.getpid())}
+
+
+def is_alive(holder: dict[str, Any], folder: Path, since: float) -> bool:
+    """Whether the holder of a run still works on it.
+
+    A process on this host is looked up; one elsewhere must have shown a heartbeat within the lease.
+
+    Args:
+        since: Unix time of the claim, for a holder that has not shown a heartbeat yet.
+    """
+    if (holder.get("host"), holder.get("space")) == (platform.node(), process_space()):
+        return holder.get("born") is not None and birth(holder["pid"]) == holder["born"]
+    with suppress(FileNotFoundError):
+        since = max(since, (folder / HEARTBEAT).stat().st_mtime)
+    return time.time() - since < LEASE_SECONDS
+
+
+def process_space() -> str:
+    """The namespace in which process numbers mean something; empty where the system does not tell."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
+def birth(pid: int) -> str | None:
+    """When a process started, in the system's own units; None where there is no such process."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None if Path("/proc/self/stat").exists() or not signalled(pid) else "alive"
+    return None if fields[0] == "Z" else fields[19]
+
+
+def signalled(pid: int) -> bool:
+    """Whether a process exists, on systems without /proc."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+class Heartbeat:
+    """Shows, while it is open, that a run is being worked on, and how far its epoch is."""
+
+    def __init__(self, folder: Path, still_ours: Callable[[], bool]):
+        """still_ours: whether the claim stands; where it does not any more, this process ends itself at once."""
+        self.path = folder / HEARTBEAT
+        self.still_ours = still_ours
+        self.news: dict[str, Any] = {}
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.beat, daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self.write()
+        self.thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.over.set()
+        self.thread.join()
+        self.path.unlink(missing_ok=True)
+
+    def beat(self) -> None:
+        while not self.over.wait(BEAT_SECONDS):
+            if not self.still_ours():
+                os._exit(1)  # somebody took over while this process was stopped: nothing more may be written
+            self.write()
+
+    def write(self) -> None:
+        write_json(self.path, self.news)
+
+
+def news_of(folder: Path) -> dict[str, Any]:
+    """What the heartbeat of a run last told: {"epoch", "sampled"}, or nothing."""
+    try:
+        return json.loads((folder / HEARTBEAT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
