@@ -74,7 +74,7 @@ def book_place(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: st
 
 
 def write_plan(suite: Suite, root: Path, wall: float = 0.0) -> None:
-    write_yaml(root / "suite.yaml", suite.to_dict() | {"wall_seconds": round(wall, 1)})
+    write_yaml(root / "suite.yaml", suite.to_dict() | {"wall_seconds": round(wall, 3)})
 
 
 def state(run: PlannedRun, root: Path) -> str:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import yaml
 
 from ddpo_bench.config import Choice
+from ddpo_bench.files import write_json
 from ddpo_bench.sweep.runner import run_suite as real_run_suite
 
 NO_POLICY = Choice("policy", "none", {})  # a real one's options would import torch, seconds long, in every worker
@@ -61,7 +62,7 @@ def training_row(epoch):
 
 def write_status(folder, state, epoch, epochs):
     held = {"state": state, "reason": None, "epoch": epoch, "epochs": epochs, "seconds": 1.0, "pid": os.getpid()}
-    (folder / "status.json").write_text(json.dumps(held))
+    write_json(folder / "status.json", held)
 
 
 def note(folder, name, line):
