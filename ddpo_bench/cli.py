@@ -34,8 +34,18 @@ examples:
   ddpo-bench run algos --only 'ppo-*' --workers 2      some cells, two processes
   ddpo-bench run algos --only '*/seed-0'               every cell's first seed
   ddpo-bench run algos --set epochs=2 --results quick  another setting, elsewhere
+  ddpo-bench run algos --seeds 0-9                     more seeds than the file says
 
-The same command again resumes what was interrupted and skips what is done.
+The same command again resumes what was interrupted and skips what is done.  Given at the same time in another
+terminal, or on another host that sees the same results folder, it shares the work.
+"""
+WORK_EXAMPLES = """\
+examples:
+  ddpo-bench work algos                                               in a second terminal
+  srun -n 8 ddpo-bench work suites/algos.yaml                         eight workers of a cluster
+  ddpo-bench work algos --storage postgresql://user@host/studies      the book in a database
+
+Claims runs that nobody works on, one after the other; takes over those of workers that died.
 """
 TRAIN_EXAMPLES = """\
 examples:
@@ -163,6 +173,16 @@ def verb(verbs: argparse._SubParsersAction[Parser], name: str, what: str, exampl
 
 
 def add_run(parser: Parser) -> None:
+    add_suite(parser)
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="processes at a time (default: one a GPU, or one a CPU core)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--retry-failed", action="store_true", help="run failed runs again")
+
+
+def add_suite(parser: Parser) -> None:
+    """What names the runs of a suite, their folder and their book."""
     parser.add_argument(
         "suite", metavar="SUITE", help="a YAML file, or the name of a suite that comes with the package"
     )
@@ -173,12 +193,13 @@ def add_run(parser: Parser) -> None:
         metavar="DIR",
         help="write to DIR/<suite name> (default: results)",
     )
-    parser.add_argument(
-        "--workers", type=positive, metavar="N", help="processes at a time (default: one a GPU, or one a CPU core)"
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--only", metavar="GLOB", help="only the cells, or cell/seed-K, that match")
-    parser.add_argument("--retry-failed", action="store_true", help="run failed runs again")
+    parser.add_argument("--seeds", type=seeds, metavar="LIST", help="in place of the suite's own: 0-4 or 0,2,7")
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        help="of a database for the book of who runs what (default: study.journal in the results folder)",
+    )
     add_set(parser, "change the suite's base")
 
 
@@ -257,6 +278,16 @@ def add_set(parser: Parser, what: str) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=help)
 
 
+def seeds(text: str) -> list[int]:
+    found: dict[int, None] = {}  # in order, without repetition
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and (not last.isdecimal() or int(last) < int(first))):
+            raise argparse.ArgumentTypeError(f"expected seeds like 0-4 or 0,2,7, got {text!r}")
+        found |= dict.fromkeys(range(int(first), int(last or first) + 1))
+    return list(found)
+
+
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text!r}")
@@ -265,6 +296,7 @@ def positive(text: str) -> int:
 
 COMMANDS: dict[str, tuple[Callable[[Parser], None], str, str]] = {
     "run": (add_run, "train a suite's runs and compare them", RUN_EXAMPLES),
+    "work": (add_suite, "be one worker of a suite, in this terminal", WORK_EXAMPLES),
     "train": (add_train, "train one configuration", TRAIN_EXAMPLES),
     "table": (add_table, "compare the runs of a results folder", TABLE_EXAMPLES),
     "sample": (add_sample, "draw a grid of images", SAMPLE_EXAMPLES),

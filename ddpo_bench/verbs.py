@@ -27,22 +27,43 @@ DEFAULT_SAMPLES = 16
 def run(args: Namespace) -> int:
     """Train what a suite still lacks, then print its table."""
     from ddpo_bench.console import display
-    from ddpo_bench.sweep.plan import plan, select
     from ddpo_bench.sweep.runner import run_suite
-    from ddpo_bench.sweep.shipped import find_suite
-    from ddpo_bench.sweep.suite import load_suite
     from ddpo_bench.sweep.workers import default_count
 
-    suite = load_suite(find_suite(args.suite), args.set)
-    root = args.results / suite.name
-    runs = select(plan(suite), args.only) if args.only else plan(suite)
+    suite, runs, root = planned_runs(args)
     if args.dry_run:
         return print_plan(suite, runs, root)
     refuse_missing_backends(runs)
-    failed = run_suite(suite, runs, root, args.workers or default_count(), display, args.retry_failed)
+    failed = run_suite(suite, runs, root, args.workers or default_count(), display, args.retry_failed, args.storage)
     print_failures(failed, root)
     print_summary(root, None)
     return SOME_FAILED if failed else 0
+
+
+def work(args: Namespace) -> int:
+    """Be one worker of a suite."""
+    from ddpo_bench.console import PlainLines
+    from ddpo_bench.sweep.runner import state, work_on_suite
+
+    suite, runs, root = planned_runs(args)
+    refuse_missing_backends(runs)
+    work_on_suite(suite, runs, root, PlainLines, args.storage)
+    states = [state(run, root) for run in runs]
+    print(f"{states.count('done')} of {len(runs)} runs are done, {states.count('failed')} failed: {root}")
+    return SOME_FAILED if "failed" in states else 0
+
+
+def planned_runs(args: Namespace) -> tuple[Suite, list[PlannedRun], Path]:
+    """The suite, those of its runs that are meant, and its results folder."""
+    from ddpo_bench.sweep.plan import plan, select
+    from ddpo_bench.sweep.shipped import find_suite
+    from ddpo_bench.sweep.suite import load_suite
+
+    suite = load_suite(find_suite(args.suite), args.set)
+    if args.seeds:
+        suite = dataclasses.replace(suite, seeds=args.seeds)
+    runs = plan(suite)
+    return suite, select(runs, args.only) if args.only else runs, args.results / suite.name
 
 
 def refuse_missing_backends(runs: Sequence[PlannedRun]) -> None:
@@ -174,6 +195,7 @@ def version() -> int:
 
 VERBS: dict[str, Callable[[Namespace], int]] = {
     "run": run,
+    "work": work,
     "train": train,
     "table": table,
     "sample": sample,
@@ -182,7 +204,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "embedded": embedded,
     "kernels": kernels,
 }
-RESUMABLE = ("run", "train", "embedded")
+RESUMABLE = ("run", "work", "train", "embedded")
 
 
 def kernels_command(args: Namespace) -> str:

@@ -22,7 +22,7 @@ from ddpo_bench.sweep.plan import PlannedRun
 from ddpo_bench.sweep.run_state import final_reward, learning_curve, mark, read_status
 from ddpo_bench.sweep.storage import open_storage
 
-DEATHS = 3  # workers that may die at one epoch of a run before it counts as failed
+DEATHS = 5  # workers that may die at one epoch of a run before it counts as failed
 ACTIVE = (TrialState.WAITING, TrialState.RUNNING)
 BROKEN_OFF = ("died", "interrupted")  # ends after which a run goes on
 

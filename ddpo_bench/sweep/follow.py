@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 from optuna.trial import FrozenTrial, TrialState
 
 from ddpo_bench.sweep.book import Book
 from ddpo_bench.sweep.lease import news_of
 from ddpo_bench.sweep.plan import PlannedRun
 from ddpo_bench.sweep.run_state import read_status, whole_rows
-
-
-class Watcher(Protocol):
-    """Is told what happens to the runs."""
-
-    def started(self, run: PlannedRun, worker: str) -> None:
-        """worker: host and process, as "host:pid"."""
-
-    def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
-        """One row of the run's metrics.jsonl, or {"epoch", "sampled"} while an epoch is being sampled."""
-
-    def ended(self, run: PlannedRun, state: str, reason: str | None) -> None:
-        """state: done, failed, or killed, after which the run goes on in another worker."""
+from ddpo_bench.sweep.watcher import Watcher
 
 
 class Follower:

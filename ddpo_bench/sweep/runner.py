@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ddpo_bench.files import write_yaml
 from ddpo_bench.sweep.book import Book, BookPlace
-from ddpo_bench.sweep.follow import Watcher
 from ddpo_bench.sweep.plan import PlannedRun, choices
 from ddpo_bench.sweep.run_state import read_status
 from ddpo_bench.sweep.suite import Suite
+from ddpo_bench.sweep.watcher import Watcher
 from ddpo_bench.sweep.worker import resolve, work_through
 from ddpo_bench.sweep.workers import Pool
 
@@ -43,34 +43,43 @@ def run_suite(
     Returns:
         The runs that are failed in the end.
     """
-    write_plan(suite, root)
     settled = {"done"} if retry_failed else {"done", "failed"}
     todo = [run for run in runs if state(run, root) not in settled]
-    place = book_place(suite, runs, root, storage)
-    book = place.open()
-    book.enter(retry_failed)
+    place = begin(suite, runs, root, storage, retry_failed)
     if todo:
         with display(todo, sum(state(run, root) == "done" for run in runs)) as watcher:
             Pool(place, min(workers, len(todo)), watcher, train).finish()
-    write_plan(suite, root, wall_seconds(book))
+    write_plan(suite, root, wall_seconds(place.open()))
     return [run for run in runs if state(run, root) == "failed"]
 
 
 def work_on_suite(
-    suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None = None, train: str = TRAIN
+    suite: Suite,
+    runs: Sequence[PlannedRun],
+    root: Path,
+    display: Display,
+    storage: str | None = None,
+    train: str = TRAIN,
 ) -> None:
-    """Be one worker of a suite, in this process, until nothing is left to do."""
-    write_plan(suite, root)
-    book = book_place(suite, runs, root, storage).open()
-    book.enter()
-    work_through(book, resolve(train))
+    """Be one worker of a suite, in this process, until nothing is left to do; arguments as of `run_suite`."""
+    book = begin(suite, runs, root, storage, retry_failed=False).open()
+    done = sum(state(run, root) == "done" for run in runs)
+    with display(runs[done:], done) as watcher:
+        work_through(book, resolve(train), watcher)
+    write_plan(suite, root, wall_seconds(book))
 
 
-def book_place(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None) -> BookPlace:
-    """Where the suite's book is.  Its name tells matrices apart, since a study's categories are fixed."""
+def begin(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None, retry_failed: bool) -> BookPlace:
+    """Write down the plan, and in the book what of it is to be done.
+
+    The book's name tells matrices apart, since the categories of a study are fixed.
+    """
     matrix = json.dumps(suite.matrix, sort_keys=True)
     name = f"{suite.name}-{hashlib.sha256(matrix.encode()).hexdigest()[:8]}"
-    return BookPlace(storage, name, choices(suite), runs, root)
+    place = BookPlace(storage, name, choices(suite), runs, root)
+    place.open().enter(retry_failed)
+    write_plan(suite, root)
+    return place
 
 
 def write_plan(suite: Suite, root: Path, wall: float = 0.0) -> None:

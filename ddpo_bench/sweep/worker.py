@@ -20,6 +20,7 @@ from ddpo_bench.files import write_text
 from ddpo_bench.sweep.book import Book, BookPlace, Claim
 from ddpo_bench.sweep.lease import Heartbeat
 from ddpo_bench.sweep.run_state import mark
+from ddpo_bench.sweep.watcher import Watcher
 
 PAUSE_SECONDS = 1.0  # between looks at the book while all runs are in other hands
 Train = Callable[..., None]
@@ -37,36 +38,48 @@ def work(place: BookPlace, environment: Mapping[str, str], train: str) -> None:
     threading.Thread(target=die_with_parent, daemon=True).start()
     os.environ.update(environment)
     try:
-        work_through(place.open(), resolve(train), separate_output=True)
+        work_through(place.open(), resolve(train))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGTERM)
 
 
-def work_through(book: Book, train: Train, separate_output: bool = False) -> None:
+def work_through(book: Book, train: Train, watcher: Watcher | None = None) -> None:
     """Claim and train until nothing waits and nobody works; others may die, and their runs are ours then.
 
     Args:
-        separate_output: whether what libraries print goes to each run's output.log.
+        watcher: of a worker in a terminal of its own; without one, what libraries print goes to each run's output.log.
     """
     while True:
         book.recover()
         if claim := book.claim():
-            attempt(book, claim, train, separate_output)
+            attempt(book, claim, train, watcher)
         elif book.settled():
             return
         else:
             time.sleep(PAUSE_SECONDS)
 
 
-def attempt(book: Book, claim: Claim, train: Train, separate_output: bool) -> None:
+def attempt(book: Book, claim: Claim, train: Train, watcher: Watcher | None) -> None:
     folder = book.root / claim.run.folder
     folder.mkdir(parents=True, exist_ok=True)
-    if separate_output:
+    if watcher:
+        watcher.started(claim.run, "this worker")
+    else:
         redirect_output(folder / "output.log")
+    end, why = train_claimed(book, claim, train, watcher)
+    if watcher:
+        watcher.ended(claim.run, end, why)
+
+
+def train_claimed(book: Book, claim: Claim, train: Train, watcher: Watcher | None) -> tuple[str, str | None]:
+    """Train, and close the attempt; returns how it ended and why."""
+    folder = book.root / claim.run.folder
     with Heartbeat(folder, lambda: book.still_ours(claim)) as heartbeat:
 
         def on_row(row: dict[str, Any]) -> None:
             heartbeat.news = {"epoch": row["epoch"], "sampled": row.get("sampled", 0)}
+            if watcher:
+                watcher.row(claim.run, row)
             if "reward_mean" in row:
                 book.report(claim, row["epoch"], row["reward_mean"])
 
@@ -79,8 +92,9 @@ def attempt(book: Book, claim: Claim, train: Train, separate_output: bool) -> No
             write_text(folder / "error.log", traceback.format_exc())
             mark(folder, "failed", reason(error))
             book.close(claim, "failed", reason(error))
-        else:
-            book.complete(claim)
+            return "failed", reason(error)
+        book.complete(claim)
+        return "done", None
 
 
 def interrupt(signum: int, frame: FrameType | None) -> None:

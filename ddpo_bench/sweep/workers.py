@@ -11,7 +11,8 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
 from ddpo_bench.sweep.book import BookPlace
-from ddpo_bench.sweep.follow import Follower, Watcher
+from ddpo_bench.sweep.follow import Follower
+from ddpo_bench.sweep.watcher import Watcher
 from ddpo_bench.sweep.worker import work
 
 GRACE_SECONDS = 15.0  # for a worker to end by itself before it is killed

@@ -5,11 +5,13 @@ import os
 import signal
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import yaml
 
 from ddpo_bench.config import Choice
-from ddpo_bench.files import write_json
+from ddpo_bench.files import InUse, exclusive, write_json
+from ddpo_bench.sweep import lease
 from ddpo_bench.sweep.runner import run_suite as real_run_suite
 
 NO_POLICY = Choice("policy", "none", {})  # a real one's options would import torch, seconds long, in every worker
@@ -19,12 +21,28 @@ DIES_ONCE = "sac"  # is killed in its second epoch the first time
 DIES_ALWAYS = "policy_gradient"
 
 
+if OTHER_HOST := os.environ.get("FAKE_HOST"):  # whose processes cannot be looked up from here
+    lease.platform = SimpleNamespace(node=lambda: OTHER_HOST)
+    lease.BEAT_SECONDS, lease.LEASE_SECONDS = 0.2, 3.0
+
+
 def train(config, folder, on_row):
     """Write what the trainer writes; an epoch that metrics.jsonl holds is not done again."""
+    try:
+        with exclusive(folder / "busy", "two workers at one run"):
+            train_alone(config, folder, on_row)
+    except InUse:
+        note(folder, "overlaps.txt", str(os.getpid()))
+        raise
+
+
+def train_alone(config, folder, on_row):
     (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict()))
     (folder / "provenance.json").write_text("{}")
     metrics = folder / "metrics.jsonl"
-    done = len(metrics.read_text().splitlines()) if metrics.exists() else 0
+    whole = metrics.read_text().rpartition("\n")[0].splitlines(keepends=True) if metrics.exists() else []
+    metrics.write_text("".join(line.rstrip("\n") + "\n" for line in whole))  # without a line that a kill cut short
+    done = len(whole)
     note(folder, "sessions.txt", f"{os.getpid()} from {done} with {os.environ.get('OMP_NUM_THREADS')} threads")
     try:
         for epoch in range(done, config.epochs + 1):
@@ -42,10 +60,10 @@ def train(config, folder, on_row):
     write_status(folder, "done", config.epochs, config.epochs)
 
 
-def run_suite(suite, runs, root, workers, display, retry_failed=False):
+def run_suite(suite, runs, root, workers, display, retry_failed=False, storage=None):
     """The real runner, with this trainer in real worker processes."""
     light = [replace(run, config=replace(run.config, policy=NO_POLICY)) for run in runs]
-    return real_run_suite(suite, light, root, workers, display, retry_failed, train="fake_training:train")
+    return real_run_suite(suite, light, root, workers, display, retry_failed, storage, train="fake_training:train")
 
 
 def misbehave(algorithm, folder):

@@ -109,8 +109,8 @@ def test_a_run_whose_worker_is_killed_goes_on_in_a_fresh_one(sweep):
 def test_a_run_at_whose_same_epoch_workers_keep_dying_is_failed(sweep):
     failed, recorder, root = sweep(["policy_gradient", "frozen"], workers=1)
     assert failed == ["policy_gradient/seed-0"]
-    assert status_of(root, "policy_gradient")["reason"] == "3 workers died in epoch 2"
-    assert len(sessions_of(root, "policy_gradient")) == 3
+    assert status_of(root, "policy_gradient")["reason"] == "5 workers died in epoch 2"
+    assert len(sessions_of(root, "policy_gradient")) == 5
     assert ("frozen/seed-0", "done", None) in recorder.ends
 
 
