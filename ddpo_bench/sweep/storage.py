@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 JOURNAL = "study.journal"
+OPENINGS = 5  # of a database whose tables another process may be making
 
 
 class StorageError(Exception):
@@ -28,11 +30,26 @@ def open_storage(url: str | None, root: Path) -> BaseStorage:
     if url is None:
         return open_journal(root / JOURNAL)
     try:
-        return get_storage(RDBStorage(url, engine_kwargs={"pool_pre_ping": True}))
-    except (ArgumentError, ImportError, ModuleNotFoundError) as error:
-        raise StorageError(f"--storage {url}: {first_line(error)}. Write dialect://user@host/name.") from None
+        return get_storage(open_database(url))
+    except ImportError:
+        raise StorageError(
+            f"--storage {url}: the database's driver is not installed; PostgreSQL's comes with "
+            "pip install 'ddpo-bench[postgresql]'."
+        ) from None
+    except (ArgumentError, ValueError):
+        raise StorageError(f"--storage {url}: is not a database's URL; write dialect://user@host/name.") from None
     except SQLAlchemyError as error:
         raise StorageError(f"--storage {url}: cannot be opened: {first_line(error)}") from None
+
+
+def open_database(url: str) -> RDBStorage:
+    """A database with Optuna's tables; several processes may be the first at once, and only one of them makes them."""
+    for _ in range(OPENINGS - 1):
+        try:
+            return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        except (IntegrityError, ProgrammingError):  # another process is making the same table
+            time.sleep(1.0)
+    return RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
 
 
 def open_journal(path: Path) -> JournalStorage:
