@@ -17,7 +17,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from ddpo_bench.sweep.lease import is_alive, this_process
+from ddpo_bench.sweep.lease import HEARTBEAT, is_alive, this_process
 from ddpo_bench.sweep.plan import PlannedRun
 from ddpo_bench.sweep.run_state import final_reward, learning_curve, mark, read_status
 from ddpo_bench.sweep.storage import open_storage
@@ -187,6 +187,7 @@ class Book:
     def bury(self, folder: str, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
         """Close a dead worker's attempt; the run is failed where several died without finishing an epoch."""
         claim = Claim(self.runs[folder], trial._trial_id)
+        (self.root / folder / HEARTBEAT).unlink(missing_ok=True)
         status = read_status(self.root / folder)
         if status["state"] == "done":
             self.complete(claim)

@@ -100,7 +100,7 @@ def undisturbed(tmp_path_factory):
 def test_no_run_is_lost_or_done_twice_while_workers_are_killed_at_random(undisturbed, tmp_path, seed):
     folder = write_suite(tmp_path / "harassed")
     killed = harass([start(folder, "--workers", "3")], random.Random(seed), mean_pause=0.4)
-    assert killed > 8
+    assert killed > 2
     check(folder, undisturbed)
 
 
