@@ -1,0 +1,195 @@
+"""The book of a sweep: claims are atomic, dead workers' runs come back, and damage is named or repaired."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from optuna.trial import TrialState
+
+from ddpo_bench.sweep import lease
+from ddpo_bench.sweep.book import DEATHS, Book, BookPlace
+from ddpo_bench.sweep.plan import choices, plan
+from ddpo_bench.sweep.run_state import read_status
+from ddpo_bench.sweep.storage import StorageError, open_storage
+from ddpo_bench.sweep.suite import load_suite
+
+DEAD = {"host": "elsewhere", "space": "", "pid": 1, "born": "1"}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> BookPlace:
+    """Of a suite of two cells and two seeds."""
+    suite = {
+        "base": {"epochs": 2},
+        "matrix": {"algorithm": ["frozen", {"name": "ppo", "clip_range": 0.1}]},
+        "seeds": [0, 1],
+    }
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(suite))
+    loaded = load_suite(tmp_path / "mine.yaml")
+    return BookPlace(None, "mine", choices(loaded), plan(loaded), tmp_path / "results")
+
+
+def write(book: Book, folder: str, state: str, epoch: int, *rewards: float) -> None:
+    """What a trainer leaves in a run's folder."""
+    home = book.root / folder
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "status.json").write_text(json.dumps({"state": state, "epoch": epoch, "seconds": 2.5, "reason": None}))
+    rows: list[dict[str, Any]] = [{"epoch": k + 1, "queries": 4, "reward_mean": r} for k, r in enumerate(rewards)]
+    rows += [{"epoch": epoch, "eval/jpeg_compressibility": -1.5}] if state == "done" else []
+    (home / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def states(book: Book) -> list[str]:
+    return sorted(trial.state.name for trials in book.trials().values() for trial in trials)
+
+
+def test_every_run_is_claimed_once_by_whoever_asks_first(place: BookPlace) -> None:
+    books = [place.open() for _ in range(3)]
+    books[0].enter()
+    claims = [books[k % 3].claim() for k in range(5)]
+    assert claims[4] is None
+    assert len({claim.run.folder for claim in claims if claim}) == 4
+    assert all(claim and book.still_ours(claim) for claim, book in zip(claims[:4], [*books, books[0]], strict=True))
+
+
+def test_runs_come_in_the_order_of_the_plan(place: BookPlace) -> None:
+    book = place.open()
+    book.enter()
+    claims = [book.claim() for _ in place.runs]
+    assert [claim.run for claim in claims if claim] == list(place.runs)
+
+
+def test_entering_twice_gives_no_run_two_workers(place: BookPlace) -> None:
+    first, second = place.open(), place.open()
+    for run in place.runs:  # as two commands do that start at once, each before it sees the other's entries
+        first.add(run)
+        second.add(run)
+    claims = [(first, second)[k % 2].claim() for k in range(len(place.runs))]
+    assert len({claim.run.folder for claim in claims if claim}) == len(place.runs)
+    assert first.claim() is None
+    assert second.claim() is None
+    assert states(first) == ["FAIL"] * 4 + ["RUNNING"] * 4
+
+
+def test_a_trial_carries_parameters_curve_value_and_cost(place: BookPlace) -> None:
+    book = place.open()
+    book.enter()
+    claim = book.claim()
+    assert claim is not None
+    book.report(claim, 1, -2.0)
+    book.report(claim, 2, -1.75)
+    write(book, str(claim.run.folder), "done", 2, -2.0, -1.75)
+    book.complete(claim)
+    (trial,) = book.trials()[str(claim.run.folder)]
+    assert trial.params == {"algorithm": "frozen", "seed": 0}
+    assert trial.intermediate_values == {1: -2.0, 2: -1.75}
+    assert trial.value == -1.5
+    assert trial.user_attrs["seconds"] == 2.5
+    assert trial.user_attrs["folder"] == str(claim.run.folder)
+
+
+def test_values_of_one_name_are_told_apart_by_their_options(place: BookPlace) -> None:
+    assert place.choices == {"algorithm": ["frozen", '{"clip_range": 0.1, "name": "ppo"}']}
+
+
+def test_what_was_done_before_there_was_a_book_is_entered_as_done(place: BookPlace) -> None:
+    book = place.open()
+    write(book, str(place.runs[0].folder), "done", 2, -2.0, -1.75)
+    book.enter()
+    book.enter()
+    (trial,) = book.trials()[str(place.runs[0].folder)]
+    assert trial.state == TrialState.COMPLETE
+    assert trial.value == -1.5
+    assert trial.intermediate_values == {1: -2.0, 2: -1.75}
+
+
+def test_a_live_workers_run_is_left_alone_and_a_dead_ones_comes_back(place: BookPlace) -> None:
+    book = place.open()
+    book.enter()
+    ours, dead = book.claim(), book.claim()
+    assert ours
+    assert dead
+    write(book, str(dead.run.folder), "running", 1, -2.0)
+    book.storage.set_trial_user_attr(dead.trial_id, "worker", lease.this_process() | {"pid": 2**22 + 1})
+    book.recover()
+    assert book.still_ours(ours)
+    assert not book.still_ours(dead)
+    assert read_status(book.root / dead.run.folder)["state"] == "killed"
+    waiting = [claim.run for claim in iter(book.claim, None)]
+    assert dead.run in waiting
+    assert ours.run not in waiting
+
+
+def test_a_process_that_got_a_dead_workers_number_is_not_the_worker() -> None:
+    us = lease.this_process()
+    assert lease.is_alive(us, Path("."), 0.0)
+    assert not lease.is_alive(us | {"born": "1"}, Path("."), 0.0)
+
+
+def test_a_worker_on_another_host_lives_as_long_as_its_heartbeat(place: BookPlace, tmp_path: Path) -> None:
+    heartbeat = tmp_path / lease.HEARTBEAT
+    heartbeat.write_text("{}")
+    assert lease.is_alive(DEAD, tmp_path, 0.0)
+    long_ago = heartbeat.stat().st_mtime - 2 * lease.LEASE_SECONDS
+    os.utime(heartbeat, (long_ago, long_ago))
+    assert not lease.is_alive(DEAD, tmp_path, 0.0)
+    assert lease.is_alive(DEAD, tmp_path, heartbeat.stat().st_mtime + 2 * lease.LEASE_SECONDS)  # claimed just now
+
+
+def test_a_run_at_whose_same_epoch_every_worker_dies_is_given_up(place: BookPlace) -> None:
+    book = place.open()
+    book.enter()
+    first = str(place.runs[0].folder)
+    write(book, first, "running", 1, -2.0)
+    for _ in range(DEATHS):
+        (waiting,) = [trial for trial in book.trials()[first] if trial.state == TrialState.WAITING]
+        again = book.take(first, waiting)
+        assert again is not None
+        book.storage.set_trial_user_attr(again.trial_id, "worker", lease.this_process() | {"born": "1"})
+        book.recover()
+    folder = book.root / first
+    assert read_status(folder)["state"] == "failed"
+    assert read_status(folder)["reason"] == f"{DEATHS} workers died in epoch 2"
+    assert not any(trial.state == TrialState.WAITING for trial in book.trials()[first])
+
+
+def test_an_entry_that_a_crash_cut_short_is_dropped(place: BookPlace) -> None:
+    place.open().enter()
+    journal = place.root / "study.journal"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + whole.splitlines()[-1][:40])
+    book = place.open()
+    assert journal.read_bytes().startswith(whole)
+    assert len(book.trials()) == 4
+    assert book.claim() is not None
+    assert place.open().trials().keys() == book.trials().keys()
+
+
+def test_a_damaged_book_is_named_with_its_remedy(place: BookPlace) -> None:
+    place.open().enter()
+    journal = place.root / "study.journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([lines[0], lines[1][:20] + b"\n", *lines[2:]]))
+    with pytest.raises(StorageError, match=r"study\.journal: is damaged .* Delete it") as raised:
+        place.open()
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql+nothing://host/x", "postgresql:/"])
+def test_a_wrong_url_is_one_line(url: str, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"^--storage ") as raised:
+        open_storage(url, tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_database_file_keeps_a_book_as_well(place: BookPlace, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'books.db'}"
+    book = BookPlace(url, place.name, place.choices, place.runs, place.root).open()
+    book.enter()
+    assert len(list(iter(book.claim, None))) == 4
+    assert not (place.root / "study.journal").exists()
