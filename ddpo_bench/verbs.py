@@ -42,11 +42,15 @@ def run(args: Namespace) -> int:
 
 def work(args: Namespace) -> int:
     """Be one worker of a suite."""
+    import torch
+
     from ddpo_bench.console import PlainLines
     from ddpo_bench.sweep.runner import state, work_on_suite
 
     suite, runs, root = planned_runs(args)
     refuse_missing_backends(runs)
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)  # as in every worker, so that numbers do not depend on who computes them
     work_on_suite(suite, runs, root, PlainLines, args.storage)
     states = [state(run, root) for run in runs]
     print(f"{states.count('done')} of {len(runs)} runs are done, {states.count('failed')} failed: {root}")
