@@ -1,11 +1,13 @@
 """The command line: verbs, their options, exit codes.  Imports nothing heavy, so that --help answers at once.
 
-Exit codes: 0 all done, 1 the user's input, 2 some runs failed, 130 interrupted.
+Exit codes: 0 all done, 1 the user's input, 2 some runs failed, 3 `compare` found a regression, 130
+interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shlex
 import signal
@@ -25,6 +27,7 @@ examples:
   ddpo-bench run smoke                      see that everything works, in under two minutes
   ddpo-bench run suites/algos.yaml          train algorithms x rewards x seeds, then compare them
   ddpo-bench table results/algos            the comparison again, without training
+  ddpo-bench compare results/algos new/algos    what became better or worse
   ddpo-bench list algorithm                 what `algorithm: {name: ...}` can be
 """
 RUN_EXAMPLES = """\
@@ -55,8 +58,21 @@ examples:
 """
 TABLE_EXAMPLES = """\
 examples:
-  ddpo-bench table results/algos                 for reading
-  ddpo-bench table results/algos --format tex    for the paper
+  ddpo-bench table results/algos                                 for reading; makes the plots and the report again
+  ddpo-bench table results/algos --format tex                    for the paper
+  ddpo-bench table results/algos --metric eval/target_colour     judged by another reward
+  ddpo-bench table results/algos --budget seconds                training reward after equal time
+  ddpo-bench table results/algos --budget kl --at 500            ... within 500 nats of the pretrained model
+
+With any option it prints only, and writes nothing.
+"""
+COMPARE_EXAMPLES = """\
+examples:
+  ddpo-bench compare results/algos new/algos                     A is the old folder, B the new one
+  ddpo-bench compare results/algos new/algos --min-effect 0.05   a smaller change does not count
+  ddpo-bench compare results/algos new/algos --metric seconds --format json
+
+Exit code 3 where any algorithm is worse on any reward, 0 where none is: it can guard a CI.
 """
 SAMPLE_EXAMPLES = """\
 examples:
@@ -212,8 +228,18 @@ def add_train(parser: Parser) -> None:
 
 
 def add_table(parser: Parser) -> None:
-    parser.add_argument("results", type=Path, metavar="DIR", help="the results folder of a suite")
-    parser.add_argument("--format", choices=("md", "csv", "tex"), help="print Markdown, CSV or LaTeX")
+    parser.add_argument("results", type=Path, metavar="DIR", help="results/<suite>")
+    parser.add_argument(
+        "--format", choices=["md", "csv", "tex", "json"], help="print that instead of a table for reading"
+    )
+    chosen = parser.add_mutually_exclusive_group()
+    add_metric(chosen)
+    chosen.add_argument(
+        "--budget", choices=["queries", "seconds", "kl"], help="compare training rewards at an equal budget"
+    )
+    parser.add_argument(
+        "--at", type=effect, metavar="X", help="the budget: images, s or nats (default: the largest that all reached)"
+    )
 
 
 def add_sample(parser: Parser) -> None:
@@ -225,6 +251,21 @@ def add_sample(parser: Parser) -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("samples.png"), metavar="PNG", help="(default: samples.png)")
     parser.add_argument("--seed", type=int, default=0, help="of prompts and noise (default: 0)")
+
+
+def add_compare(parser: Parser) -> None:
+    parser.add_argument("old", type=Path, metavar="A", help="the old results folder, results/<suite>")
+    parser.add_argument("new", type=Path, metavar="B", help="the new one")
+    add_metric(parser)
+    parser.add_argument(
+        "--min-effect", type=effect, metavar="X", help="the smallest difference that counts (default: any)"
+    )
+    parser.add_argument("--format", choices=["md", "json"], help="print that instead of a table for reading")
+
+
+def add_metric(parser: argparse._ActionsContainer) -> None:
+    help = "final, eval/<reward>, kl, seconds, images_per_second or a column of metrics.jsonl (default: final)"
+    parser.add_argument("--metric", metavar="NAME", help=help)
 
 
 def add_list(parser: Parser) -> None:
@@ -288,6 +329,16 @@ def seeds(text: str) -> list[int]:
     return list(found)
 
 
+def effect(text: str) -> float:
+    try:
+        size = float(text)
+    except ValueError:
+        size = math.nan
+    if not 0 <= size < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 up, got {text!r}")
+    return size
+
+
 def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text!r}")
@@ -299,6 +350,7 @@ COMMANDS: dict[str, tuple[Callable[[Parser], None], str, str]] = {
     "work": (add_suite, "be one worker of a suite, in this terminal", WORK_EXAMPLES),
     "train": (add_train, "train one configuration", TRAIN_EXAMPLES),
     "table": (add_table, "compare the runs of a results folder", TABLE_EXAMPLES),
+    "compare": (add_compare, "compare two results folders, old and new, run by run", COMPARE_EXAMPLES),
     "sample": (add_sample, "draw a grid of images", SAMPLE_EXAMPLES),
     "list": (add_list, "what can be named in a configuration", LIST_EXAMPLES),
     "validate": (add_validate, "check a suite or a run configuration", VALIDATE_EXAMPLES),

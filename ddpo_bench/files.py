@@ -21,7 +21,7 @@ class InUse(Exception):
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what was written there replaces `path` at the end, synced to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")  # libraries go by the suffix
     try:
         yield temporary
         sync(temporary)

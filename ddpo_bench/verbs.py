@@ -16,10 +16,12 @@ from ddpo_bench.config import ConfigError, RunConfig, apply_overrides, load_yaml
 if TYPE_CHECKING:
     import numpy as np
 
+    from ddpo_bench.analysis.tables import Table
     from ddpo_bench.sweep.plan import PlannedRun
     from ddpo_bench.sweep.suite import Suite
 
 SOME_FAILED = 2
+REGRESSION = 3
 GRID_COLUMNS = 8
 DEFAULT_SAMPLES = 16
 
@@ -36,7 +38,7 @@ def run(args: Namespace) -> int:
     refuse_missing_backends(runs)
     failed = run_suite(suite, runs, root, args.workers or default_count(), display, args.retry_failed, args.storage)
     print_failures(failed, root)
-    print_summary(root, None)
+    print_summary(root)
     return SOME_FAILED if failed else 0
 
 
@@ -112,9 +114,25 @@ def train(args: Namespace) -> int:
 
 
 def table(args: Namespace) -> int:
-    """Print the comparison of a results folder."""
-    print_summary(args.results, args.format)
+    """Print the comparison of a results folder; without options also make its plots and report again."""
+    if args.at is not None and args.budget is None:
+        raise ConfigError(["--at: says how much of a budget. Give --budget queries, seconds or kl too."])
+    if not (args.format or args.metric or args.budget):
+        print_summary(args.results)
+        return 0
+    from ddpo_bench.analysis.tabulate import tabulate
+
+    print_table_as(tabulate(args.results, args.metric or "final", args.budget, args.at), args.format)
     return 0
+
+
+def compare(args: Namespace) -> int:
+    """Print what differs between two results folders."""
+    from ddpo_bench.analysis import compare as comparing
+
+    found = comparing.compare(args.old, args.new, args.metric or "final", args.min_effect)
+    print_table_as(found.table, args.format)
+    return REGRESSION if found.regressed else 0
 
 
 def sample(args: Namespace) -> int:
@@ -202,6 +220,7 @@ VERBS: dict[str, Callable[[Namespace], int]] = {
     "work": work,
     "train": train,
     "table": table,
+    "compare": compare,
     "sample": sample,
     "list": list_plugins,
     "validate": validate,
@@ -267,17 +286,23 @@ def print_failures(failed: Sequence[PlannedRun], root: Path) -> None:
         print(f"{len(failed)} failed; to run them again add --retry-failed")
 
 
-def print_summary(results: Path, form: str | None) -> None:
+def print_summary(results: Path) -> None:
     """Make the table, plots and report of a results folder and print the table."""
     from ddpo_bench.analysis.summary import summarise
+
+    print_table_as(summarise(results), None)
+    print(f"\nReport: {results / 'report.html'}\nTables: {results}/table.md, .csv, .tex\nPictures: {results / 'plots'}")
+
+
+def print_table_as(table: Table, form: str | None) -> None:
+    """Print a table of results: for reading, or in the form asked for."""
+    if form:
+        forms = {"md": table.to_markdown, "csv": table.to_csv, "tex": table.to_latex, "json": table.to_json}
+        print(forms[form](), end="")
+        return
     from ddpo_bench.console import wide_console
 
-    made = summarise(results)
-    if form:
-        print({"md": made.to_markdown, "csv": made.to_csv, "tex": made.to_latex}[form](), end="")
-        return
-    wide_console().print(made.to_rich())
-    print(f"\nReport: {results / 'report.html'}\nTables: {results}/table.md, .csv, .tex\nPictures: {results / 'plots'}")
+    wide_console().print(table.to_rich())
 
 
 def draw_prompts(config: RunConfig, seed: int) -> list[str]:

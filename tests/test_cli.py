@@ -1,8 +1,10 @@
 """The command line: what it prints, what it imports, its exit codes."""
 
+import json
 import re
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +79,10 @@ def test_every_help_shows_examples_that_parse(command, capsys):
         (["run"], "the following arguments are required: SUITE"),
         (["run", "smoke", "--workers", "0"], "expected a whole number from 1 up, got '0'"),
         (["table", "results", "--format", "pdf"], "invalid choice: 'pdf'"),
+        (["table", "results", "--metric", "kl", "--budget", "kl"], "--budget: not allowed with argument --metric"),
+        (["table", "results", "--budget", "kl", "--at", "-1"], "expected a number from 0 up, got '-1'"),
+        (["compare", "a", "b", "--min-effect", "nan"], "expected a number from 0 up, got 'nan'"),
+        (["compare", "a"], "the following arguments are required: B"),
         (["run", "smoke", "--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )
@@ -104,6 +110,8 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_1(capsys, arguments, mis
         (["train", str(ROOT / "suites" / "smoke.yaml")], "is a suite, not the configuration of one run"),
         (["list", "algoritm"], "unknown kind 'algoritm'. Did you mean 'algorithm'?"),
         (["table", "nowhere"], "nowhere: no such folder."),
+        (["table", "nowhere", "--at", "3"], "--at: says how much of a budget."),
+        (["compare", "nowhere", "elsewhere"], "nowhere: no such folder."),
         (["validate", "missing"], "missing: no such file"),
         (["sample", "--run", "nowhere"], "nowhere/config.yaml: no such file."),
     ],
@@ -158,12 +166,78 @@ def test_a_suite_in_which_everything_failed_gives_exit_code_2(suite):
     assert cli.main(["run", suite("trpo"), "--workers", "1"]) == 2
 
 
-@pytest.mark.parametrize(("form", "begins"), [("md", "# "), ("csv", "algorithm,reward,"), ("tex", "% ")])
+@pytest.mark.parametrize(("form", "begins"), [("md", "# "), ("csv", "algorithm,reward,"), ("tex", "% "), ("json", "{")])
 def test_a_table_is_printed_in_the_form_asked_for(suite, capsys, form, begins):
     cli.main(["run", suite("frozen"), "--workers", "1"])
     capsys.readouterr()
     assert cli.main(["table", "results/mine", "--format", form]) == 0
     assert capsys.readouterr().out.startswith(begins)
+
+
+@pytest.mark.parametrize("options", [["--format", "md"], ["--metric", "kl"], ["--budget", "queries", "--at", "4"]])
+def test_a_table_with_options_is_printed_and_writes_nothing(suite, capsys, options):
+    cli.main(["run", suite("frozen", "ppo"), "--workers", "1"])
+    for path in Path("results/mine").glob("table.*"):
+        path.unlink()
+    capsys.readouterr()
+    assert cli.main(["table", "results/mine", *options]) == 0
+    assert "frozen" in capsys.readouterr().out
+    assert not list(Path("results/mine").glob("table.*"))
+
+
+def test_a_table_by_another_metric_says_so_in_its_heading(suite, capsys):
+    cli.main(["run", suite("frozen", "ppo"), "--workers", "1"])
+    capsys.readouterr()
+    cli.main(["table", "results/mine", "--metric", "eval/jpeg_compressibility"])
+    assert capsys.readouterr().out.startswith("mine: eval/jpeg_compressibility by algorithm\n")
+    cli.main(["table", "results/mine", "--budget", "queries"])
+    assert capsys.readouterr().out.startswith("mine: training reward by algorithm at 8 images\n")
+
+
+@pytest.fixture
+def two_results(suite, capsys):
+    """results/mine, and new/mine with another final reward of ppo."""
+    cli.main(["run", suite("frozen", "ppo"), "--workers", "1"])
+    capsys.readouterr()
+
+    def change(by):
+        shutil.copytree("results/mine", "new/mine")
+        (path,) = Path("new/mine").glob("runs/ppo-*/seed-0/metrics.jsonl")
+        *rows, last = path.read_text().splitlines()
+        last = json.loads(last)
+        last["eval/jpeg_compressibility"] += by
+        path.write_text("\n".join([*rows, json.dumps(last)]) + "\n")
+        return ["compare", "results/mine", "new/mine"]
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("by", "options", "code", "verdict"),
+    [
+        (-0.2, ["--min-effect", "0.1"], 3, "worse"),
+        (-0.2, ["--min-effect", "0.3"], 0, "same"),
+        (-0.2, [], 0, "undecided"),  # a single seed
+        (0.2, ["--min-effect", "0.1"], 0, "better"),
+        (-0.2, ["--min-effect", "0.1", "--metric", "kl"], 1, None),  # which the fake trainer does not measure
+    ],
+)
+def test_compare_gives_exit_code_3_for_a_regression_alone(two_results, capsys, by, options, code, verdict):
+    assert cli.main([*two_results(by), *options, "--format", "json"]) == code
+    output = capsys.readouterr().out
+    if verdict:
+        verdicts = {row["algorithm"]: row["verdict"] for row in json.loads(output)["rows"]}
+        assert verdicts["ppo"] == verdict
+    else:
+        assert output == ""
+
+
+def test_compare_prints_for_reading_or_in_the_form_asked_for(two_results, capsys):
+    command = two_results(0.0)
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out.startswith("results/mine (A) to new/mine (B): final reward\n")
+    assert cli.main([*command, "--format", "md"]) == 0
+    assert "| frozen | jpeg_compressibility | 1 |" in capsys.readouterr().out
 
 
 def test_list_names_every_plugin_with_its_purpose(capsys):

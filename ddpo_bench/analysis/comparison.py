@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
 
-import pandas as pd
-
+from ddpo_bench.analysis.budget import UNITS, Budget
 from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.analysis.measures import BASELINE, FINAL, NAMED, Measure
+from ddpo_bench.analysis.notes import explanations, is_done, provenance, unfinished, unmeasured
 from ddpo_bench.analysis.statistics import Estimate, estimate, paired_difference, probability_of_improvement
-from ddpo_bench.analysis.tables import TIED, Column, Row, Standing, Table, Value
+from ddpo_bench.analysis.tables import Column, Row, Standing, Table, Value
 
-BASELINE = "frozen"
 KEYS = [Column("algorithm", "algorithm", part=None), Column("reward", "reward", part=None)]
 FIGURES = [
     Column("n", "n"),
@@ -26,47 +30,74 @@ FIGURES = [
     Column("kl", "KL to pretrained", "mean units", digits=4, part="further"),
     Column("memory", "peak memory", "MB", digits=3, part="further"),
 ]
-PROVENANCE = {
-    "processor": "{}",
-    "threads": "threads a run: {}",
-    "precision": "{}",
-    "torch": "torch {}",
-    "ddpo_bench": "ddpo-bench {}",
-    "git_commit": "commit {}",
-}
 KL_KEYS = ("eval/kl_reference", "eval/kl_reference_nats")
+
+DIRECTED = ("beats_baseline", "probability")
+BUDGET_DIGITS = {"queries": 0, "seconds": 4, "kl": 4}
 
 Runs = list[RunRecord]  # done runs of one cell, one a seed
 
 
-def comparison(records: list[RunRecord], suite: str) -> Table:
+def comparison(records: list[RunRecord], suite: str, measure: Measure = FINAL, budget: Budget | None = None) -> Table:
     """The comparison of all done runs; what is not done is named in a note and counts nowhere.
 
     Args:
         records: of one suite, as `collect` orders them.
         suite: its name.
+        measure: what algorithms are compared by.
+        budget: compare by the training reward at an equal budget instead.
     Raises:
         ResultsError: where a done run lacks its held-out evaluation.
     """
+    done = [record for record in records if is_done(record)]
+    for run in done:
+        _ = run.final  # raises
+    measure = budget.measure if budget else measure
     judged = judged_columns(records)
     tasks = dict.fromkeys(record.task for record in records if record.config)
-    rows = [row for task in tasks for row in task_rows(records, task, judged)]
-    notes = [*explanations(rows), *unfinished(records), *provenance(records)]
-    return Table(f"{suite}: final reward by algorithm", [*KEYS, *FIGURES, *judged], rows, "final", tuple(notes))
+    rows = [row for task in tasks for row in task_rows(records, task, judged, measure)]
+    columns = [*KEYS, *figure_columns(measure), *judged]
+    if budget:
+        rows = [replace(row, values=row.values | {"budget": limit(budget, row.group)}) for row in rows]
+        columns.insert(len(KEYS), Column("budget", "budget", UNITS[budget.kind], digits=BUDGET_DIGITS[budget.kind]))
+    where = f" at {budget}" if budget else ""
+    notes = [
+        *explanations(rows, measure),
+        *unmeasured(done, measure, where),
+        *unfinished(records),
+        *provenance(records),
+    ]
+    return Table(f"{suite}: {measure.title} by algorithm{where}", columns, rows, measure.key, tuple(notes))
 
 
-def is_done(record: RunRecord) -> bool:
-    return record.status == "done"
+def figure_columns(measure: Measure) -> list[Column]:
+    """FIGURES with a measure in the place of the final reward; without "beats" where neither direction is better."""
+    columns = []
+    for column in FIGURES:
+        if column.key == FINAL.key:
+            columns.append(Column(measure.key, measure.title, measure.unit, digits=4, interval=True))
+        elif column.key == "probability" and measure.better == "lower":
+            columns.append(replace(column, title=f"P(< {BASELINE})"))
+        elif column.key != measure.key and (measure.better or column.key not in DIRECTED):
+            columns.append(replace(column, scale=measure.key) if column.scale else column)
+    return columns
+
+
+def limit(budget: Budget, task: str) -> Value:
+    """A task's budget as a figure of the table: images are counted, seconds and nats measured."""
+    at = budget.limits.get(task)
+    return None if at is None else Estimate(at, math.nan, math.nan) if BUDGET_DIGITS[budget.kind] else round(at)
 
 
 def judged_columns(records: list[RunRecord]) -> list[Column]:
     """One column for every reward that the held-out images were scored with."""
-    keys = {str(key) for record in records for key in record.evaluations}
-    names = [key.removeprefix("eval/") for key in sorted(keys) if key.startswith("eval/") and key not in KL_KEYS]
+    keys = {key for record in records for row in record.evaluated for key in row}
+    judges = [key for key in sorted(keys) if re.match("eval/[^/]+$", key) and key not in (*KL_KEYS, "eval/diversity")]
+    names = [key.removeprefix("eval/") for key in judges]
     return [Column(f"judged/{name}", f"judged by {name}", digits=4, part="further") for name in names]
 
 
-def task_rows(records: list[RunRecord], task: str, judged: list[Column]) -> list[Row]:
+def task_rows(records: list[RunRecord], task: str, judged: list[Column], measure: Measure) -> list[Row]:
     """The rows of one reward, the baseline first."""
     cells: dict[str, Runs] = defaultdict(list)
     for record in sorted(records, key=lambda record: record.algorithm != BASELINE):
@@ -75,9 +106,10 @@ def task_rows(records: list[RunRecord], task: str, judged: list[Column]) -> list
     lines = []
     for label, runs in cells.items():
         keys: dict[str, Value] = {"algorithm": label, "reward": task, "n": len(runs)}
-        lines.append(keys | figures(runs, baseline_of(runs, cells), judged))
-    best = max((line["final"] for line in lines if isinstance(line["final"], Estimate)), default=None)
-    return [Row(task, line, standing(line["final"], best)) for line in lines]
+        runs.sort(key=lambda run: run.seed)
+        lines.append(keys | figures(runs, baseline_of(runs, cells), judged, measure))
+    best = best_of([line[measure.key] for line in lines], measure)
+    return [Row(task, line, standing(line[measure.key], best)) for line in lines]
 
 
 def baseline_of(runs: Runs, cells: dict[str, Runs]) -> Runs:
@@ -92,94 +124,73 @@ def shared_settings(record: RunRecord) -> dict[str, object]:
     return {key: value for key, value in record.varied.items() if not key.startswith("algorithm.")}
 
 
-def figures(runs: Runs, baseline: Runs, judged: list[Column]) -> dict[str, Value]:
+def figures(runs: Runs, baseline: Runs, judged: list[Column], measure: Measure) -> dict[str, Value]:
     """The figures of one row; None where not measured."""
-    final = over_seeds(runs, lambda run: run.final)
     values: dict[str, Value] = {
-        "final": final,
         "kl": over_seeds(runs, held_out("kl_reference")),
         "kl_nats": over_seeds(runs, held_out("kl_reference_nats")),
-        "queries": max((int(epochs(run, "queries").max()) for run in runs if len(run.curve)), default=None),
+        "queries": max((int(row["queries"]) for run in runs for row in run.epochs), default=None),
         "seconds": over_seeds(runs, lambda run: run.seconds),
-        "images_per_second": over_seeds(runs, lambda run: epochs(run, "images_per_second").median()),
-        "memory": over_seeds(runs, lambda run: epochs(run, "memory_peak_mb").max()),
+        "images_per_second": over_seeds(runs, NAMED["images_per_second"].of),
+        "memory": over_seeds(runs, peak_memory),
     }
     values |= {c.key: over_seeds(runs, held_out(c.key.removeprefix("judged/"))) for c in judged}
-    return values | against(runs, final, baseline)
+    return values | {measure.key: over_seeds(runs, measure.of)} | against(runs, baseline, measure)
 
 
-def against(runs: Runs, final: Estimate | None, baseline: Runs) -> dict[str, Value]:
+def against(runs: Runs, baseline: Runs, measure: Measure) -> dict[str, Value]:
     """The figures that compare a cell with the baseline."""
-    if final is None or not baseline:
+    figure, frozen = over_seeds(runs, measure.of), over_seeds(baseline, measure.of)
+    if figure is None or frozen is None:
         return {}
-    ours = {run.seed: run.final for run in runs}
-    theirs = {run.seed: run.final for run in baseline}
+    ours = {run.seed: measure.of(run) for run in runs}
+    theirs = {run.seed: measure.of(run) for run in baseline}
     shared = sorted(ours.keys() & theirs.keys())
-    frozen = estimate(list(theirs.values()))
-    values: dict[str, Value] = {"probability": probability_of_improvement(list(ours.values()), list(theirs.values()))}
+    values: dict[str, Value] = {}
     if shared:
         values["difference"] = paired_difference([ours[seed] for seed in shared], [theirs[seed] for seed in shared])
-    if final.has_interval and frozen.has_interval:
-        values["beats_baseline"] = "yes" if final.low > frozen.high else "no"
+    if not measure.better:
+        return values
+    sides = list(ours.values()), list(theirs.values())
+    lower = measure.better == "lower"
+    values["probability"] = probability_of_improvement(*(reversed(sides) if lower else sides))
+    if figure.has_interval and frozen.has_interval:
+        values["beats_baseline"] = "yes" if (figure.high < frozen.low if lower else figure.low > frozen.high) else "no"
     return values
 
 
 def over_seeds(runs: Runs, measure: Callable[[RunRecord], float]) -> Estimate | None:
     """A measurement's estimate; None without runs, or where any of them lacks it."""
     values = [measure(run) for run in runs]
-    return estimate(values) if values and not any(pd.isna(value) for value in values) else None
+    return estimated(tuple(values)) if values and not any(math.isnan(value) for value in values) else None
+
+
+@lru_cache(maxsize=4096)
+def estimated(values: tuple[float, ...]) -> Estimate:
+    """`estimate`, once for the same values: a final reward is also one of the judged ones."""
+    return estimate(values)
 
 
 def held_out(measure: str) -> Callable[[RunRecord], float]:
     return lambda run: run.held_out(measure)
 
 
-def epochs(run: RunRecord, measure: str) -> pd.Series:
-    """A column of the training curve; empty where it was not measured."""
-    return run.curve.get(measure, pd.Series(dtype=float))
+def peak_memory(run: RunRecord) -> float:
+    """MB; NaN where it was not measured."""
+    return max((row["memory_peak_mb"] for row in run.epochs if row.get("memory_peak_mb")), default=math.nan)
 
 
-def standing(final: Value, best: Estimate | None) -> Standing:
+def best_of(values: list[Value], measure: Measure) -> list[Estimate]:
+    """The best of a group, several where they are equal; none where neither direction is better."""
+    found = [value for value in values if isinstance(value, Estimate)]
+    if not found or not measure.better:
+        return []
+    best = (min if measure.better == "lower" else max)(estimate.value for estimate in found)
+    return [estimate for estimate in found if estimate.value == best]
+
+
+def standing(value: Value, best: list[Estimate]) -> Standing:
     """Whether a row is the best of its group, or its interval overlaps the best's."""
-    if best is None or not isinstance(final, Estimate):
+    if not best or not isinstance(value, Estimate):
         return ""
-    return "best" if final is best else "tied" if final.overlaps(best) else ""
-
-
-def explanations(rows: list[Row]) -> list[str]:
-    """What the figures mean, as far as this table needs it."""
-    seeds = {int(str(row.values["n"])) for row in rows}
-    average = "Interquartile mean" if max(seeds, default=0) > 3 else "Mean"
-    notes = [
-        "Final reward: after training, on held-out prompts and noise that seed k shares among all algorithms; higher "
-        f"is better. {average} [95 % bootstrap interval] over n seeds; the difference to {BASELINE}, the pretrained "
-        f"model, is paired seed by seed. Bold: the best of its reward; {TIED}: its interval overlaps the best's. "
-        f"Beats {BASELINE}: its interval lies wholly above that of {BASELINE}."
-    ]
-    for n in sorted(seeds & {2, 3}):  # below four seeds a replicate of the lowest value alone is likelier than 2.5 %
-        notes.append(
-            f"An interval over {n} seeds is their range, the most that a bootstrap can say: it holds the true mean "
-            f"about {100 * (1 - 2 ** (1 - n)):.0f} % of the time, not 95 %."
-        )
-    return notes
-
-
-def unfinished(records: Iterable[RunRecord]) -> list[str]:
-    """One note that names every run that is not in the table, with its reason."""
-    seeds: dict[str, list[str]] = defaultdict(list)
-    for record in records:
-        if not is_done(record):
-            reason = f" ({' '.join(record.reason.split())})" if record.reason else ""
-            seeds[f"{record.cell} {record.status}{reason}"].append(str(record.seed))
-    named = [f"{what}: seed {', '.join(which)}" for what, which in seeds.items()]
-    return [f"Not done, and in no figure: {'; '.join(named)}."] if named else []
-
-
-def provenance(records: list[RunRecord]) -> list[str]:
-    """How many runs, on what, with which versions."""
-    done = [record for record in records if is_done(record)]
-    facts = [f"{len(done)} of {len(records)} runs done"]
-    for key, wording in PROVENANCE.items():
-        found = sorted({str(record.provenance[key]) for record in done if record.provenance.get(key) is not None})
-        facts += [wording.format(" and ".join(found))] if found else []
-    return [f"{'; '.join(facts)}."]
+    return "best" if value.value == best[0].value else "tied" if any(map(value.overlaps, best)) else ""

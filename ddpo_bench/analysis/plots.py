@@ -1,7 +1,8 @@
-"""Learning curves, and reward against the distance from the pretrained model; the same PNG bytes each time."""
+"""Learning curves, and what all plots share: a panel a reward, a colour an algorithm, the same PNG bytes each time."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,8 +10,10 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.statistics import iqm
@@ -19,6 +22,7 @@ from ddpo_bench.analysis.statistics import iqm
 COLOURS = {"frozen": "#7f7f7f", "policy_gradient": "#e69f00", "ppo": "#0072b2", "trpo": "#009e73", "sac": "#d55e00"}
 FURTHER_COLOURS = ("#cc79a7", "#56b4e9", "#b8a800", "#000000")
 LINE_STYLES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D")
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
     "axes.grid": True, "grid.color": "#e6e6e6", "grid.linewidth": 0.7, "axes.edgecolor": "#999999",
@@ -27,6 +31,8 @@ STYLE: dict[Any, Any] = {
 }  # fmt: skip
 PANEL = (4.6, 3.3)  # inches
 PANELS_A_ROW = 3
+CHARACTERS, HANDLE, LEGEND_ROW = 12.5, 7, 0.2  # a legend: characters an inch, a line with its gaps in such, inches
+LONGEST_BESIDE = 20  # characters of a name that still leave room for a panel beside it
 
 
 class Appearance(NamedTuple):
@@ -34,14 +40,18 @@ class Appearance(NamedTuple):
 
     colour: str
     line: str
+    marker: str
 
 
 def learning_curves(records: list[RunRecord], path: Path) -> None:
     """Training reward against reward queries, a panel a reward: line = IQM of the seeds, band = their range.
 
+    Names stand beside their lines, or, where they are long, under the panels.
+
     Args:
         records: done runs.
     """
+    beside = max(len(record.label) for record in records) <= LONGEST_BESIDE
     with mpl.rc_context(STYLE):
         figure, panels = make_panels(records)
         for task, axes in panels.items():
@@ -59,34 +69,10 @@ def learning_curves(records: list[RunRecord], path: Path) -> None:
             axes.margins(x=0.02)
             axes.set_xlabel("reward queries")
             axes.set_ylabel("reward of the training samples")
-            label_right(axes, ends)
-        save(figure, path)
-
-
-def reward_against_kl(records: list[RunRecord], path: Path) -> None:
-    """Final reward against the KL spent, a panel a reward: large points = IQM of the seeds, small = the seeds.
-
-    The square-root axis is the distance in which over-optimisation is usually drawn (Gao et al. 2023).
-
-    Args:
-        records: done runs.
-    """
-    with mpl.rc_context(STYLE):
-        figure, panels = make_panels(records)
-        for task, axes in panels.items():
-            ends = []
-            axes.set_xscale("function", functions=(signed_root, signed_square))
-            for label, runs in cells_of(records, task).items():
-                colour = appearance(records, label).colour
-                kl = np.array([max(0.0, np.nan_to_num(run.held_out("kl_reference_nats"))) for run in runs])
-                final = np.array([run.final for run in runs])
-                axes.scatter(kl, final, s=14, color=colour, alpha=0.45, lw=0, clip_on=False)
-                axes.scatter(iqm(kl), iqm(final), s=64, color=colour, edgecolor="white", zorder=3, clip_on=False)
-                ends.append((float(iqm(kl)), float(iqm(final)), label, colour))
-            axes.set_xlim(left=0)
-            axes.set_xlabel("KL to the pretrained model (nats, square-root scale)")
-            axes.set_ylabel("final reward, held out")
-            label_points(axes, ends)
+            if beside:
+                label_right(axes, ends)
+        if not beside:
+            name_below(figure, records)
         save(figure, path)
 
 
@@ -111,7 +97,8 @@ def appearance(records: list[RunRecord], label: str) -> Appearance:
     others = sorted(set(names.values()) - set(COLOURS))
     colours = COLOURS | {name: FURTHER_COLOURS[i % len(FURTHER_COLOURS)] for i, name in enumerate(others)}
     variants = [other for other, name in names.items() if name == names[label]]
-    return Appearance(colours[names[label]], LINE_STYLES[variants.index(label) % len(LINE_STYLES)])
+    variant = variants.index(label)
+    return Appearance(colours[names[label]], LINE_STYLES[variant % len(LINE_STYLES)], MARKERS[variant % len(MARKERS)])
 
 
 def make_panels(records: list[RunRecord]) -> tuple[Figure, dict[str, Axes]]:
@@ -129,6 +116,26 @@ def make_panels(records: list[RunRecord]) -> tuple[Figure, dict[str, Axes]]:
     return figure, panels
 
 
+def name_below(figure: Figure, records: list[RunRecord], marked: bool = False) -> None:
+    """A legend of the algorithms under the panels."""
+    looks = {record.label: appearance(records, record.label) for record in records}
+    handles = [
+        Line2D([], [], color=look.colour, ls=look.line, lw=2, marker=look.marker if marked else "")
+        for look in looks.values()
+    ]
+    legend_below(figure, handles, list(looks))
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
+    """In as many columns as there is width for; the figure grows by its rows, so that the panels keep their size."""
+    width, height = figure.get_size_inches()
+    lengths = [HANDLE + len(name) for name in names]
+    in_one_row = sum(lengths) <= width * CHARACTERS
+    columns = len(names) if in_one_row else max(1, int(width * CHARACTERS // max(lengths)))
+    figure.set_size_inches(width, height + LEGEND_ROW * -(-len(names) // columns))
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
+
+
 def label_right(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     """Names at the lines' right ends, moved apart where they would overlap."""
     low, high = axes.get_ylim()
@@ -142,12 +149,6 @@ def label_right(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
         )  # fmt: skip
 
 
-def label_points(axes: Axes, ends: list[tuple[float, float, str, str]]) -> None:
-    """Names beside the points."""
-    for x, y, label, colour in ends:
-        axes.annotate(label, (x, y), xytext=(8, 7), textcoords="offset points", color=colour, fontweight="bold")
-
-
 def spread(heights: list[float], gap: float) -> list[float]:
     """The heights, moved up from the lowest until all are at least `gap` apart, then centred as before."""
     order = np.argsort(heights, kind="stable")
@@ -155,14 +156,6 @@ def spread(heights: list[float], gap: float) -> list[float]:
     for below, above in pairwise(order):
         placed[above] = max(placed[above], placed[below] + gap)
     return list(placed - (placed.mean() - np.mean(heights))) if len(placed) else []
-
-
-def signed_root(x: np.ndarray) -> np.ndarray:
-    return np.sign(x) * np.sqrt(np.abs(x))
-
-
-def signed_square(x: np.ndarray) -> np.ndarray:
-    return np.sign(x) * np.square(x)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -2,82 +2,157 @@
 
 from __future__ import annotations
 
-import base64
-import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
+import yaml
+
+from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.analysis.notes import is_done
+from ddpo_bench.analysis.panel import hacking_panel
+from ddpo_bench.analysis.panel_html import panel_html
+from ddpo_bench.analysis.plots import cells_of
 from ddpo_bench.analysis.tables import FURTHER, Column, Part, Table
+from ddpo_bench.analysis.time_profile import PARTS, seconds_of, timed
+from ddpo_bench.analysis.webpage import Section, breakable, cell, grid, line, paragraph, picture, webpage
 
-STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #222; background: #fff; }
-body { max-width: 72rem; margin: 0 auto; padding: 1rem; }
-h1 { font-size: 1.5rem; line-height: 1.25; }
-h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #eee; }
-th { border-bottom: 2px solid #999; vertical-align: bottom; white-space: normal; }
-th.key, td.key { text-align: left; }
-tr.first td { border-top: 1px solid #999; }
-img { max-width: 100%; height: auto; }
-p { max-width: 50rem; color: #444; font-size: .9rem; }
-code { background: #f3f3f3; padding: .1em .3em; border-radius: 3px; overflow-wrap: anywhere; }
-"""
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<h1>{title}</h1>
-{body}
-</body>
-</html>
-"""
+CAPTIONS = {
+    "learning-curves": "Mean reward of each epoch's training samples against the images scored so far. Line: "
+    "interquartile mean of the seeds; band: their range.",
+    "frontier": "Reward against the KL spent on it. Lines: training samples, epoch by epoch (thick: interquartile mean "
+    "of the seeds, thin: the seeds). Points: the held-out evaluation after training (large and small alike). Higher at "
+    "the same KL is better: the same reward from less change.",
+    "before-after": "The same held-out prompts and noise before and after; under a name the final reward of that row's "
+    "run.",
+    "through-training": "One prompt and its noise at every evaluation.",
+    "time": "Where the wall time of one run went, interquartile mean of the seeds. Other: starting, held-out "
+    "evaluations, measuring the KL, checkpoints, and epochs that an interruption lost.",
+}
+PROVENANCE = {
+    "ddpo_bench": "ddpo-bench", "git_commit": "commit", "torch": "torch", "diffusers": "diffusers",
+    "python": "Python", "platform": "platform", "processor": "processor", "threads": "threads a run",
+    "precision": "precision",
+}  # fmt: skip
 
 
-def html_report(table: Table, pictures: dict[str, Path]) -> str:
-    """The page: both parts of the table, its notes, and the pictures.
+@dataclass(frozen=True)
+class Report:
+    """What a report is made of.
 
-    Args:
-        pictures: heading to PNG file.
+    Attributes:
+        suite: its name, also that of its results folder.
+        plan: suite.yaml, empty without one.
+        records: all runs, whatever became of them.
+        pictures: file name without its ending, of CAPTIONS, to PNG file.
     """
-    sections = [html_grid(table, "main"), *(f"<p>{html(note)}</p>" for note in table.notes)]
-    sections += [picture(heading, path) for heading, path in pictures.items()]
-    sections += [f"<h2>{FURTHER}</h2>", html_grid(table, "further")]
-    return PAGE.format(title=escape(table.title), style=STYLE, body="\n".join(sections))
+
+    suite: str
+    table: Table
+    plan: Mapping[str, Any]
+    records: list[RunRecord]
+    pictures: Mapping[str, Path]
+
+    def html(self) -> str:
+        """The page."""
+        done = [record for record in self.records if is_done(record)]
+        summary = "\n".join([html_grid(self.table, "main"), *map(paragraph, self.table.notes)])
+        sections = [
+            Section("Summary", summary),
+            Section("Runs that are not done", unfinished(self.records)),
+            Section("Learning curves", self.figures("learning-curves")),
+            Section("Reward against KL", self.figures("frontier")),
+            Section("What optimising cost", panel_html(hacking_panel(done))),
+            Section("Before and after", self.figures("before-after", "through-training")),
+            Section("Time", self.figures("time") + time_grid(timed(done))),
+            Section(FURTHER, html_grid(self.table, "further")),
+            Section("Provenance", provenance(done)),
+            Section("Make it again", commands(self.suite, self.plan, self.records)),
+        ]
+        return webpage(self.table.title, sections)
+
+    def figures(self, *names: str) -> str:
+        """Those of the named pictures that there are, with their captions."""
+        shown = [name for name in names if name in self.pictures]
+        return "\n".join(paragraph(CAPTIONS[name]) + picture(self.pictures[name], CAPTIONS[name]) for name in shown)
 
 
 def html_grid(table: Table, part: Part) -> str:
+    """The comparison as HTML."""
     columns = table.part(part)
-    lines = [html_line("th", columns, [escape(column.heading) for column in columns])]
+    lines = [html_line("th", columns, [breakable(column.heading) for column in columns])]
     previous = table.rows[0].group if table.rows else ""
     for row in table.rows:
         texts = [(escape(table.cell(row, column)), table.is_best(row, column)) for column in columns]
         cells = [f"<b>{text}</b>" if best else text for text, best in texts]
-        lines.append(html_line("td", columns, cells, "" if row.group == previous else ' class="first"'))
+        lines.append(html_line("td", columns, cells, "" if row.group == previous else "first"))
         previous = row.group
-    return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
+    return grid(lines)
 
 
-def html_line(tag: str, columns: list[Column], cells: list[str], kind: str = "") -> str:
-    keys = [' class="key"' if column.is_key else "" for column in columns]
-    return (
-        f"<tr{kind}>" + "".join(f"<{tag}{key}>{cell}</{tag}>" for key, cell in zip(keys, cells, strict=True)) + "</tr>"
-    )
+def html_line(tag: str, columns: list[Column], contents: list[str], kind: str = "") -> str:
+    cells = [cell(content, "key" * column.is_key, tag=tag) for column, content in zip(columns, contents, strict=True)]
+    return line(cells, kind)
 
 
-def picture(heading: str, path: Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<h2>{escape(heading)}</h2>\n<img alt="{escape(heading)}" src="data:image/png;base64,{data}">'
+def unfinished(records: list[RunRecord]) -> str:
+    """Every run that is not done, with its reason; empty where all are."""
+    lines = [
+        line([cell(escape(f"{record.cell}, seed {record.seed}"), "key"), cell(escape(record.status), "key"),
+              cell(escape(" ".join((record.reason or "").split())), "text")])
+        for record in records
+        if not is_done(record)
+    ]  # fmt: skip
+    heads = line([cell(name, "key", tag="th") for name in ("run", "state", "reason")])
+    return grid([heads, *lines]) + paragraph("They are in no figure of this page.") if lines else ""
 
 
-def html(note: str) -> str:
-    """A note with `code` marked up."""
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(note))
+def time_grid(records: list[RunRecord]) -> str:
+    """Seconds and share of each part; empty where no run measured them."""
+    heads = ["algorithm", "reward"], [*(f"{part} (s)" for part in PARTS), "whole run (s)"]
+    lines = [line([cell(name, "key", tag="th") for name in heads[0]] + [cell(name, tag="th") for name in heads[1]])]
+    for task in dict.fromkeys(record.task for record in records):
+        for i, (label, runs) in enumerate(cells_of(records, task).items()):
+            seconds = seconds_of(runs)
+            whole = sum(seconds.values())
+            figures = [f"{part:.1f} ({part / whole if whole else 0:.0%})" for part in seconds.values()]
+            cells = [cell(escape(label), "key"), cell(escape(task), "key"), *map(cell, [*figures, f"{whole:.1f}"])]
+            lines.append(line(cells, "" if i else "first"))
+    return grid(lines) if records else ""
+
+
+def provenance(done: list[RunRecord]) -> str:
+    """What the runs ran on; how many runs, where they differ."""
+    lines = []
+    for key, name in PROVENANCE.items():
+        found = Counter(str(run.provenance[key]) for run in done if run.provenance.get(key) is not None)
+        texts = [value if len(found) == 1 else f"{value} ({count} runs)" for value, count in sorted(found.items())]
+        if texts:
+            lines.append(line([cell(name, "key"), cell("<br>".join(map(escape, texts)), "text")]))
+    return grid(lines) if lines else ""
+
+
+def commands(suite: str, plan: Mapping[str, Any], records: list[RunRecord]) -> str:
+    """The commands, and the plan that they ran."""
+    run = next((record for record in records if is_done(record)), records[0])
+    commits = {str(record.provenance["git_commit"]) for record in records if record.provenance.get("git_commit")}
+    one = f"{suite}/runs/{run.folder.parent.name}/{run.folder.name}"
+    steps = [
+        *(f"git checkout {commit}" for commit in commits if len(commits) == 1 and "+" not in commit),
+        f"ddpo-bench run {suite}",
+        f"ddpo-bench run {suite}                  # again: resumes what was interrupted, skips what is done",
+        f"ddpo-bench run {suite} --retry-failed   # also runs again what failed",
+        f"ddpo-bench table results/{suite}        # makes this page from the runs",
+        f"ddpo-bench train results/{one}/config.yaml --out again   # one run by itself",
+    ]
+    text = f"<pre>{escape(chr(10).join(steps))}</pre>"
+    planned = {key: plan[key] for key in ("name", "base", "matrix", "seeds") if key in plan}
+    if not planned:
+        return text
+    source = escape(yaml.safe_dump(planned, sort_keys=False))
+    note = f"With the plan below as `{suite}.yaml`, the first argument of `ddpo-bench run` is that file."
+    title = "The plan, with everything that the command line changed"
+    return f"{text}\n{paragraph(note)}\n<details><summary>{title}</summary><pre>{source}</pre></details>"

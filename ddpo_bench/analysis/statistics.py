@@ -1,7 +1,8 @@
 """Point estimates and bootstrap intervals over seeds (Agarwal et al. 2021, "Deep RL at the edge of the statistical
 precipice").
 
-The unit is the seed: whatever a run measured on many images is averaged before it comes here.
+The unit is the seed: whatever a run measured on many images is averaged before it comes here. A NaN among the values
+makes every figure of them NaN: a run that lacks its measurement is never quietly the best or the worst one.
 """
 
 from __future__ import annotations
@@ -44,9 +45,10 @@ def iqm(values: ArrayLike) -> Array:
     Args:
         values: [..., n], n >= 1.
     Returns:
-        [...].
+        [...]; NaN where a value is: before SciPy 1.17 the cut takes it off as if it were the largest.
     """
-    return np.asarray(stats.trim_mean(np.asarray(values, dtype=np.float64), 0.25, axis=-1))
+    values = np.asarray(values, dtype=np.float64)
+    return np.where(np.isnan(values).any(axis=-1), np.nan, stats.trim_mean(values, 0.25, axis=-1))
 
 
 def bootstrap_interval(
@@ -56,7 +58,7 @@ def bootstrap_interval(
     seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> tuple[float, float]:
-    """Stratified percentile bootstrap interval (Efron 1979); the same input gives the same interval.
+    """Stratified percentile bootstrap interval (Efron 1979); the same values, in any order, give the same interval.
 
     With very few seeds it is too narrow: a replicate is made of the measured values, so no interval reaches beyond
     their range, and the range of three normal values contains the true mean only 75 % of the time.
@@ -66,12 +68,12 @@ def bootstrap_interval(
         statistic: reduces the last axis of [replicates, n].
         confidence: in (0, 1).
     Returns:
-        low and high; NaN where no stratum has two values.
+        low and high; NaN where a stratum has a single value, which resampling would take for exactly known.
     Raises:
         ValueError: where a stratum is empty or not one-dimensional.
     """
-    strata = split_strata(values)
-    if all(len(stratum) < 2 for stratum in strata):
+    strata = [np.sort(stratum) for stratum in split_strata(values)]  # or the draws would depend on the order of seeds
+    if any(len(stratum) < 2 for stratum in strata):
         return float("nan"), float("nan")
     rng = np.random.default_rng(seed)
     resampled = [stratum[rng.integers(len(stratum), size=(replicates, len(stratum)))] for stratum in strata]
@@ -108,13 +110,23 @@ def probability_of_improvement(
     Returns:
         in [0, 1]; its interval resamples both sides, NaN where either has one value.
     """
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    value, resampled = improvement(a, b, replicates, np.random.default_rng(seed))
+    return Estimate(value, *percentiles(resampled, confidence))
+
+
+def improvement(a: ArrayLike, b: ArrayLike, replicates: int, rng: np.random.Generator) -> tuple[float, Array]:
+    """The probability of improvement of a over b, and its [replicates]: NaN where either has one value."""
+    a, b = np.sort(np.asarray(a, dtype=np.float64)), np.sort(np.asarray(b, dtype=np.float64))
     wins = np.heaviside(a[:, None] - b[None, :], 0.5)  # [n, m]
     if min(wins.shape) < 2:
-        return Estimate(float(wins.mean()), float("nan"), float("nan"))
-    rng = np.random.default_rng(seed)
-    weights_a, weights_b = (rng.multinomial(n, np.full(n, 1 / n), size=replicates) / n for n in wins.shape)
-    return Estimate(float(wins.mean()), *percentiles(((weights_a @ wins) * weights_b).sum(axis=-1), confidence))
+        return float(wins.mean()), np.full(replicates, np.nan)
+    weights_a, weights_b = (bootstrap_weights(n, replicates, rng) for n in wins.shape)
+    return float(wins.mean()), ((weights_a @ wins) * weights_b).sum(axis=-1)
+
+
+def bootstrap_weights(n: int, replicates: int, rng: np.random.Generator) -> Array:
+    """[replicates, n]: the share of each of n values in a set drawn with replacement; a linear figure needs no more."""
+    return rng.multinomial(n, np.full(n, 1 / n), size=replicates) / n
 
 
 def split_strata(values: ArrayLike | Sequence[ArrayLike]) -> list[Array]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 from ddpo_bench.analysis.collect import RunRecord, collect
-from ddpo_bench.analysis.comparison import comparison, is_done
-from ddpo_bench.analysis.plots import learning_curves, reward_against_kl
-from ddpo_bench.analysis.report import html_report
-from ddpo_bench.analysis.strip import before_after, illustrated
+from ddpo_bench.analysis.comparison import comparison
+from ddpo_bench.analysis.frontier import frontier
+from ddpo_bench.analysis.notes import is_done
+from ddpo_bench.analysis.plots import learning_curves
+from ddpo_bench.analysis.report import Report
+from ddpo_bench.analysis.strip import before_after, filmed, illustrated, through_training
 from ddpo_bench.analysis.tables import Table
+from ddpo_bench.analysis.tabulate import with_origin
+from ddpo_bench.analysis.time_profile import time_profile, timed
 from ddpo_bench.config import load_yaml
+from ddpo_bench.files import replacing, write_text
 
 
 def summarise(results: Path) -> Table:
@@ -27,48 +31,28 @@ def summarise(results: Path) -> Table:
     """
     records = collect(results)
     suite = results.resolve().name
-    table = comparison(records, suite)
-    table = replace(table, notes=(*table.notes, origin(results, suite)))
+    table = with_origin(comparison(records, suite), results)
+    plan = load_yaml(results / "suite.yaml") if (results / "suite.yaml").exists() else {}
     (results / "plots").mkdir(exist_ok=True)
     pictures = draw_pictures([record for record in records if is_done(record)], results / "plots")
-    write(results / "table.md", table.to_markdown())
-    write(results / "table.csv", table.to_csv())
-    write(results / "table.tex", table.to_latex())
-    write(results / "report.html", html_report(table, pictures))
+    write_text(results / "table.md", table.to_markdown())
+    write_text(results / "table.csv", table.to_csv())
+    write_text(results / "table.tex", table.to_latex())
+    write_text(results / "report.html", Report(suite, table, plan, records, pictures).html())
     return table
 
 
-def origin(results: Path, suite: str) -> str:
-    """The command, and how long the whole suite took where the plan records it."""
-    plan = load_yaml(results / "suite.yaml") if (results / "suite.yaml").exists() else {}
-    seconds = plan.get("wall_seconds")
-    took = f", {seconds / 60:.1f} minutes in all" if seconds else ""
-    return f"Made by `ddpo-bench run {suite}`{took}."
-
-
 def draw_pictures(done: list[RunRecord], folder: Path) -> dict[str, Path]:
-    """Heading to file of the pictures that these runs allow."""
-    plans = [
-        ("Before and after: same prompt, same noise", "before-after.png", before_after, illustrated(done)),
-        ("Learning curves", "learning-curves.png", learning_curves, done),
-        ("Reward against KL", "reward-kl.png", reward_against_kl, done),
-    ]
-    for _, name, draw, runs in plans:
+    """Name to file of the pictures that these runs allow."""
+    plans: dict[str, tuple[Callable[[list[RunRecord], Path], None], list[RunRecord]]] = {
+        "learning-curves": (learning_curves, done),
+        "frontier": (frontier, done),
+        "before-after": (before_after, illustrated(done)),
+        "through-training": (through_training, filmed(done)),
+        "time": (time_profile, timed(done)),
+    }
+    for name, (draw, runs) in plans.items():
         if runs:
-            draw(runs, folder / f".{name}")
-            settle(folder / f".{name}", folder / name)
-    return {heading: folder / name for heading, name, _, runs in plans if runs}
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text, encoding="utf-8", newline="\n")
-    settle(temporary, path)
-
-
-def settle(temporary: Path, path: Path) -> None:
-    """Make a finished temporary file durable, then put it in place."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+            with replacing(folder / f"{name}.png") as temporary:
+                draw(runs, temporary)
+    return {name: folder / f"{name}.png" for name, (_, runs) in plans.items() if runs}

@@ -1,22 +1,25 @@
-"""A table of estimates, once, and its renderings: Markdown, CSV, LaTeX, a data frame and the terminal."""
+"""A table of estimates, once, and its renderings: Markdown, CSV, LaTeX, JSON, a data frame and the terminal."""
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any, Literal
 
 from ddpo_bench.analysis.statistics import Estimate
 from ddpo_bench.analysis.terminal import TerminalTable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Value = str | int | Estimate | None
 Part = Literal["main", "further"]
 Standing = Literal["best", "tied", ""]
 FURTHER = "Further measurements"
 TIED = "≈"
+DIGITS = ".8g"  # in files for machines: more than a float32 has, fewer than differ from machine to machine
 LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", TIED: r"$\approx$", "–": "--",
 }  # fmt: skip
@@ -81,7 +84,7 @@ class Table:
 
     def to_csv(self) -> str:
         """Plain figures, an interval as two more columns `<key>_low` and `<key>_high`; empty where not measured."""
-        return self.to_frame().to_csv(index=False, float_format="%.8g", lineterminator="\n")
+        return self.to_frame().to_csv(index=False, float_format=f"%{DIGITS}", lineterminator="\n")
 
     def to_latex(self) -> str:
         """A booktabs tabular a part, notes below; needs \\usepackage{booktabs}."""
@@ -90,8 +93,17 @@ class Table:
         notes = [rf"\par\footnotesize {latex(note)}" for note in self.notes]
         return "\n\n".join([f"% {self.title}", *grids, *notes]) + "\n"
 
+    def to_json(self) -> str:
+        """One object: title, columns, rows and notes; a value that was not measured, or has no interval, is null."""
+        columns = [{"key": column.key, "title": column.title, "unit": column.unit} for column in self.columns]
+        rows = [{column.key: plain(row.values.get(column.key)) for column in self.columns} for row in self.rows]
+        table = {"title": self.title, "columns": columns, "rows": rows, "notes": list(self.notes)}
+        return json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
     def to_frame(self) -> pd.DataFrame:
         """Figures as in `to_csv`."""
+        import pandas as pd
+
         return pd.DataFrame([flat(self.columns, row.values) for row in self.rows])
 
     def to_rich(self) -> TerminalTable:
@@ -139,6 +151,13 @@ def flat(columns: list[Column], values: dict[str, Value]) -> dict[str, Any]:
                 f"{column.key}_high": estimate.high,
             }
     return plain
+
+
+def plain(value: Value) -> str | int | dict[str, float | None] | None:
+    """A value for JSON, which knows no NaN: an estimate is {value, low, high}, in as many digits as CSV has."""
+    if not isinstance(value, Estimate):
+        return value
+    return {key: None if math.isnan(figure) else float(f"{figure:{DIGITS}}") for key, figure in value._asdict().items()}
 
 
 def markdown_grid(table: Table, part: Part) -> str:

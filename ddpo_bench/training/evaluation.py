@@ -1,4 +1,7 @@
-"""Held-out evaluation: fixed prompts and noise a seed, judged under every shipped reward."""
+"""Held-out evaluation: fixed prompts and noise a seed, judged under every shipped reward.
+
+What a reward does not see is measured beside it: diversity and low-level image statistics.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ from torch import Tensor
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.files import replacing, write_json
-from ddpo_bench.protocols import Policy, Reward, Sampler
+from ddpo_bench.protocols import Conditioning, Policy, Reward, Sampler
 from ddpo_bench.rewards.checking import score
 from ddpo_bench.rewards.judges import judges
+from ddpo_bench.training.image_statistics import diversity, image_statistics
 from ddpo_bench.training.rollout import (
+    Trajectories,
     decode_in_batches,
     derived_seed,
     draw_prompts,
@@ -26,6 +31,7 @@ from ddpo_bench.training.rollout import (
 
 HELD_OUT = 1_000_000_007  # separates evaluation seeds from training seeds
 COLUMNS, PICTURES = 8, 16
+DIVERSITY_PROMPTS, DIVERSITY_SAMPLES = 4, 4  # one sample of each prompt is the held-out one, so 12 are drawn for it
 
 
 @dataclass
@@ -45,22 +51,37 @@ class Evaluator:
             self.config.prompts.build(), rng, self.config.evaluation.samples, repeats=1
         )
         self.noise_seed = derived_seed(HELD_OUT, seed, 2)
+        self.repeated = [self.prompts.index(prompt) for prompt in dict.fromkeys(self.prompts)][:DIVERSITY_PROMPTS]
+        self.repeats_seed = derived_seed(HELD_OUT, seed, 3)
         self.judges = judges(self.prompts) | {self.config.reward.name: self.reward}
 
     def evaluate(self, epoch: int) -> dict[str, float]:
         """Metrics of the policy as it is; the first pictures go to `samples/`."""
         seed_globals(self.noise_seed)
-        conditioning = self.policy.encode(self.prompts)
-        generator = torch.Generator().manual_seed(self.noise_seed)
-        drawn = sample_trajectories(self.policy, self.sampler, conditioning, self.config.micro_batch, generator)
-        images = decode_in_batches(self.policy, drawn.latents[:, -1], self.config.micro_batch)
+        conditioning, drawn, images = self.sample(self.prompts, self.noise_seed)
         row = {
             f"eval/{name}": score(judge, images, self.prompts, self.metadata).scores.mean().item()
             for name, judge in sorted(self.judges.items())
         }
+        row |= {f"eval/image/{name}": value for name, value in image_statistics(images).items()}
+        row["eval/diversity"] = diversity(self.samples_a_prompt(images))
         kl = reference_kl(self.policy, self.sampler, drawn, conditioning)
         save_grid(images[:PICTURES], self.prompts[:PICTURES], self.folder / "samples", epoch)
         return row | {"eval/kl_reference": kl, "eval/kl_reference_nats": kl * drawn.latents[0, 0].numel()}
+
+    def sample(self, prompts: list[str], noise_seed: int) -> tuple[Conditioning, Trajectories, Tensor]:
+        """One trajectory a prompt, and its image."""
+        conditioning = self.policy.encode(prompts)
+        generator = torch.Generator().manual_seed(noise_seed)
+        drawn = sample_trajectories(self.policy, self.sampler, conditioning, self.config.micro_batch, generator)
+        return conditioning, drawn, decode_in_batches(self.policy, drawn.latents[:, -1], self.config.micro_batch)
+
+    def samples_a_prompt(self, held_out: Tensor) -> Tensor:
+        """[P, S, 3, H, W]: the held-out image of the first distinct prompts, and others of the same prompt."""
+        others = [self.prompts[index] for index in self.repeated for _ in range(DIVERSITY_SAMPLES - 1)]
+        _, _, images = self.sample(others, self.repeats_seed)
+        more = images.unflatten(0, (len(self.repeated), DIVERSITY_SAMPLES - 1))
+        return torch.cat([held_out[self.repeated].unsqueeze(1), more], 1)
 
 
 def save_grid(images: Tensor, prompts: list[str], folder: Path, epoch: int) -> None:

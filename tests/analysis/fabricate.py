@@ -12,7 +12,9 @@ import yaml
 from PIL import Image, ImageDraw
 
 REWARDS = ("jpeg_compressibility", "target_colour")
+IMAGE_STATISTICS = ("brightness", "colourfulness", "contrast", "sharpness")
 EPOCHS, SAMPLES, TILE = 6, 32, 64
+SECONDS = {"sampling": 4.0, "reward": 0.5, "learning": 3.0}  # an epoch
 PRETRAINED = {"jpeg_compressibility": -1.09, "target_colour": 0.07}
 GAIN = {"frozen": 0.0, "ppo": 0.2, "trpo": 0.19, "policy_gradient": 0.004, "sac": 0.35}
 KL_NATS = {"frozen": 0.0, "ppo": 6.0, "trpo": 2.5, "policy_gradient": 0.9, "sac": 40.0}
@@ -67,6 +69,8 @@ def evaluation(algorithm: str, reward: str, seed: int, epoch: int) -> dict[str, 
     trained = bool(epoch)
     values = {f"eval/{name}": final_reward("frozen", name, seed) for name in REWARDS}
     values[f"eval/{reward}"] = final_reward(algorithm if trained else "frozen", reward, seed)
+    values["eval/diversity"] = 0.25 - 0.4 * GAIN[algorithm] * trained
+    values |= {f"eval/image/{name}": 0.5 + (seed - 1) * GAIN[algorithm] * trained for name in IMAGE_STATISTICS}
     nats = KL_NATS[algorithm] * (1 + 0.1 * seed) * trained
     return {"epoch": epoch, **values, "eval/kl_reference": nats / 512, "eval/kl_reference_nats": nats}
 
@@ -79,9 +83,18 @@ def metrics(algorithm: str, reward: str, seed: int) -> list[dict[str, float]]:
         mean = PRETRAINED[reward] + GAIN[algorithm] * (1 - np.exp(-epoch / 2)) + noise[epoch - 1]
         rows.append(
             {"epoch": epoch, "queries": epoch * SAMPLES, "reward_mean": float(mean), "images_per_second": 10.0 + epoch,
-             "memory_peak_mb": 500.0 + epoch}
+             "memory_peak_mb": 500.0 + epoch, "kl_reference_nats": KL_NATS[algorithm] * (epoch - 1) / EPOCHS,
+             **{f"seconds_{part}": seconds for part, seconds in SECONDS.items()}}
         )  # fmt: skip
     return [*rows, evaluation(algorithm, reward, seed, EPOCHS)]
+
+
+def without(suite: Path, start: str, pattern: str = "runs/*/*") -> None:
+    """Drop the measures of some runs, as an older version would have written them."""
+    for path in suite.glob(f"{pattern}/metrics.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        kept = [{key: value for key, value in row.items() if not key.startswith(start)} for row in rows]
+        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
 
 
 def write_samples(folder: Path, gain: float) -> None:

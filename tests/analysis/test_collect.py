@@ -7,6 +7,7 @@ import yaml
 from fabricate import EPOCHS, SAMPLES, fabricate_run, fabricate_suite, final_reward
 
 from ddpo_bench.analysis.collect import ResultsError, collect
+from ddpo_bench.config import ConfigError, load_yaml
 
 
 def test_every_run_is_read(suite: Path) -> None:
@@ -61,8 +62,10 @@ def test_a_folder_without_runs_is_one_line_with_the_nearest_that_has_some(suite:
 
 
 def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
+    empty = tmp_path / "results" / "empty"  # other tests' runs are beside tmp_path itself
+    empty.mkdir(parents=True)
     with pytest.raises(ResultsError, match=r"holds no runs\. Make some: ddpo-bench run SUITE\.$"):
-        collect(tmp_path)
+        collect(empty)
 
 
 def test_cells_that_share_a_name_are_told_apart_by_their_options(tmp_path: Path) -> None:
@@ -94,3 +97,28 @@ def test_the_plan_orders_cells_and_leaves_out_those_of_earlier_plans(suite: Path
 def test_seeds_are_in_numerical_order(tmp_path: Path) -> None:
     fabricate_suite(tmp_path, ("ppo",), seeds=11)
     assert [record.seed for record in collect(tmp_path)] == [*range(11), *range(11)]
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("a: [1", "config.yaml, line 1: not valid YAML"),
+        ("seed: 0\nseed: 1\n", "'seed' is given twice"),
+        ("- 1\n", "must hold a mapping of keys, found list"),
+    ],
+)
+def test_a_damaged_configuration_is_one_line_with_its_file(suite: Path, text: str, mistake: str) -> None:
+    path = next(suite.glob("runs/ppo-*/seed-1/config.yaml"))
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=mistake) as error:
+        collect(suite)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_configuration_reads_as_any_other_yaml(suite: Path) -> None:
+    path = next(suite.glob("runs/ppo-*/seed-1/config.yaml"))
+    path.write_text("algorithm: {name: ppo, learning_rate: 1.0e-4, flags: [yes, ~, 0x10, '1']}\nreward: {name: a_b}\n")
+    record = next(r for r in collect(suite) if r.folder == path.parent)
+    assert record.config == load_yaml(path)
+    assert record.config["algorithm"]["flags"] == [True, None, 16, "1"]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import time
+from random import Random
 
 import numpy as np
 import pytest
@@ -56,14 +56,6 @@ def test_interval_of_a_mean_approaches_the_normal_one() -> None:
     assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
 
 
-def test_interval_covers_the_true_mean_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(3)
-    intervals = [
-        bootstrap_interval(rng.normal(size=20), lambda x: x.mean(axis=-1), replicates=1000, seed=i) for i in range(400)
-    ]
-    assert 0.90 <= np.mean([low <= 0 <= high for low, high in intervals]) <= 0.97
-
-
 def test_interval_of_three_seeds_is_their_range() -> None:
     assert bootstrap_interval([0.3, 0.1, 0.2]) == (pytest.approx(0.1), pytest.approx(0.3))
 
@@ -85,6 +77,34 @@ def test_one_seed_has_no_interval() -> None:
     assert not estimate([1.0]).has_interval
 
 
+def test_a_stratum_of_one_value_leaves_no_interval() -> None:
+    assert np.isnan(bootstrap_interval([[1.0], [1.0, 2.0, 3.0]])).all()
+
+
+@settings(deadline=None, max_examples=30)  # a busy machine is slow, not wrong
+@given(st.lists(FLOATS, min_size=2, max_size=8), st.lists(FLOATS, min_size=2, max_size=8), st.randoms())
+def test_the_order_of_seeds_changes_nothing(a: list[float], b: list[float], random: Random) -> None:
+    shuffled_a, shuffled_b = random.sample(a, len(a)), random.sample(b, len(b))
+    assert bootstrap_interval(shuffled_a, replicates=200) == bootstrap_interval(a, replicates=200)
+    first = probability_of_improvement(a, b, replicates=200)
+    assert probability_of_improvement(shuffled_a, shuffled_b, replicates=200) == first
+
+
+@settings(deadline=None, max_examples=30)  # a busy machine is slow, not wrong
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=12), st.floats(-100, 100))
+def test_shifted_values_shift_their_interval(values: list[float], shift: float) -> None:
+    before, after = (bootstrap_interval(np.array(values) + by, replicates=200) for by in (0.0, shift))
+    assert after == pytest.approx(np.array(before) + shift, abs=1e-9)
+
+
+def test_a_missing_value_is_never_taken_for_the_largest() -> None:
+    values = [1.0, 2.0, 3.0, 4.0, np.nan]
+    assert np.isnan(estimate(values)).all()
+    assert np.isnan(paired_difference(values, values)).all()
+    assert np.isnan(probability_of_improvement(values, [0.0, 1.0])).all()
+    assert iqm([values, [1.0] * 5])[1] == 1.0
+
+
 def test_strata_are_resampled_each_by_itself() -> None:
     far_apart = [np.full(5, 0.0), np.full(5, 100.0)]
     assert bootstrap_interval(far_apart, lambda x: x.mean(axis=-1)) == (50.0, 50.0)
@@ -97,13 +117,6 @@ def test_strata_are_resampled_each_by_itself() -> None:
 def test_malformed_values_are_refused(values: object) -> None:
     with pytest.raises(ValueError, match="a stratum"):
         bootstrap_interval(values)  # type: ignore[arg-type]
-
-
-def test_fifty_thousand_replicates_of_ten_seeds_and_six_tasks_take_seconds_at_most() -> None:
-    strata = list(np.random.default_rng(6).normal(size=(6, 10)))
-    start = time.process_time()
-    bootstrap_interval(strata, replicates=50_000)
-    assert time.process_time() - start < 3
 
 
 def test_paired_difference_removes_what_the_seeds_share() -> None:

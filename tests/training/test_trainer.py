@@ -25,7 +25,10 @@ COMMON = {
 }  # fmt: skip
 LEARNING = {"ratio_deviation_max", "kl_behaviour", "kl_behaviour_nats", "grad_norm", "loss"}
 JUDGES = {"jpeg_compressibility", "jpeg_incompressibility", "target_colour"}
-EVALUATION = {"epoch", "eval/kl_reference", "eval/kl_reference_nats"} | {f"eval/{judge}" for judge in JUDGES}
+EVALUATION = {
+    "epoch", "eval/kl_reference", "eval/kl_reference_nats", "eval/diversity", "eval/image/brightness",
+    "eval/image/contrast", "eval/image/colourfulness", "eval/image/sharpness",
+} | {f"eval/{judge}" for judge in JUDGES}  # fmt: skip
 MakeConfig = Callable[..., RunConfig]
 
 

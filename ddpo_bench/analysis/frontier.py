@@ -1,0 +1,73 @@
+"""Reward against the distance from the pretrained model, through training and after it.
+
+Two algorithms that reach the same reward are told apart by what they spent; the square-root axis is the distance in
+which over-optimisation is usually drawn (Gao et al. 2023, "Scaling laws for reward model overoptimization").
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.analysis.plots import STYLE, Appearance, appearance, cells_of, make_panels, name_below, save
+from ddpo_bench.analysis.statistics import iqm
+
+KL, REWARD = "kl_reference_nats", "reward_mean"
+
+
+def frontier(records: list[RunRecord], path: Path) -> None:
+    """A panel a reward: lines = epochs of training, points = the held-out evaluation after it.
+
+    Thick line and large point are the IQM of the seeds, thin lines and small points the seeds.
+
+    Args:
+        records: done runs.
+    """
+    with mpl.rc_context(STYLE):
+        figure, panels = make_panels(records)
+        for task, axes in panels.items():
+            axes.set_xscale("function", functions=(signed_root, signed_square))
+            for label, runs in cells_of(records, task).items():
+                draw_paths(axes, runs, appearance(records, label))
+                draw_ends(axes, runs, appearance(records, label))
+            axes.set_xlim(left=0)
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.set_xlabel("KL to the pretrained model (nats, square-root scale)")
+            axes.set_ylabel("reward")
+        name_below(figure, records, marked=True)
+        save(figure, path)
+
+
+def draw_paths(axes: Axes, runs: list[RunRecord], look: Appearance) -> None:
+    """Training samples, epoch by epoch; an epoch counts that every seed has measured."""
+    paths = [run.curve.set_index("epoch")[[KL, REWARD]] for run in runs if {KL, REWARD} <= {*run.curve}]
+    if not paths:
+        return
+    for path in paths:
+        axes.plot(path[KL], path[REWARD], lw=0.7, color=look.colour, alpha=0.35)
+    epochs = pd.concat(paths, axis=1, join="inner").dropna()
+    axes.plot(iqm(epochs[[KL]]), iqm(epochs[[REWARD]]), lw=1.8, color=look.colour, ls=look.line)
+
+
+def draw_ends(axes: Axes, runs: list[RunRecord], look: Appearance) -> None:
+    """The held-out evaluation after training."""
+    kl = np.array([max(0.0, np.nan_to_num(run.held_out(KL))) for run in runs])
+    final = np.array([run.final for run in runs])
+    axes.scatter(kl, final, s=14, color=look.colour, marker=look.marker, alpha=0.55, lw=0, clip_on=False)
+    axes.scatter(
+        iqm(kl), iqm(final), s=70, color=look.colour, marker=look.marker, edgecolor="white", zorder=3, clip_on=False
+    )
+
+
+def signed_root(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.sqrt(np.abs(x))
+
+
+def signed_square(x: np.ndarray) -> np.ndarray:
+    return np.sign(x) * np.square(x)

@@ -1,0 +1,79 @@
+"""What a table says under itself: what the figures mean, which runs are in none, on what they were measured."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+
+from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.analysis.measures import BASELINE, Measure
+from ddpo_bench.analysis.tables import TIED, Row
+
+PROVENANCE = {
+    "processor": "{}",
+    "threads": "threads a run: {}",
+    "precision": "{}",
+    "torch": "torch {}",
+    "ddpo_bench": "ddpo-bench {}",
+    "git_commit": "commit {}",
+}
+
+
+def is_done(record: RunRecord) -> bool:
+    return record.status == "done"
+
+
+def explanations(rows: list[Row], measure: Measure) -> list[str]:
+    """What the figures mean, as far as this table needs it."""
+    seeds = {int(str(row.values["n"])) for row in rows}
+    average = "Interquartile mean" if max(seeds, default=0) > 3 else "Mean"
+    what = f"`{measure.key}`" if measure.title == measure.key else f"{measure.title[0].upper()}{measure.title[1:]}"
+    notes = [
+        f"{what}: {measure.meaning}; {measure.direction}. {average} [95 % bootstrap interval] over n seeds; the "
+        f"difference to {BASELINE}, the pretrained model, is paired seed by seed."
+    ]
+    if measure.better:
+        where = "below" if measure.better == "lower" else "above"
+        notes[0] += (
+            f" Bold: the best of its reward; {TIED}: its interval overlaps the best's. "
+            f"Beats {BASELINE}: its interval lies wholly {where} that of {BASELINE}."
+        )
+    return [*notes, *few_seeds(seeds)]
+
+
+def few_seeds(seeds: set[int]) -> list[str]:
+    """What an interval over two or three seeds is worth."""
+    return [
+        f"An interval over {n} seeds is their range, the most that a bootstrap can say: it holds the true mean "
+        f"about {100 * (1 - 2 ** (1 - n)):.0f} % of the time, not 95 %."
+        for n in sorted(seeds & {2, 3})  # below four, a replicate of the lowest value alone is likelier than 2.5 %
+    ]
+
+
+def unmeasured(done: list[RunRecord], measure: Measure, where: str = "") -> list[str]:
+    """One note that names every done run without the measure; such a cell is empty."""
+    lacking = [f"{run.cell} seed {run.seed}" for run in done if math.isnan(measure.of(run))]
+    others = "An average over the other seeds would not compare, so that the cell is empty."
+    return [f"No {measure.title}{where}: {', '.join(lacking)}. {others}"] if lacking else []
+
+
+def unfinished(records: Iterable[RunRecord]) -> list[str]:
+    """One note that names every run that is not in the table, with its reason."""
+    seeds: dict[str, list[str]] = defaultdict(list)
+    for record in records:
+        if not is_done(record):
+            reason = f" ({' '.join(record.reason.split())})" if record.reason else ""
+            seeds[f"{record.cell} {record.status}{reason}"].append(str(record.seed))
+    named = [f"{what}: seed {', '.join(which)}" for what, which in seeds.items()]
+    return [f"Not done, and in no figure: {'; '.join(named)}."] if named else []
+
+
+def provenance(records: list[RunRecord]) -> list[str]:
+    """How many runs, on what, with which versions."""
+    done = [record for record in records if is_done(record)]
+    facts = [f"{len(done)} of {len(records)} runs done"]
+    for key, wording in PROVENANCE.items():
+        found = sorted({str(record.provenance[key]) for record in done if record.provenance.get(key) is not None})
+        facts += [wording.format(" and ".join(found))] if found else []
+    return [f"{'; '.join(facts)}."]

@@ -1,0 +1,127 @@
+"""The report as text; tests/analysis/test_report_in_a_browser.py opens it."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import yaml
+from fabricate import without
+
+from ddpo_bench.analysis.summary import summarise
+
+
+class Tags(HTMLParser):
+    """Collects the sources, links and ids of a page and checks that what is opened is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [str(value) for key, value in attrs if key == "src"]
+        self.links += [str(value) for key, value in attrs if key == "href"]
+        self.ids += [str(value) for key, value in attrs if key == "id"]
+        if tag not in ("meta", "img", "br", "wbr"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def read(page: str) -> Tags:
+    tags = Tags()
+    tags.feed(page)
+    return tags
+
+
+def test_it_is_one_well_formed_file_without_script_or_request(suite: Path) -> None:
+    table = summarise(suite)
+    page = (suite / "report.html").read_text()
+    tags = read(page)
+    assert tags.open == []
+    assert len(tags.sources) == 4
+    assert all(source.startswith("data:image/png;base64,") for source in tags.sources)
+    assert "<script" not in page
+    assert not re.search(r"https?:|url\(|@import", re.sub(r'src="[^"]*"', "", page))
+    for row in table.rows:
+        assert all(table.cell(row, column) in page for column in table.part("main"))
+
+
+def test_the_contents_lead_to_every_section(suite: Path) -> None:
+    summarise(suite)
+    tags = read((suite / "report.html").read_text())
+    assert tags.links == [f"#{anchor}" for anchor in tags.ids]
+    assert len(set(tags.ids)) == len(tags.ids) == 9
+
+
+def test_results_of_an_older_version_give_what_they_hold(suite: Path) -> None:
+    for start in ("eval/image/", "eval/diversity", "seconds_", "kl_reference"):
+        without(suite, start)
+    summarise(suite)
+    page = (suite / "report.html").read_text()
+    tags = read(page)
+    assert "Not measured in these runs: diversity and image statistics." in page
+    assert len(tags.sources) == 3
+    assert "time" not in tags.ids
+    assert not (suite / "plots" / "time.png").exists()
+
+
+def test_it_escapes_what_runs_say(suite: Path) -> None:
+    path = next(suite.glob("runs/ppo-*/seed-0/status.json"))
+    path.write_text(json.dumps({"state": "failed", "reason": "<script>alert(1)</script>", "seconds": 1.0}))
+    summarise(suite)
+    assert "<script" not in (suite / "report.html").read_text()
+
+
+def test_runs_that_are_not_done_are_listed_with_their_reasons(suite: Path) -> None:
+    summarise(suite)
+    assert "Runs that are not done" not in (suite / "report.html").read_text()
+    path = suite / next(suite.glob("runs/ppo-*/seed-1")) / "status.json"
+    path.write_text(json.dumps({"state": "failed", "reason": "OSError: no\n judge", "seconds": 1.0}))
+    summarise(suite)
+    page = (suite / "report.html").read_text()
+    assert "Runs that are not done" in page
+    cell = path.parent.parent.name[:-13]
+    assert (
+        f'<td class="key">{cell}, seed 1</td><td class="key">failed</td><td class="text">OSError: no judge</td>' in page
+    )
+
+
+def test_provenance_counts_the_runs_where_they_differ(suite: Path) -> None:
+    path = next(suite.glob("runs/ppo-*/seed-0/provenance.json"))
+    path.write_text(path.read_text().replace("2.13.0", "2.14.0"))
+    summarise(suite)
+    page = (suite / "report.html").read_text()
+    assert "2.13.0 (17 runs)<br>2.14.0 (1 runs)" in page
+    assert '<td class="key">precision</td><td class="text">fp32</td>' in page
+
+
+def test_it_gives_the_commands_and_the_plan_that_they_ran(suite: Path) -> None:
+    plan = {"name": "algos", "base": {"epochs": 6}, "matrix": {"reward": ["target_colour"]}, "seeds": [0, 1]}
+    folders = sorted({path.parent.name for path in suite.glob("runs/*/seed-0")})
+    cells = [{"name": name[:-13], "hash": name[-12:], "varied": {}} for name in folders]
+    (suite / "suite.yaml").write_text(yaml.safe_dump(plan | {"cells": cells, "wall_seconds": 1.0}))
+    summarise(suite)
+    page = (suite / "report.html").read_text()
+    assert "git checkout abc1234\nddpo-bench run algos\n" in page
+    found = re.search(r"ddpo-bench train results/algos/(\S+)", page)
+    assert found
+    assert (suite / found[1]).exists()
+    shown = re.search(r"</summary><pre>(.*?)</pre>", page, re.DOTALL)
+    assert shown
+    assert yaml.safe_load(shown[1]) == plan
+
+
+def test_a_sweep_with_nothing_done_yet_still_has_a_report(suite: Path) -> None:
+    for path in suite.glob("runs/*/*/status.json"):
+        path.write_text(json.dumps({"state": "queued", "reason": None, "seconds": 0.0}))
+    summarise(suite)
+    page = (suite / "report.html").read_text()
+    assert read(page).sources == []
+    assert page.count('<td class="key">queued</td>') == 18

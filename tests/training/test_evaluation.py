@@ -1,0 +1,48 @@
+"""The samples that measure diversity: of the held-out prompts, and no cost to what was measured before them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from ddpo_bench.config import RunConfig
+from ddpo_bench.training.evaluation import Evaluator
+from ddpo_bench.training.trainer import start_policy
+
+MakeConfig = Callable[..., RunConfig]
+
+
+def evaluator(config: RunConfig, folder: Path) -> Evaluator:
+    return Evaluator(config, *start_policy(config, torch.device("cpu")), config.reward.build(), folder)
+
+
+@pytest.mark.parametrize(("samples", "distinct"), [(3, 2), (12, 4)])
+def test_a_few_distinct_held_out_prompts_get_four_samples_each(
+    tiny_run: MakeConfig, tmp_path: Path, samples: int, distinct: int
+) -> None:
+    one = evaluator(tiny_run(f"evaluation.samples={samples}"), tmp_path)
+    _, _, held_out = one.sample(one.prompts, one.noise_seed)
+    sets = one.samples_a_prompt(held_out)
+    assert sets.shape == (min(distinct, len(set(one.prompts))), 4, 3, 16, 16)
+    assert len({one.prompts[index] for index in one.repeated}) == len(sets)
+    for index, of_one_prompt in zip(one.repeated, sets, strict=True):
+        assert torch.equal(of_one_prompt[0], held_out[index])
+        assert len({image.numpy().tobytes() for image in of_one_prompt}) == 4
+
+
+def test_an_evaluation_repeats_itself_and_depends_on_the_seed(tiny_run: MakeConfig, tmp_path: Path) -> None:
+    first = evaluator(tiny_run(), tmp_path).evaluate(0)
+    assert evaluator(tiny_run(), tmp_path).evaluate(0) == first
+    other = evaluator(tiny_run("seed=1"), tmp_path).evaluate(0)
+    assert 0 < other["eval/diversity"] != first["eval/diversity"]
+
+
+def test_the_samples_for_diversity_leave_the_held_out_ones_as_they_were(tiny_run: MakeConfig, tmp_path: Path) -> None:
+    one = evaluator(tiny_run(), tmp_path)
+    _, before, held_out = one.sample(one.prompts, one.noise_seed)
+    one.samples_a_prompt(held_out)
+    _, after, _ = one.sample(one.prompts, one.noise_seed)
+    assert torch.equal(before.latents, after.latents)
