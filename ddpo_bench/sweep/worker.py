@@ -74,27 +74,27 @@ def attempt(book: Book, claim: Claim, train: Train, watcher: Watcher | None) -> 
 def train_claimed(book: Book, claim: Claim, train: Train, watcher: Watcher | None) -> tuple[str, str | None]:
     """Train, and close the attempt; returns how it ended and why."""
     folder = book.root / claim.run.folder
-    with Heartbeat(folder, lambda: book.still_ours(claim)) as heartbeat:
+    try:
+        with Heartbeat(folder, lambda: book.still_ours(claim)) as heartbeat:
 
-        def on_row(row: dict[str, Any]) -> None:
-            heartbeat.news = {"epoch": row["epoch"], "sampled": row.get("sampled", 0)}
-            if watcher:
-                watcher.row(claim.run, row)
-            if "reward_mean" in row:
-                book.report(claim, row["epoch"], row["reward_mean"])
+            def on_row(row: dict[str, Any]) -> None:
+                heartbeat.news = {"epoch": row["epoch"], "sampled": row.get("sampled", 0)}
+                if watcher:
+                    watcher.row(claim.run, row)
+                if "reward_mean" in row:
+                    book.report(claim, row["epoch"], row["reward_mean"])
 
-        try:
             train(claim.run.config, folder, on_row)
-        except KeyboardInterrupt:
-            book.close(claim, "interrupted", None)
-            raise
-        except Exception as error:  # one run's failure, whatever it is, must not end the others
-            write_text(folder / "error.log", traceback.format_exc())
-            mark(folder, "failed", reason(error))
-            book.close(claim, "failed", reason(error))
-            return "failed", reason(error)
-        book.complete(claim)
-        return "done", None
+    except KeyboardInterrupt:
+        book.close(claim, "interrupted", None)
+        raise
+    except Exception as error:  # one run's failure, whatever it is, must not end the others
+        write_text(folder / "error.log", traceback.format_exc())
+        mark(folder, "failed", reason(error))
+        book.close(claim, "failed", reason(error))
+        return "failed", reason(error)
+    book.complete(claim)
+    return "done", None
 
 
 def interrupt(signum: int, frame: FrameType | None) -> None:

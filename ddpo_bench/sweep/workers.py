@@ -17,7 +17,8 @@ from ddpo_bench.sweep.worker import work
 
 GRACE_SECONDS = 15.0  # for a worker to end by itself before it is killed
 LOOK_SECONDS = 0.5  # between two looks at what the workers did
-STILLBORN = 3  # workers in a row that may die before they claim anything
+STILLBORN = 3  # workers in a row that may fail before they claim anything
+KILLED = 30  # that may be killed before they do, which says less about the installation
 
 
 class WorkersDied(Exception):
@@ -69,8 +70,8 @@ class Pool:
         if process.exitcode == 0:
             return
         self.stillborn = 0 if self.has_claimed(process.pid) else self.stillborn + 1
-        if self.stillborn >= STILLBORN:
-            raise WorkersDied(f"{STILLBORN} workers died before they began, the last with {epitaph(process)}.")
+        if self.stillborn >= (STILLBORN if process.exitcode and process.exitcode > 0 else KILLED):
+            raise WorkersDied(f"{self.stillborn} workers died before they began, the last with {epitaph(process)}.")
         self.book.recover()
         if not self.book.settled():
             self.start(index)

@@ -16,6 +16,7 @@ from ddpo_bench.sweep.storage import open_storage
 
 HERE = Path(__file__).parent
 PATIENCE = 240.0  # seconds
+KILLS = 15  # at most, since on a busy machine a worker takes longer to start than the next kill to come
 ALGORITHMS, SEEDS = ["frozen", "ppo"], list(range(6))
 
 
@@ -53,12 +54,14 @@ def workers_of(session):
 
 
 def harass(commands, rng, mean_pause):
-    """Kill a random worker of a random command after random pauses, until all commands have ended; returns how many."""
+    """Kill a random worker of a random command after random pauses, KILLS times or until all commands have ended;
+    returns how many."""
     killed, end = 0, time.monotonic() + PATIENCE
     while any(command.poll() is None for command in commands):
         assert time.monotonic() < end, "waited too long"
         time.sleep(rng.expovariate(1 / mean_pause))
-        if workers := [pid for command in commands for pid in workers_of(command.pid)]:
+        workers = [pid for command in commands for pid in workers_of(command.pid)]
+        if workers and killed < KILLS:
             try:
                 os.kill(rng.choice(workers), signal.SIGKILL)
                 killed += 1
