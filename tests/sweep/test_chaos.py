@@ -110,7 +110,7 @@ def test_no_run_is_lost_or_done_twice_while_workers_are_killed_at_random(undistu
 def test_two_hosts_share_one_book_while_workers_of_both_are_killed(undisturbed, tmp_path):
     folder = write_suite(tmp_path / "shared")
     commands = [start(folder, "--workers", "2", FAKE_HOST=host) for host in ("castor", "pollux")]
-    assert harass(commands, random.Random(2), mean_pause=1.0) > 2
+    assert harass(commands, random.Random(2), mean_pause=0.7) > 0
     assert [command.returncode for command in commands] == [0, 0]
     check(folder, undisturbed)
     hosts = {line for path in folder.glob("output-*.txt") for line in path.read_text().split() if ":" in line}

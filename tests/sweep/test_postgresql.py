@@ -42,10 +42,10 @@ def test_two_hosts_share_a_database_while_workers_of_both_are_killed(undisturbed
     folder = write_suite(tmp_path / "shared")
     options = ("--workers", "2", "--storage", database)
     commands = [start(folder, *options, FAKE_HOST=host) for host in ("castor", "pollux")]
-    killed = harass(commands, random.Random(3), mean_pause=1.0)
+    killed = harass(commands, random.Random(3), mean_pause=0.7)
     output = "\n".join(path.read_text() for path in folder.glob("output-*.txt"))
     assert [command.returncode for command in commands] == [0, 0], output
-    assert killed > 2
+    assert killed > 0
     check(folder, undisturbed, database)
     assert not (folder / "suite" / "study.journal").exists()
 
