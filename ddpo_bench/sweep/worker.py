@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,17 +26,15 @@ PAUSE_SECONDS = 1.0  # between looks at the book while all runs are in other han
 Train = Callable[..., None]
 
 
-def work(place: BookPlace, environment: Mapping[str, str], train: str) -> None:
+def work(place: BookPlace, train: str) -> None:
     """Be a worker of a sweep in a process of its own.
 
     Args:
-        environment: variables to set before torch is imported.
         train: "module:function" that trains one run.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the whole group; the parent decides
     signal.signal(signal.SIGTERM, interrupt)
     threading.Thread(target=die_with_parent, daemon=True).start()
-    os.environ.update(environment)
     try:
         work_through(place.open(), resolve(train))
     except KeyboardInterrupt:

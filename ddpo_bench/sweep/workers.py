@@ -59,8 +59,8 @@ class Pool:
 
     def start(self, index: int) -> None:
         context = multiprocessing.get_context("spawn")
-        process = context.Process(target=work, args=(self.place, self.environments[index], self.train))
-        with interrupts_ignored():  # inherited, so that Ctrl-C does not reach a worker that is still starting
+        process = context.Process(target=work, args=(self.place, self.train))
+        with interrupts_ignored(), variables(self.environments[index]):  # both inherited from the first moment on
             process.start()
         self.processes[index] = process
 
@@ -121,7 +121,20 @@ def default_count() -> int:
 
 
 @contextmanager
+def variables(values: dict[str, str]) -> Iterator[None]:
+    """Environment variables for a process that is started meanwhile: unpickling its arguments imports torch already."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
 def interrupts_ignored() -> Iterator[None]:
+    """So that Ctrl-C does not reach a worker that is still starting."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import yaml
@@ -43,7 +44,7 @@ def train_alone(config, folder, on_row):
     whole = metrics.read_text().rpartition("\n")[0].splitlines(keepends=True) if metrics.exists() else []
     metrics.write_text("".join(line.rstrip("\n") + "\n" for line in whole))  # without a line that a kill cut short
     done = len(whole)
-    note(folder, "sessions.txt", f"{os.getpid()} from {done} with {os.environ.get('OMP_NUM_THREADS')} threads")
+    note(folder, "sessions.txt", f"{os.getpid()} from {done} with {threads_at_birth()} threads")
     try:
         for epoch in range(done, config.epochs + 1):
             time.sleep(EPOCH_SECONDS)
@@ -58,6 +59,13 @@ def train_alone(config, folder, on_row):
         write_status(folder, "killed", epoch, config.epochs)
         raise
     write_status(folder, "done", config.epochs, config.epochs)
+
+
+def threads_at_birth():
+    """OMP_NUM_THREADS as the process was started: torch, which unpickling a run imports, heeds no later one."""
+    born_with = Path("/proc/self/environ")
+    lines = born_with.read_text().split("\0") if born_with.exists() else [f"{k}={v}" for k, v in os.environ.items()]
+    return next((line.partition("=")[2] for line in lines if line.startswith("OMP_NUM_THREADS=")), None)
 
 
 def run_suite(suite, runs, root, workers, display, retry_failed=False, storage=None):

@@ -65,7 +65,8 @@ def sessions_of(root, cell, seed=0):
     return (folder_of(root, cell, seed) / "sessions.txt").read_text().splitlines()
 
 
-def test_all_runs_are_done_each_in_one_session_of_one_thread(sweep):
+def test_all_runs_are_done_each_in_one_session_of_one_thread(sweep, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     failed, recorder, root = sweep(["frozen", "ppo"], seeds=(0, 1, 2))
     assert not failed
     assert [state for _, state, _ in recorder.ends] == ["done"] * 6
