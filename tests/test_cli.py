@@ -14,7 +14,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from ddpo_bench import cli, verbs
+from ddpo_bench import cli
+from ddpo_bench.commands.sample import save_grid
 from ddpo_bench.sweep import runner
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +60,7 @@ def test_help_imports_nothing_heavy_and_answers_at_once():
 
 
 @pytest.mark.parametrize(
-    "command", [[], *([name] for name in cli.COMMANDS)], ids=lambda words: " ".join(words) or "main"
+    "command", [[], *([name] for name in cli.VERBS)], ids=lambda words: " ".join(words) or "main"
 )
 def test_every_help_shows_examples_that_parse(command, capsys):
     with pytest.raises(SystemExit) as ended:
@@ -257,14 +258,14 @@ def test_validate_tells_suites_from_run_configurations(tmp_path, capsys):
 
 
 def test_version(capsys, monkeypatch):
-    monkeypatch.setattr(verbs.metadata, "version", lambda name: {"ddpo-bench": "1.2.3"}[name])
+    monkeypatch.setattr(cli.metadata, "version", lambda name: {"ddpo-bench": "1.2.3"}[name])
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == "ddpo-bench 1.2.3\n"
 
 
 def test_a_grid_holds_every_image_in_rows_of_eight(tmp_path):
     images = np.arange(10, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 5, 3), np.uint8)
-    verbs.save_grid(images, tmp_path / "new" / "grid.png")
+    save_grid(images, tmp_path / "new" / "grid.png")
     grid = np.asarray(Image.open(tmp_path / "new" / "grid.png"))
     assert grid.shape == (2 * 4, 8 * 5, 3)
     assert grid[::4, ::5, 0].tolist() == [[0, 1, 2, 3, 4, 5, 6, 7], [8, 9, *[255] * 6]]  # missing tiles are white

@@ -16,7 +16,6 @@ ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
 LEAVES = {"config", "registry", "protocols", "files"}
 PLUGINS = {"policies", "samplers", "algorithms", "rewards", "prompts"}
-TOP = {"cli", "verbs", "console", "__main__"}
 
 ALLOWED: dict[str, set[str]] = {
     "config": {"registry"},
@@ -34,8 +33,8 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": {"config", "registry", "files"},
     "microbench": LEAVES | {"analysis", "embedded"},
     "console": LEAVES | {"sweep"},
-    "verbs": LEAVES | PLUGINS | {"embedded", "training", "sweep", "analysis", "console", "microbench"},
-    "cli": LEAVES | {"training", "sweep", "analysis", "console", "verbs"},
+    "commands": LEAVES | PLUGINS | {"embedded", "training", "sweep", "analysis", "console", "microbench"},
+    "cli": {"commands"},
     "__main__": {"cli"},
 }
 SOURCES = sorted(ROOT.rglob("*.py"))

@@ -1,0 +1,39 @@
+"""`ddpo-bench compare`: what differs between two results folders."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from ddpo_bench.commands.command import REGRESSION, Command, add_metric, amount
+
+EXAMPLES = """\
+examples:
+  ddpo-bench compare results/algos new/algos                     A is the old folder, B the new one
+  ddpo-bench compare results/algos new/algos --min-effect 0.05   a smaller change does not count
+  ddpo-bench compare results/algos new/algos --metric seconds --format json
+
+Exit code 3 where any algorithm is worse on any reward, 0 where none is: it can guard a CI.
+"""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("old", type=Path, metavar="A", help="the old results folder, results/<suite>")
+    parser.add_argument("new", type=Path, metavar="B", help="the new one")
+    add_metric(parser)
+    parser.add_argument(
+        "--min-effect", type=amount, metavar="X", help="the smallest difference that counts (default: any)"
+    )
+    parser.add_argument("--format", choices=["md", "json"], help="print that instead of a table for reading")
+
+
+def execute(args: Namespace) -> int:
+    from ddpo_bench.analysis.compare import compare
+    from ddpo_bench.commands.printing import print_table_as
+
+    found = compare(args.old, args.new, args.metric or "final", args.min_effect)
+    print_table_as(found.table, args.format)
+    return REGRESSION if found.regressed else 0
+
+
+COMMAND = Command("compare two results folders, old and new, run by run", EXAMPLES, add_options, execute)

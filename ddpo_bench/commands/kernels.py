@@ -1,0 +1,69 @@
+"""`ddpo-bench kernels`: the kernels beside eager torch and torch.compile."""
+
+from __future__ import annotations
+
+import shlex
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from ddpo_bench.commands.command import Command, positive
+
+EXAMPLES = """\
+examples:
+  ddpo-bench kernels                                   all that this machine can measure
+  ddpo-bench kernels --latent sd15 --batch 8 32        Stable Diffusion 1.5's latents, two batches
+  ddpo-bench kernels --operation learning_step --dtype bf16
+"""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--latent", nargs="+", metavar="NAME", help="sd15, sdxl, flux or embedded (default: the first three)"
+    )
+    parser.add_argument(
+        "--batch", nargs="+", type=positive, metavar="N", help="(default: up to 256 on a GPU, up to 32 on a CPU)"
+    )
+    parser.add_argument("--dtype", nargs="+", metavar="NAME", help="bf16 or fp32 (default: both)")
+    parser.add_argument(
+        "--operation",
+        nargs="+",
+        metavar="NAME",
+        help="sample, score, score_kl, backward, loss or learning_step (default: all)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("results", "kernels"),
+        metavar="DIR",
+        help="for kernels.md and kernels.csv (default: results/kernels)",
+    )
+
+
+def execute(args: Namespace) -> int:
+    import torch
+
+    from ddpo_bench.console import say, wide_console
+    from ddpo_bench.microbench.cases import plan
+    from ddpo_bench.microbench.machine import describe
+    from ddpo_bench.microbench.run import run
+    from ddpo_bench.training.provenance import git_commit, processor_name
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    cases = plan(args.latent, args.batch, args.dtype, args.operation, device.type == "cuda")
+    machine = describe(device, processor_name(), git_commit(), command_of(args))
+    for made in run(cases, device, machine, args.out, say):
+        wide_console().print(made.to_rich(), "")
+    print("\n".join(f"{name}: {value}" for name, value in machine.items()))
+    return 0
+
+
+def command_of(args: Namespace) -> str:
+    """The command line that these arguments came from."""
+    words = ["ddpo-bench", "kernels"]
+    for option in ("latent", "batch", "dtype", "operation"):
+        if given := getattr(args, option):
+            words += [f"--{option}", *map(str, given)]
+    return shlex.join([*words, "--out", str(args.out)])
+
+
+COMMAND = Command("measure the kernels beside eager torch and torch.compile", EXAMPLES, add_options, execute)

@@ -1,0 +1,50 @@
+"""From a command line to the runs that it means."""
+
+from __future__ import annotations
+
+import dataclasses
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from ddpo_bench.config import ConfigError, RunConfig, apply_overrides, load_yaml, run_config
+from ddpo_bench.sweep.plan import PlannedRun, plan, select
+from ddpo_bench.sweep.shipped import find_suite
+from ddpo_bench.sweep.suite import Suite, is_suite, load_suite, spelled_out
+
+
+def planned_runs(args: Namespace) -> tuple[Suite, list[PlannedRun], Path]:
+    """The suite, those of its runs that are meant, and its results folder; of options `add_suite`."""
+    suite = load_suite(find_suite(args.suite), args.set)
+    if args.seeds:
+        suite = dataclasses.replace(suite, seeds=args.seeds)
+    runs = plan(suite)
+    return suite, select(runs, args.only) if args.only else runs, args.results / suite.name
+
+
+def refuse_missing_backends(runs: Sequence[PlannedRun]) -> None:
+    """Say once, before any run, what would end each of them."""
+    import torch
+    from ddpo_kernels import check_backend
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for backend in {run.config.backend for run in runs}:
+        check_backend(backend, device)
+
+
+def count_images(runs: Sequence[PlannedRun]) -> str:
+    """Reward queries of these runs, for people."""
+    return f"{sum(planned.images for planned in runs):,}"
+
+
+def load_run(path: Path, overrides: Sequence[str]) -> RunConfig:
+    """A run's configuration from a file.
+
+    Raises:
+        ConfigError: also where the file is a suite.
+    """
+    data = load_yaml(path)
+    if data and is_suite(data):
+        raise ConfigError([f"{path}: is a suite, not the configuration of one run. Use: ddpo-bench run {path}"])
+    data = spelled_out(data)
+    return run_config(apply_overrides(data, list(overrides)) if overrides else data, str(path))

@@ -1,0 +1,38 @@
+"""Tables and results on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddpo_bench.console import wide_console
+from ddpo_bench.sweep.plan import PlannedRun
+from ddpo_bench.sweep.run_state import read_status
+
+if TYPE_CHECKING:
+    from ddpo_bench.analysis.tables import Table
+
+
+def print_summary(results: Path) -> None:
+    """Make the table, plots and report of a results folder and print the table."""
+    from ddpo_bench.analysis.summary import summarise
+
+    print_table_as(summarise(results), None)
+    print(f"\nReport: {results / 'report.html'}\nTables: {results}/table.md, .csv, .tex\nPictures: {results / 'plots'}")
+
+
+def print_table_as(table: Table, form: str | None) -> None:
+    """Print a table of results: for reading, or in the form asked for."""
+    if form:
+        forms = {"md": table.to_markdown, "csv": table.to_csv, "tex": table.to_latex, "json": table.to_json}
+        print(forms[form](), end="")
+        return
+    wide_console().print(table.to_rich())
+
+
+def print_failures(failed: Sequence[PlannedRun], root: Path) -> None:
+    for planned in failed:
+        print(f"{planned.name}: failed: {read_status(root / planned.folder)['reason']} (see {root / planned.folder})")
+    if failed:
+        print(f"{len(failed)} failed; to run them again add --retry-failed")

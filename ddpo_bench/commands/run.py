@@ -1,0 +1,74 @@
+"""`ddpo-bench run`: train what a suite still lacks, then compare."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddpo_bench.commands.command import SOME_FAILED, Command, add_suite, add_workers
+
+if TYPE_CHECKING:
+    from ddpo_bench.sweep.plan import PlannedRun
+    from ddpo_bench.sweep.suite import Suite
+
+EXAMPLES = """\
+examples:
+  ddpo-bench run smoke                                 a suite that comes with the package
+  ddpo-bench run suites/algos.yaml --dry-run           which runs there are, and which are done
+  ddpo-bench run algos --only 'ppo-*' --workers 2      some cells, two processes
+  ddpo-bench run algos --only '*/seed-0'               every cell's first seed
+  ddpo-bench run algos --set epochs=2 --results quick  another setting, elsewhere
+  ddpo-bench run algos --seeds 0-9                     more seeds than the file says
+
+The same command again resumes what was interrupted and skips what is done.  Given at the same time in another
+terminal, or on another host that sees the same results folder, it shares the work.
+"""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    add_suite(parser)
+    add_workers(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--retry-failed", action="store_true", help="run failed runs again")
+
+
+def execute(args: Namespace) -> int:
+    from ddpo_bench.commands.planning import planned_runs, refuse_missing_backends
+    from ddpo_bench.commands.printing import print_failures, print_summary
+    from ddpo_bench.console import display
+    from ddpo_bench.sweep.runner import run_suite
+    from ddpo_bench.sweep.workers import default_count
+
+    suite, runs, root = planned_runs(args)
+    if args.dry_run:
+        return print_plan(suite, runs, root)
+    refuse_missing_backends(runs)
+    failed = run_suite(suite, runs, root, args.workers or default_count(), display, args.retry_failed, args.storage)
+    print_failures(failed, root)
+    print_summary(root)
+    return SOME_FAILED if failed else 0
+
+
+def print_plan(suite: Suite, runs: Sequence[PlannedRun], root: Path) -> int:
+    from ddpo_bench.commands.planning import count_images
+    from ddpo_bench.console import print_table
+    from ddpo_bench.sweep.runner import state
+
+    cells: dict[Path, list[PlannedRun]] = {}
+    for planned in runs:
+        cells.setdefault(planned.folder.parent, []).append(planned)
+    rows = []
+    for folder, members in cells.items():
+        states = [state(member, root) for member in members]
+        counted = [f"{states.count(name)} {name}" for name in dict.fromkeys(states)]
+        seeds = ", ".join(str(member.config.seed) for member in members)
+        rows.append([members[0].cell, folder.name[-12:], seeds, count_images(members), ", ".join(counted)])
+    print_table(f"{suite.name}: {len(runs)} runs", ["cell", "hash", "seeds", "images", "state"], rows)
+    todo = [planned for planned in runs if state(planned, root) != "done"]
+    print(f"{count_images(runs)} images (reward queries) in all, {count_images(todo)} of them to do, in {root}")
+    return 0
+
+
+COMMAND = Command("train a suite's runs and compare them", EXAMPLES, add_options, execute, resumable=True)

@@ -1,0 +1,68 @@
+"""`ddpo-bench sample`: a grid of images from a pretrained or a trained policy."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ddpo_bench.commands.command import Command
+from ddpo_bench.config import RunConfig, run_config
+
+if TYPE_CHECKING:
+    import numpy as np
+
+GRID_COLUMNS = 8
+DEFAULT_SAMPLES = 16
+EXAMPLES = """\
+examples:
+  ddpo-bench sample                                        from the pretrained embedded model
+  ddpo-bench sample --prompts 'a dog' 'three frogs' --out dog.png
+  ddpo-bench sample --run results/algos/runs/CELL/seed-0   from a trained one
+"""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--run", type=Path, metavar="DIR", help="a run's folder: sample its trained policy")
+    source.add_argument("--config", type=Path, metavar="FILE", help="a run configuration: sample its pretrained policy")
+    parser.add_argument(
+        "--prompts", nargs="+", metavar="TEXT", help="one image each (default: 16 of the configuration's prompts)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("samples.png"), metavar="PNG", help="(default: samples.png)")
+    parser.add_argument("--seed", type=int, default=0, help="of prompts and noise (default: 0)")
+
+
+def execute(args: Namespace) -> int:
+    from ddpo_bench.commands.planning import load_run
+    from ddpo_bench.training.generate import sample_images
+
+    source = args.run / "config.yaml" if args.run else args.config
+    config = load_run(source, []) if source else run_config({}, "defaults")
+    prompts = args.prompts or draw_prompts(config, args.seed)
+    save_grid(sample_images(config, prompts, args.seed, args.run), args.out)
+    for index, prompt in enumerate(prompts):
+        print(f"{index // GRID_COLUMNS + 1}.{index % GRID_COLUMNS + 1}  {prompt}")
+    print(f"Saved {args.out} (row.column: prompt)")
+    return 0
+
+
+def draw_prompts(config: RunConfig, seed: int) -> list[str]:
+    import numpy as np
+
+    prompts, rng = config.prompts.build(), np.random.default_rng(seed)
+    return [prompts(rng)[0] for _ in range(DEFAULT_SAMPLES)]
+
+
+def save_grid(images: np.ndarray[Any, Any], path: Path) -> None:
+    """images: uint8 [N, H, W, 3]; rows of GRID_COLUMNS, no padding, the rest white."""
+    from PIL import Image
+
+    from ddpo_bench.training.evaluation import tile
+
+    grid = tile(images, min(GRID_COLUMNS, len(images)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(grid).save(path)
+
+
+COMMAND = Command("draw a grid of images", EXAMPLES, add_options, execute)

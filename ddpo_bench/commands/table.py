@@ -1,0 +1,52 @@
+"""`ddpo-bench table`: the comparison of a results folder, again or otherwise."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from ddpo_bench.commands.command import Command, add_metric, amount
+from ddpo_bench.config import ConfigError
+
+EXAMPLES = """\
+examples:
+  ddpo-bench table results/algos                                 for reading; makes the plots and the report again
+  ddpo-bench table results/algos --format tex                    for the paper
+  ddpo-bench table results/algos --metric eval/target_colour     judged by another reward
+  ddpo-bench table results/algos --budget seconds                training reward after equal time
+  ddpo-bench table results/algos --budget kl --at 500            ... within 500 nats of the pretrained model
+
+With any option it prints only, and writes nothing.
+"""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("results", type=Path, metavar="DIR", help="results/<suite>")
+    parser.add_argument(
+        "--format", choices=["md", "csv", "tex", "json"], help="print that instead of a table for reading"
+    )
+    chosen = parser.add_mutually_exclusive_group()
+    add_metric(chosen)
+    chosen.add_argument(
+        "--budget", choices=["queries", "seconds", "kl"], help="compare training rewards at an equal budget"
+    )
+    parser.add_argument(
+        "--at", type=amount, metavar="X", help="the budget: images, s or nats (default: the largest that all reached)"
+    )
+
+
+def execute(args: Namespace) -> int:
+    from ddpo_bench.commands.printing import print_summary, print_table_as
+
+    if args.at is not None and args.budget is None:
+        raise ConfigError(["--at: says how much of a budget. Give --budget queries, seconds or kl too."])
+    if not (args.format or args.metric or args.budget):
+        print_summary(args.results)
+        return 0
+    from ddpo_bench.analysis.tabulate import tabulate
+
+    print_table_as(tabulate(args.results, args.metric or "final", args.budget, args.at), args.format)
+    return 0
+
+
+COMMAND = Command("compare the runs of a results folder", EXAMPLES, add_options, execute)

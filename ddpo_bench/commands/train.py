@@ -1,0 +1,57 @@
+"""`ddpo-bench train`: one configuration, in this process."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from ddpo_bench.commands.command import SOME_FAILED, Command, add_set
+
+EXAMPLES = """\
+examples:
+  ddpo-bench train ppo.yaml                            a file that holds `algorithm: {name: ppo}` is enough
+  ddpo-bench train ppo.yaml --out my-run --set seed=1
+  ddpo-bench train ppo.yaml --set algorithm.learning_rate=1e-4 --set sampler.steps=20
+"""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="the run's folder; what is in it goes on (default: below results/train)"
+    )
+    add_set(parser, "change the configuration")
+
+
+def execute(args: Namespace) -> int:
+    from ddpo_kernels import BackendUnavailable, NoDensity
+
+    from ddpo_bench.commands.planning import load_run
+    from ddpo_bench.console import display
+    from ddpo_bench.files import exclusive
+    from ddpo_bench.policies.stable_diffusion import ModelNotFound
+    from ddpo_bench.sweep.plan import PlannedRun, run_folder
+    from ddpo_bench.training import trainer
+    from ddpo_bench.training.loggers import MissingExtra
+
+    config = load_run(args.config, args.set)
+    folder = args.out or Path("results", "train") / run_folder(args.config.stem, config.identity(), config.seed)
+    planned = PlannedRun(args.config.stem, config, folder)
+    busy = f"{folder}: another process ({{pid}}) trains here. Wait for it, or give another --out DIR."
+    with exclusive(folder / ".lock", busy), display([planned], 0) as watcher:
+        watcher.started(planned, "this process")
+        try:
+            trainer.train(config, folder, lambda row: watcher.row(planned, row))
+        except (trainer.DifferentConfig, ModelNotFound, NoDensity, BackendUnavailable, MissingExtra):
+            raise  # the user's input, not a failed run
+        except Exception as error:
+            if args.debug:
+                raise
+            watcher.ended(planned, "failed", f"{type(error).__name__}: {error}")
+            return SOME_FAILED
+        watcher.ended(planned, "done", None)
+    print(f"The run is in {folder}")
+    return 0
+
+
+COMMAND = Command("train one configuration", EXAMPLES, add_options, execute, resumable=True)

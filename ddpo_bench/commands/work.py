@@ -1,0 +1,36 @@
+"""`ddpo-bench work`: one worker of a suite, in this process."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from ddpo_bench.commands.command import SOME_FAILED, Command, add_suite
+
+EXAMPLES = """\
+examples:
+  ddpo-bench work algos                                               in a second terminal
+  srun -n 8 ddpo-bench work suites/algos.yaml                         eight workers of a cluster
+  ddpo-bench work algos --storage postgresql://user@host/studies      the book in a database
+
+Claims runs that nobody works on, one after the other; takes over those of workers that died.
+"""
+
+
+def execute(args: Namespace) -> int:
+    import torch
+
+    from ddpo_bench.commands.planning import planned_runs, refuse_missing_backends
+    from ddpo_bench.console import PlainLines
+    from ddpo_bench.sweep.runner import state, work_on_suite
+
+    suite, runs, root = planned_runs(args)
+    refuse_missing_backends(runs)
+    if not torch.cuda.is_available():
+        torch.set_num_threads(1)  # as in every worker, so that numbers do not depend on who computes them
+    work_on_suite(suite, runs, root, PlainLines, args.storage)
+    states = [state(run, root) for run in runs]
+    print(f"{states.count('done')} of {len(runs)} runs are done, {states.count('failed')} failed: {root}")
+    return SOME_FAILED if "failed" in states else 0
+
+
+COMMAND = Command("be one worker of a suite, in this terminal", EXAMPLES, add_suite, execute, resumable=True)
