@@ -37,7 +37,7 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    commands = {name: command_named(name) for name in VERBS}
+    commands = load_commands()
     parser = build_parser(commands)
     refuse_unknown_command(parser, arguments)
     args = parser.parse_args(arguments)
@@ -55,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def command_named(name: str) -> Command:
-    command: Command = importlib.import_module(f"ddpo_bench.commands.{name}").COMMAND
-    return command
+def load_commands() -> dict[str, Command]:
+    """Every verb's command, in the order of --help."""
+    return {name: importlib.import_module(f"ddpo_bench.commands.{name}").COMMAND for name in VERBS}
 
 
 def call(command: Command, args: argparse.Namespace, arguments: Sequence[str]) -> int:

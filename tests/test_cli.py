@@ -59,9 +59,7 @@ def test_help_imports_nothing_heavy_and_answers_at_once():
     assert seconds < 0.5
 
 
-@pytest.mark.parametrize(
-    "command", [[], *([name] for name in cli.VERBS)], ids=lambda words: " ".join(words) or "main"
-)
+@pytest.mark.parametrize("command", [[], *([name] for name in cli.VERBS)], ids=lambda words: " ".join(words) or "main")
 def test_every_help_shows_examples_that_parse(command, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main([*command, "--help"])
@@ -70,7 +68,7 @@ def test_every_help_shows_examples_that_parse(command, capsys):
     assert lines
     for line in lines:
         command = re.split(r" {2,}", line)[0]  # what follows two spaces explains it
-        cli.build_parser().parse_args(shlex.split(command)[1:])
+        cli.build_parser(cli.load_commands()).parse_args(shlex.split(command)[1:])
 
 
 @pytest.mark.parametrize(
