@@ -23,7 +23,22 @@ from ddpo_bench.commands.command import Command
 USER_ERROR = 1
 INTERRUPTED = 128 + signal.SIGINT
 ENDED_BY_CLOSED_PIPE = 128 + signal.SIGPIPE
-VERBS = ("run", "work", "train", "table", "compare", "sample", "list", "validate", "embedded", "kernels")
+VERBS = (
+    "run",
+    "tune",
+    "work",
+    "status",
+    "ls",
+    "train",
+    "table",
+    "compare",
+    "profile",
+    "sample",
+    "list",
+    "validate",
+    "embedded",
+    "kernels",
+)
 EXAMPLES = """\
 examples:
   ddpo-bench run smoke                      see that everything works, in under two minutes

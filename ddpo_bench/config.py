@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import hashlib
 import json
 import types
@@ -198,13 +199,19 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
     return result
 
 
+@functools.lru_cache(maxsize=256)
+def type_hints(cls: type) -> dict[str, Any]:
+    """The types of a dataclass's fields; evaluating them is half of what a large suite's plan takes."""
+    return typing.get_type_hints(cls)
+
+
 def parse(cls: type, data: Any, where: str, mistakes: list[str]) -> Any:
     """Build dataclass `cls` from a mapping, appending to `mistakes`; what could not be parsed keeps its default."""
     if not isinstance(data, Mapping):
         mistakes.append(f"{where or 'top level'}: expected a mapping of keys, got {data!r}.")
         return None
     prefix = f"{where}." if where else ""
-    hints = typing.get_type_hints(cls)
+    hints = type_hints(cls)
     known = {f.name: f for f in dataclasses.fields(cls) if f.init}
     values: dict[str, Any] = {}
     for key, value in data.items():

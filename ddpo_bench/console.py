@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress_bar import ProgressBar
+from rich.table import Column, Table
+from rich.text import Text
 
+from ddpo_bench.sweep.estimate import duration
+from ddpo_bench.sweep.forecast import Forecast
 from ddpo_bench.sweep.plan import PlannedRun
 
 REPORTS = 4  # lines a run between its start and its end, without a terminal
+BLOCKS = "▁▂▃▄▅▆▇█"
+CURVE = 24  # characters of a run's reward curve at most
+ROOMY = 90  # columns from which a terminal has room for everything
 
 
 class Tally:
@@ -35,12 +43,18 @@ class Tally:
         self.done += state == "done"
         self.failed += state == "failed"
 
+    def with_running(self, running: int) -> str:
+        left = self.total - self.done - self.failed - running
+        return f"{self}, {running} running" + (f", {left} left" if left else "")
+
 
 class PlainLines:
     """One line at a run's start and end and a few between."""
 
-    def __init__(self, runs: Sequence[PlannedRun], done_before: int):
+    def __init__(self, runs: Sequence[PlannedRun], done_before: int, forecast: Forecast | None = None):
+        """forecast: of the time left, where we are told of all that is done, not of one worker's share."""
         self.tally = Tally(runs, done_before)
+        self.forecast = forecast
 
     def __enter__(self) -> Self:
         return self
@@ -49,42 +63,34 @@ class PlainLines:
         """Nothing to tidy up."""
 
     def started(self, run: PlannedRun, worker: str) -> None:
+        if self.forecast:
+            self.forecast.started(run)
         say(f"{run.name}: started by {worker}")
 
     def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
         every = max(1, run.config.epochs // REPORTS)
+        if self.forecast and "queries" in row:
+            self.forecast.reached(run, row["epoch"])
         if "queries" in row and row["epoch"] % every == 0:
             say(f"{run.name}: epoch {row['epoch']}/{run.config.epochs}, {progress_of(row)}")
 
     def ended(self, run: PlannedRun, state: str, reason: str | None) -> None:
         self.tally.count(state)
-        say(f"{run.name}: {outcome(state, reason)} ({self.tally})")
+        if self.forecast:
+            self.forecast.ended(run, state)
+        say(f"{run.name}: {outcome(state, reason)} ({self.tally}{time_left(self.forecast, ', about {} left')})")
 
 
 class LiveDisplay:
-    """A bar over all runs with the time left, and a line a worker."""
+    """Counts, a bar over all epochs with speed and time left, and a line a run that is being worked on."""
 
-    def __init__(self, runs: Sequence[PlannedRun], done_before: int, console: Console):
+    def __init__(
+        self, runs: Sequence[PlannedRun], done_before: int, console: Console, forecast: Forecast | None = None
+    ):
         self.tally = Tally(runs, done_before)
-        self.epochs = {run.folder: 0 for run in runs}
-        self.console = console
-        self.overall = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("time left"),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self.whole = self.overall.add_task(str(self.tally), total=sum(run.config.epochs for run in runs))
-        self.each = Progress(
-            TextColumn("  {task.description}"),
-            BarColumn(20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[news]}"),
-            console=console,
-        )
-        self.lines: dict[Path, TaskID] = {}
-        self.live = Live(Group(self.overall, self.each), console=console)
+        self.forecast = forecast or Forecast(runs)
+        self.lines: dict[Path, Line] = {}
+        self.live = Live(self, console=console)
 
     def __enter__(self) -> Self:
         self.live.start()
@@ -96,27 +102,81 @@ class LiveDisplay:
         self.live.stop()
 
     def started(self, run: PlannedRun, worker: str) -> None:
-        self.lines[run.folder] = self.each.add_task(escape(run.name), total=run.config.epochs, news="starting")
+        self.forecast.started(run)
+        self.lines[run.folder] = Line(run)
 
     def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
+        self.lines[run.folder].hear(row)
         if "queries" in row:
-            self.each.update(self.lines[run.folder], completed=row["epoch"], news=progress_of(row))
-            self.reach(run, row["epoch"])
-        elif row.get("sampled"):
-            news = f"epoch {row['epoch']}: {row['sampled']}/{run.config.samples_per_epoch} images sampled"
-            self.each.update(self.lines[run.folder], news=news)
+            self.forecast.reached(run, row["epoch"])
 
     def ended(self, run: PlannedRun, state: str, reason: str | None) -> None:
         self.tally.count(state)
-        self.each.remove_task(self.lines.pop(run.folder))
-        if state != "killed":
-            self.reach(run, run.config.epochs)
+        self.forecast.ended(run, state)
+        del self.lines[run.folder]
         if state != "done":
             self.live.console.print(f"{escape(run.name)}: {escape(outcome(state, reason))}", highlight=False)
 
-    def reach(self, run: PlannedRun, epoch: int) -> None:
-        self.epochs[run.folder] = epoch
-        self.overall.update(self.whole, completed=sum(self.epochs.values()), description=str(self.tally))
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """As wide as the terminal is at the moment: a narrow one is shown fewer columns."""
+        yield Text(self.tally.with_running(len(self.lines)), no_wrap=True, overflow="ellipsis")
+        yield self.overall()
+        if self.lines:
+            yield runs_table(list(self.lines.values()), options.max_width)
+
+    def overall(self) -> Table:
+        heard = self.forecast.runs.values()
+        bar = ProgressBar(sum(run.epochs for run in heard) or 1, sum(run.epoch for run in heard))
+        speed = sum(line.images_per_second for line in self.lines.values())
+        grid = Table.grid(Column(ratio=1), Column(no_wrap=True), Column(no_wrap=True), padding=(0, 1), expand=True)
+        grid.add_row(bar, f"{speed:.3g} images/s", "time left " + (time_left(self.forecast) or "not known yet"))
+        return grid
+
+
+@dataclass
+class Line:
+    """What is shown of a run that is being worked on."""
+
+    run: PlannedRun
+    epoch: int = 0
+    doing: str = "starting"
+    images_per_second: float = 0.0
+    rewards: list[float] = field(default_factory=list)  # of the epochs that this attempt has finished
+
+    def hear(self, row: dict[str, Any]) -> None:
+        count = self.run.config.samples_per_epoch
+        if "queries" in row:
+            self.epoch, self.images_per_second, self.doing = row["epoch"], row["images_per_second"], ""
+            self.rewards.append(row["reward_mean"])
+        elif "sampled" in row and row["epoch"] > self.epoch:  # the heartbeat may be older than the last row
+            self.doing = f"{row['sampled']}/{count} sampled" if row["sampled"] < count else "learning"
+
+
+def runs_table(lines: Sequence[Line], width: int) -> Table:
+    """A line a run; on a narrow terminal without what it is doing, and with a shorter curve."""
+    table = Table.grid(Column(ratio=1, no_wrap=True, overflow="ellipsis"), padding=(0, 1), expand=True)
+    roomy = width >= ROOMY
+    for _ in range(5 if roomy else 4):
+        table.add_column(no_wrap=True)
+    for line in lines:
+        reward = f"{line.rewards[-1]:.4g}" if line.rewards else ""
+        curve = sparkline(line.rewards, min(CURVE, width // 8))
+        speed = f"{line.images_per_second:.3g}/s" if line.images_per_second else ""
+        cells = [line.run.name, f"{line.epoch}/{line.run.config.epochs}", curve, reward, speed, line.doing]
+        table.add_row(*map(Text, cells[: len(table.columns)]))
+    return table
+
+
+def sparkline(values: Sequence[float], width: int) -> str:
+    """A curve in block characters from its lowest value to its highest, means of neighbours where it is too long."""
+    if not values:
+        return ""
+    bins = min(width, len(values))
+    edges = [len(values) * k // bins for k in range(bins + 1)]
+    means = [sum(values[a:b]) / (b - a) for a, b in pairwise(edges)]
+    low, span = min(means), max(means) - min(means)
+    heights = [round((mean - low) / span * (len(BLOCKS) - 1)) if span else len(BLOCKS) // 2 for mean in means]
+    return "".join(BLOCKS[height] for height in heights)
 
 
 Display = PlainLines | LiveDisplay
@@ -125,7 +185,10 @@ Display = PlainLines | LiveDisplay
 def display(runs: Sequence[PlannedRun], done_before: int = 0) -> Display:
     """The display that suits where standard output goes."""
     console = Console()
-    return LiveDisplay(runs, done_before, console) if console.is_terminal else PlainLines(runs, done_before)
+    forecast = Forecast(runs)
+    if console.is_terminal:
+        return LiveDisplay(runs, done_before, console, forecast)
+    return PlainLines(runs, done_before, forecast)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -149,6 +212,12 @@ def progress_of(row: dict[str, Any]) -> str:
 def outcome(state: str, reason: str | None) -> str:
     again = ", starts again from its checkpoint" if state == "killed" else ""
     return state + (f": {reason}" if reason else "") + again
+
+
+def time_left(forecast: Forecast | None, sentence: str = "{}") -> str:
+    """Filled into a sentence; empty where it is not known, or nothing is left."""
+    seconds = forecast.seconds_left() if forecast else None
+    return sentence.format(duration(seconds)) if seconds else ""
 
 
 def say(line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -12,9 +13,54 @@ from typing import Any
 
 import yaml
 
+FULL = {  # nothing more can be written, whoever tries
+    errno.ENOSPC: "no space is left on its disk. Free some",
+    errno.EDQUOT: "the quota of its disk is used up. Free some space",
+    errno.EFBIG: "a file has reached the largest size that is allowed (ulimit -f). Raise it",
+    errno.EROFS: "it is read-only. Make it writable",
+}
+REFUSED = {  # this path cannot be written
+    errno.EACCES: "this user may not write there. Change its permissions, or choose another folder",
+    errno.EPERM: "this user may not write there. Change its permissions, or choose another folder",
+    errno.EEXIST: "cannot be made, since a file has its name or is on the way to it. Choose another folder",
+    errno.ENOTDIR: "cannot be made, since a file has its name or is on the way to it. Choose another folder",
+}
+
 
 class InUse(Exception):
     """Another process holds a lock; the message says which and what to do."""
+
+
+class DiskTrouble(Exception):
+    """A folder that takes no more; the message is one line with the folder and the remedy.
+
+    Attributes:
+        number: the system's, as in `FULL` and `REFUSED`.
+    """
+
+    def __init__(self, folder: Path, number: int):
+        self.number = number
+        super().__init__(f"{folder}: {(FULL | REFUSED)[number]}, then give the same command again. Nothing is lost.")
+
+
+@contextmanager
+def naming_disk_trouble(folder: Path) -> Iterator[None]:
+    """Turn the system's word that nothing more can be written to `folder` into a DiskTrouble."""
+    try:
+        yield
+    except OSError as error:
+        place = Path(error.filename) if isinstance(error.filename, str) else folder
+        if error.errno in FULL:
+            raise DiskTrouble(folder if is_on_the_way(place, folder) else place.parent, error.errno) from error
+        if error.errno in REFUSED and error.filename and is_on_the_way(place, folder):
+            raise DiskTrouble(folder, error.errno) from error
+        raise
+
+
+def is_on_the_way(path: Path, folder: Path) -> bool:
+    """Whether a path is the folder, in it, or above it."""
+    path, folder = path.absolute(), folder.absolute()
+    return path.is_relative_to(folder) or folder.is_relative_to(path)
 
 
 @contextmanager
@@ -44,7 +90,11 @@ def write_json(path: Path, data: Any) -> None:
 
 def write_yaml(path: Path, data: Any) -> None:
     """Write plain mappings and lists as YAML atomically, keys in their own order."""
-    write_text(path, yaml.dump(data, Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=120))
+    write_text(path, plain_yaml(data))
+
+
+def plain_yaml(data: Any) -> str:
+    return yaml.dump(data, Dumper=PlainDumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 class PlainDumper(yaml.SafeDumper):

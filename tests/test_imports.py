@@ -14,7 +14,7 @@ import ddpo_bench
 
 ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
-LEAVES = {"config", "registry", "protocols", "files"}
+LEAVES = {"config", "registry", "protocols", "files", "sealed"}
 PLUGINS = {"policies", "samplers", "algorithms", "rewards", "prompts"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "registry": set(),  # it finds the plugins' folders by name
     "protocols": set(),
     "files": set(),
+    "sealed": {"files"},
     "embedded": {"files"},
     "policies": LEAVES | {"embedded"},
     "samplers": LEAVES,
@@ -30,10 +31,11 @@ ALLOWED: dict[str, set[str]] = {
     "prompts": LEAVES | {"embedded"},
     "training": LEAVES | PLUGINS,
     "sweep": LEAVES | PLUGINS | {"training"},
-    "analysis": {"config", "registry", "files"},
+    "tuning": LEAVES | {"training", "sweep", "analysis", "console"},
+    "analysis": {"config", "registry", "files", "sealed"},
     "microbench": LEAVES | {"analysis", "embedded"},
     "console": LEAVES | {"sweep"},
-    "commands": LEAVES | PLUGINS | {"embedded", "training", "sweep", "analysis", "console", "microbench"},
+    "commands": LEAVES | PLUGINS | {"embedded", "training", "sweep", "tuning", "analysis", "console", "microbench"},
     "cli": {"commands"},
     "__main__": {"cli"},
 }

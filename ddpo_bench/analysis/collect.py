@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ddpo_bench.config import EXECUTION_KEYS, load_yaml, unique_mapping
+from ddpo_bench.sealed import check_crc32, check_sealed_yaml, read_sealed_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +47,7 @@ class RunRecord:
         status: queued, running, done, failed or killed; a folder that does not exist yet is queued.
         reason: why it failed.
         seconds: training seconds, summed over resumed sessions.
+        overheads: those columns of status.json that say what of them went into starting, checkpoints and files.
         config, provenance: config.yaml and provenance.json.
         epochs: the rows of metrics.jsonl about training, one an epoch, keys as in docs/metrics.md.
         evaluated: those about held-out evaluations, the pretrained model's first.
@@ -64,6 +66,7 @@ class RunRecord:
     epochs: list[dict[str, Any]]
     evaluated: list[dict[str, Any]]
     varied: dict[str, Any] = field(default_factory=dict)
+    overheads: dict[str, float] = field(default_factory=dict)
 
     @cached_property
     def curve(self) -> pd.DataFrame:
@@ -122,8 +125,8 @@ def collect(results: Path) -> list[RunRecord]:
     an earlier plan are left out.  Without one, all folders are read, by name.
 
     Raises:
-        ResultsError: where there are no runs, or a file is damaged.
-        ConfigError: where a YAML file is damaged.
+        ResultsError: where there are no runs.
+        ResultsError, ConfigError, Damaged: where a file is damaged.
     """
     folders = planned_folders(results) or sorted(results.glob("runs/*/seed-*"), key=natural_key)
     folders = [folder for folder in folders if SEED.match(folder.name)]
@@ -136,6 +139,8 @@ def planned_folders(results: Path) -> list[Path]:
     """Run folders of the cells and seeds in suite.yaml; empty without that file."""
     if not (results / "suite.yaml").exists():
         return []
+    again = f"Give ddpo-bench run {results.name} again, which writes it anew."
+    check_sealed_yaml(results / "suite.yaml", again)
     plan = load_yaml(results / "suite.yaml")
     cells = [f"{cell['name']}-{cell['hash']}" for cell in plan.get("cells", [])]
     return [results / "runs" / cell / f"seed-{seed}" for cell in cells for seed in plan.get("seeds", [])]
@@ -160,8 +165,10 @@ def nothing_in(results: Path) -> str:
 def read_run(folder: Path) -> RunRecord:
     """One run folder; files that are not written yet read as empty."""
     match = CELL.match(folder.parent.name)
-    status = read_json(folder / "status.json")
-    config = read_config(folder / "config.yaml") if (folder / "config.yaml").exists() else {}
+    again = f"Delete {folder} and run it again."
+    status = read_json(folder / "status.json", again)
+    config = read_config(folder / "config.yaml", again) if (folder / "config.yaml").exists() else {}
+    check_crc32(folder / "metrics.jsonl", status.get("metrics_crc32"), again)
     rows = read_rows(folder / "metrics.jsonl")
     return RunRecord(
         folder=folder,
@@ -173,18 +180,21 @@ def read_run(folder: Path) -> RunRecord:
         reason=status.get("reason"),
         seconds=float(status.get("seconds") or 0.0),
         config=config,
-        provenance=read_json(folder / "provenance.json"),
+        provenance=read_json(folder / "provenance.json", again),
         epochs=[row for row in rows if "queries" in row],
         evaluated=[row for row in rows if "queries" not in row],
+        overheads={key: float(value) for key, value in status.items() if key.startswith("seconds_")},
     )
 
 
-def read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path, remedy: str) -> dict[str, Any]:
     """A run's configuration, by libyaml where it is there: ten times as fast, on a thousand runs seconds.
 
     Raises:
         ConfigError: as `load_yaml`.
+        Damaged: where its checksum differs.
     """
+    check_sealed_yaml(path, remedy)
     try:
         config = yaml.load(path.read_bytes(), FastLoader)
     except yaml.YAMLError:
@@ -192,9 +202,9 @@ def read_config(path: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else load_yaml(path)  # which says what is wrong
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """A JSON object, empty where the file does not exist."""
-    return parse_object(path.read_text(encoding="utf-8"), str(path)) if path.exists() else {}
+    return read_sealed_json(path, remedy) if path.exists() else {}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
@@ -205,17 +215,15 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """
     if not path.exists():
         return []
-    whole_lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    whole_lines = path.read_bytes().split(b"\n")[:-1]
     return [parse_object(line, f"{path}, line {number}") for number, line in enumerate(whole_lines, start=1)]
 
 
-def parse_object(text: str, where: str) -> dict[str, Any]:
+def parse_object(text: bytes, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ResultsError(
-            f"{where}: not valid JSON ({error.msg}). Delete the run's folder and run it again."
-        ) from None
+    except ValueError:  # not JSON, or not text
+        raise ResultsError(f"{where}: not valid JSON. Delete the run's folder and run it again.") from None
     if not isinstance(value, dict):
         raise ResultsError(f"{where}: expected a JSON object, found {type(value).__name__}. Delete the run's folder.")
     return value
@@ -259,7 +267,8 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def differing_keys(flats: list[dict[str, Any]]) -> set[str]:
     """Dotted keys whose value, or absence, is not the same in all."""
-    return {key for flat in flats for key in flat if any(other.get(key) != flat[key] for other in flats)}
+    first, *others = flats
+    return {key for key in set().union(*flats) if any(other.get(key) != first.get(key) for other in others)}
 
 
 def labelled(name: str, options: dict[str, Any]) -> str:

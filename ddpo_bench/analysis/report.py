@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ddpo_bench.analysis.captions import CAPTIONS
 from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.notes import is_done
 from ddpo_bench.analysis.panel import hacking_panel
@@ -18,20 +19,11 @@ from ddpo_bench.analysis.panel_html import panel_html
 from ddpo_bench.analysis.plots import cells_of
 from ddpo_bench.analysis.tables import FURTHER, Column, Part, Table
 from ddpo_bench.analysis.time_profile import PARTS, seconds_of, timed
+from ddpo_bench.analysis.tuning import Study
+from ddpo_bench.analysis.tuning_html import tuning_html
 from ddpo_bench.analysis.webpage import Section, breakable, cell, grid, line, paragraph, picture, webpage
 
-CAPTIONS = {
-    "learning-curves": "Mean reward of each epoch's training samples against the images scored so far. Line: "
-    "interquartile mean of the seeds; band: their range.",
-    "frontier": "Reward against the KL spent on it. Lines: training samples, epoch by epoch (thick: interquartile mean "
-    "of the seeds, thin: the seeds). Points: the held-out evaluation after training (large and small alike). Higher at "
-    "the same KL is better: the same reward from less change.",
-    "before-after": "The same held-out prompts and noise before and after; under a name the final reward of that row's "
-    "run.",
-    "through-training": "One prompt and its noise at every evaluation.",
-    "time": "Where the wall time of one run went, interquartile mean of the seeds. Other: starting, held-out "
-    "evaluations, measuring the KL, checkpoints, and epochs that an interruption lost.",
-}
+TUNING = ("tuning-history", "tuning-pareto", "tuning-parallel", "tuning-importance")
 PROVENANCE = {
     "ddpo_bench": "ddpo-bench", "git_commit": "commit", "torch": "torch", "diffusers": "diffusers",
     "python": "Python", "platform": "platform", "processor": "processor", "threads": "threads a run",
@@ -48,6 +40,8 @@ class Report:
         plan: suite.yaml, empty without one.
         records: all runs, whatever became of them.
         pictures: file name without its ending, of CAPTIONS, to PNG file.
+        absent: of a picture that these runs do not allow, why.
+        studies: what was tuned.
     """
 
     suite: str
@@ -55,6 +49,8 @@ class Report:
     plan: Mapping[str, Any]
     records: list[RunRecord]
     pictures: Mapping[str, Path]
+    absent: Mapping[str, str] = field(default_factory=dict)
+    studies: Sequence[Study] = ()
 
     def html(self) -> str:
         """The page."""
@@ -63,7 +59,10 @@ class Report:
         sections = [
             Section("Summary", summary),
             Section("Runs that are not done", unfinished(self.records)),
+            Section("Tuning", tuning_html([*self.studies], self.figures(*TUNING))),
             Section("Learning curves", self.figures("learning-curves")),
+            Section("Intervals", self.figures("intervals", "improvement")),
+            Section("Over all rewards", self.figures("profiles")),
             Section("Reward against KL", self.figures("frontier")),
             Section("What optimising cost", panel_html(hacking_panel(done))),
             Section("Before and after", self.figures("before-after", "through-training")),
@@ -75,9 +74,13 @@ class Report:
         return webpage(self.table.title, sections)
 
     def figures(self, *names: str) -> str:
-        """Those of the named pictures that there are, with their captions."""
-        shown = [name for name in names if name in self.pictures]
-        return "\n".join(paragraph(CAPTIONS[name]) + picture(self.pictures[name], CAPTIONS[name]) for name in shown)
+        """The named pictures with their captions, or why there is none."""
+        return "\n".join(self.figure(name) for name in names if name in self.pictures or name in self.absent)
+
+    def figure(self, name: str) -> str:
+        if name in self.absent:
+            return paragraph(self.absent[name])
+        return paragraph(CAPTIONS[name]) + picture(self.pictures[name], CAPTIONS[name])
 
 
 def html_grid(table: Table, part: Part) -> str:

@@ -8,11 +8,11 @@ makes every figure of them NaN: a run that lacks its measurement is never quietl
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 REPLICATES = 10_000
 CONFIDENCE = 0.95
@@ -45,10 +45,13 @@ def iqm(values: ArrayLike) -> Array:
     Args:
         values: [..., n], n >= 1.
     Returns:
-        [...]; NaN where a value is: before SciPy 1.17 the cut takes it off as if it were the largest.
+        [...]; NaN where a value is, which the cut would else take off as if it were the largest.
     """
     values = np.asarray(values, dtype=np.float64)
-    return np.where(np.isnan(values).any(axis=-1), np.nan, stats.trim_mean(values, 0.25, axis=-1))
+    n = values.shape[-1]
+    cut = n // 4
+    kept = np.partition(values, (cut, n - cut - 1), axis=-1)[..., cut : n - cut]
+    return np.where(np.isnan(values).any(axis=-1), np.nan, kept.mean(axis=-1))
 
 
 def bootstrap_interval(
@@ -75,9 +78,17 @@ def bootstrap_interval(
     strata = [np.sort(stratum) for stratum in split_strata(values)]  # or the draws would depend on the order of seeds
     if any(len(stratum) < 2 for stratum in strata):
         return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    resampled = [stratum[rng.integers(len(stratum), size=(replicates, len(stratum)))] for stratum in strata]
+    indices = drawn_indices(tuple(map(len, strata)), replicates, seed)
+    resampled = [stratum[drawn] for stratum, drawn in zip(strata, indices, strict=True)]
     return percentiles(statistic(np.concatenate(resampled, axis=-1)), confidence)
+
+
+@lru_cache(maxsize=4)
+def drawn_indices(sizes: tuple[int, ...], replicates: int, seed: int) -> list[NDArray[np.int64]]:
+    """Which values each replicate draws from strata of these sizes, [replicates, n] each: the figures of a table that
+    have equally many seeds share them."""
+    rng = np.random.default_rng(seed)
+    return [rng.integers(n, size=(replicates, n)) for n in sizes]
 
 
 def estimate(values: ArrayLike) -> Estimate:
@@ -110,18 +121,38 @@ def probability_of_improvement(
     Returns:
         in [0, 1]; its interval resamples both sides, NaN where either has one value.
     """
-    value, resampled = improvement(a, b, replicates, np.random.default_rng(seed))
-    return Estimate(value, *percentiles(resampled, confidence))
+    wins = share_of_wins(a, b)
+    if min(wins.shape) < 2:
+        return Estimate(float(wins.mean()), float("nan"), float("nan"))
+    resampled = resampled_wins(wins, *pair_of_weights(*wins.shape, replicates, seed))
+    return Estimate(float(wins.mean()), *percentiles(resampled, confidence))
+
+
+@lru_cache(maxsize=2)
+def pair_of_weights(n: int, m: int, replicates: int, seed: int) -> tuple[Array, Array]:
+    """`bootstrap_weights` of two sides, which all cells of a table with equally many seeds share."""
+    rng = np.random.default_rng(seed)
+    return bootstrap_weights(n, replicates, rng), bootstrap_weights(m, replicates, rng)
 
 
 def improvement(a: ArrayLike, b: ArrayLike, replicates: int, rng: np.random.Generator) -> tuple[float, Array]:
     """The probability of improvement of a over b, and its [replicates]: NaN where either has one value."""
-    a, b = np.sort(np.asarray(a, dtype=np.float64)), np.sort(np.asarray(b, dtype=np.float64))
-    wins = np.heaviside(a[:, None] - b[None, :], 0.5)  # [n, m]
+    wins = share_of_wins(a, b)
     if min(wins.shape) < 2:
         return float(wins.mean()), np.full(replicates, np.nan)
     weights_a, weights_b = (bootstrap_weights(n, replicates, rng) for n in wins.shape)
-    return float(wins.mean()), ((weights_a @ wins) * weights_b).sum(axis=-1)
+    return float(wins.mean()), resampled_wins(wins, weights_a, weights_b)
+
+
+def share_of_wins(a: ArrayLike, b: ArrayLike) -> Array:
+    """[n, m]: 1 where a value of a is above one of b, 1/2 where they are equal; both sides sorted."""
+    a, b = np.sort(np.asarray(a, dtype=np.float64)), np.sort(np.asarray(b, dtype=np.float64))
+    return np.heaviside(a[:, None] - b[None, :], 0.5)
+
+
+def resampled_wins(wins: Array, weights_a: Array, weights_b: Array) -> Array:
+    """[replicates]: the mean of `wins` when its rows and columns are weighted."""
+    return ((weights_a @ wins) * weights_b).sum(axis=-1)
 
 
 def bootstrap_weights(n: int, replicates: int, rng: np.random.Generator) -> Array:

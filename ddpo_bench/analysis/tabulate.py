@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from ddpo_bench.analysis.budget import equal_budget
-from ddpo_bench.analysis.collect import collect
+from ddpo_bench.analysis.collect import RunRecord, collect
 from ddpo_bench.analysis.comparison import comparison
 from ddpo_bench.analysis.measures import FINAL, find_measure
 from ddpo_bench.analysis.notes import is_done
 from ddpo_bench.analysis.tables import Table
+from ddpo_bench.analysis.tuning import read_studies
+from ddpo_bench.analysis.tuning_notes import tuning_notes
 from ddpo_bench.config import load_yaml
 
 
@@ -28,13 +30,13 @@ def tabulate(results: Path, metric: str = FINAL.key, budget: str | None = None, 
     records = collect(results)
     measure = find_measure(metric, records)
     limits = equal_budget([record for record in records if is_done(record)], budget, at) if budget else None
-    return with_origin(comparison(records, results.resolve().name, measure, limits), results)
+    return with_origin(comparison(records, results.resolve().name, measure, limits), results, records)
 
 
-def with_origin(table: Table, results: Path) -> Table:
-    """The table with one more note: the command, and how long the whole suite took where the plan records it."""
+def with_origin(table: Table, results: Path, records: list[RunRecord]) -> Table:
+    """The table with what its runs cannot tell: the tuning before them, the command, and how long the suite took."""
     plan = load_yaml(results / "suite.yaml") if (results / "suite.yaml").exists() else {}
     seconds = plan.get("wall_seconds")
     took = f", {seconds / 60:.1f} minutes in all" if seconds else ""
     note = f"Made by `ddpo-bench run {results.resolve().name}`{took}."
-    return replace(table, notes=(*table.notes, note))
+    return replace(table, notes=(*table.notes, *tuning_notes(read_studies(results), records), note))

@@ -42,6 +42,7 @@ summary { cursor: pointer; font-size: .9rem; }
   body { padding: .8rem; }
   th, td { padding: .3rem .5rem; }
   .figure img { max-width: 40rem; }
+  .broad img { max-width: 62rem; }
   .wide td.key:first-child, .wide th.key:first-child { position: sticky; left: 0; background: #fff; }
   .wide td.key:first-child { white-space: normal; max-width: 9rem; }
 }
@@ -59,6 +60,8 @@ summary { cursor: pointer; font-size: .9rem; }
   pre { white-space: pre-wrap; }
 }
 """
+
+BROAD = 1700  # pixels of a picture with so many panels that on a phone its text needs more room than others
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -119,7 +122,8 @@ def picture(path: Path, what: str) -> str:
     width, height = struct.unpack(">II", png[16:24])  # of the header chunk, always the first
     data = base64.b64encode(png).decode()
     size = f'width="{width}" height="{height}"'
-    return f'<div class="figure"><img alt="{escape(what)}" {size} src="data:image/png;base64,{data}"></div>'
+    kind = "figure broad" if width > BROAD else "figure"
+    return f'<div class="{kind}"><img alt="{escape(what)}" {size} src="data:image/png;base64,{data}"></div>'
 
 
 def breakable(name: str) -> str:

@@ -36,17 +36,15 @@ def add_suite(parser: ArgumentParser) -> None:
     parser.add_argument(
         "suite", metavar="SUITE", help="a YAML file, or the name of a suite that comes with the package"
     )
-    parser.add_argument(
-        "--results",
-        type=Path,
-        default=Path("results"),
-        metavar="DIR",
-        help="write to DIR/<suite name> (default: results)",
-    )
+    add_results(parser, "write to DIR/<suite name> (default: results)")
     parser.add_argument("--only", metavar="GLOB", help="only the cells, or cell/seed-K, that match")
     parser.add_argument("--seeds", type=seeds, metavar="LIST", help="in place of the suite's own: 0-4 or 0,2,7")
     add_storage(parser)
     add_set(parser, "change the suite's base")
+
+
+def add_results(parser: ArgumentParser, help: str) -> None:
+    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help=help)
 
 
 def add_storage(parser: ArgumentParser) -> None:

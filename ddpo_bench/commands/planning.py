@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ddpo_bench.config import ConfigError, RunConfig, apply_overrides, load_yaml, run_config
@@ -15,11 +15,19 @@ from ddpo_bench.sweep.suite import Suite, is_suite, load_suite, spelled_out
 
 def planned_runs(args: Namespace) -> tuple[Suite, list[PlannedRun], Path]:
     """The suite, those of its runs that are meant, and its results folder; of options `add_suite`."""
-    suite = load_suite(find_suite(args.suite), args.set)
-    if args.seeds:
-        suite = dataclasses.replace(suite, seeds=args.seeds)
+    suite = load_suite(find_suite(args.suite), args.set, args.seeds or ())
     runs = plan(suite)
-    return suite, select(runs, args.only) if args.only else runs, args.results / suite.name
+    if args.only:
+        runs = select(runs, args.only)
+        suite = narrowed(suite, runs) if suite.tune else suite
+    return suite, runs, args.results / suite.name
+
+
+def narrowed(suite: Suite, runs: Sequence[PlannedRun]) -> Suite:
+    """A suite that plans these of its runs: what is to be tuned is a suite's cells, not its runs."""
+    folders, seeds = {run.folder.parent.name for run in runs}, {run.config.seed for run in runs}
+    cells = [cell for cell in suite.cells if f"{cell.name}-{cell.hash}" in folders]
+    return replace(suite, cells=cells, seeds=[seed for seed in suite.seeds if seed in seeds])
 
 
 def refuse_missing_backends(runs: Sequence[PlannedRun]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddpo_bench.console import wide_console
+from ddpo_bench.files import naming_disk_trouble
 from ddpo_bench.sweep.plan import PlannedRun
 from ddpo_bench.sweep.run_state import read_status
 
@@ -18,7 +19,9 @@ def print_summary(results: Path) -> None:
     """Make the table, plots and report of a results folder and print the table."""
     from ddpo_bench.analysis.summary import summarise
 
-    print_table_as(summarise(results), None)
+    with naming_disk_trouble(results):
+        table = summarise(results)
+    print_table_as(table, None)
     print(f"\nReport: {results / 'report.html'}\nTables: {results}/table.md, .csv, .tex\nPictures: {results / 'plots'}")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddpo_bench.commands.command import SOME_FAILED, Command, add_suite, add_workers
+from ddpo_bench.commands.submitting import add_executor
+from ddpo_bench.commands.tune import print_tuning_plan, tune_and_compare
 
 if TYPE_CHECKING:
     from ddpo_bench.sweep.plan import PlannedRun
@@ -21,6 +23,7 @@ examples:
   ddpo-bench run algos --only '*/seed-0'               every cell's first seed
   ddpo-bench run algos --set epochs=2 --results quick  another setting, elsewhere
   ddpo-bench run algos --seeds 0-9                     more seeds than the file says
+  ddpo-bench run algos --executor slurm --workers 16 --slurm partition=gpu --slurm gpus_per_node=1 --slurm time=240
 
 The same command again resumes what was interrupted and skips what is done.  Given at the same time in another
 terminal, or on another host that sees the same results folder, it shares the work.
@@ -30,6 +33,7 @@ terminal, or on another host that sees the same results folder, it shares the wo
 def add_options(parser: ArgumentParser) -> None:
     add_suite(parser)
     add_workers(parser)
+    add_executor(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--retry-failed", action="store_true", help="run failed runs again")
 
@@ -37,15 +41,29 @@ def add_options(parser: ArgumentParser) -> None:
 def execute(args: Namespace) -> int:
     from ddpo_bench.commands.planning import planned_runs, refuse_missing_backends
     from ddpo_bench.commands.printing import print_failures, print_summary
+    from ddpo_bench.commands.submitting import refuse_wrong_executor, submit
     from ddpo_bench.console import display
+    from ddpo_bench.files import naming_disk_trouble
     from ddpo_bench.sweep.runner import run_suite
     from ddpo_bench.sweep.workers import default_count
 
+    refuse_wrong_executor(args)
     suite, runs, root = planned_runs(args)
     if args.dry_run:
-        return print_plan(suite, runs, root)
-    refuse_missing_backends(runs)
-    failed = run_suite(suite, runs, root, args.workers or default_count(), display, args.retry_failed, args.storage)
+        return print_tuning_plan(suite, root) if suite.tune else print_plan(suite, runs, root)
+    if suite.tune and args.executor == "local":
+        return tune_and_compare(args, suite, root)
+    if args.executor == "slurm":
+        with naming_disk_trouble(root):
+            submitted = submit(args, suite, runs, root)
+        if submitted is None:
+            return 0
+        failed = submitted
+    else:
+        refuse_missing_backends(runs)
+        workers = args.workers or default_count()
+        with naming_disk_trouble(root):
+            failed = run_suite(suite, runs, root, workers, display, args.retry_failed, args.storage)
     print_failures(failed, root)
     print_summary(root)
     return SOME_FAILED if failed else 0

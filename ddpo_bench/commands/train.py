@@ -28,7 +28,7 @@ def execute(args: Namespace) -> int:
 
     from ddpo_bench.commands.planning import load_run
     from ddpo_bench.console import display
-    from ddpo_bench.files import exclusive
+    from ddpo_bench.files import DiskTrouble, exclusive, naming_disk_trouble
     from ddpo_bench.policies.stable_diffusion import ModelNotFound
     from ddpo_bench.sweep.plan import PlannedRun, run_folder
     from ddpo_bench.training import trainer
@@ -38,12 +38,12 @@ def execute(args: Namespace) -> int:
     folder = args.out or Path("results", "train") / run_folder(args.config.stem, config.identity(), config.seed)
     planned = PlannedRun(args.config.stem, config, folder)
     busy = f"{folder}: another process ({{pid}}) trains here. Wait for it, or give another --out DIR."
-    with exclusive(folder / ".lock", busy), display([planned], 0) as watcher:
+    with naming_disk_trouble(folder), exclusive(folder / ".lock", busy), display([planned], 0) as watcher:
         watcher.started(planned, "this process")
         try:
             trainer.train(config, folder, lambda row: watcher.row(planned, row))
-        except (trainer.DifferentConfig, ModelNotFound, NoDensity, BackendUnavailable, MissingExtra):
-            raise  # the user's input, not a failed run
+        except (trainer.DifferentConfig, ModelNotFound, NoDensity, BackendUnavailable, MissingExtra, DiskTrouble):
+            raise  # the user's input, or their disk, not a failed run
         except Exception as error:
             if args.debug:
                 raise

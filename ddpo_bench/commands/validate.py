@@ -1,39 +1,85 @@
-"""`ddpo-bench validate`: whether a file is a sound suite or run configuration."""
+"""`ddpo-bench validate`: what one asks before a night of GPU time."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ddpo_bench.commands.command import Command
-from ddpo_bench.config import load_yaml
+from ddpo_bench.commands.command import Command, add_results
+from ddpo_bench.config import ConfigError, RunConfig, load_yaml
+
+if TYPE_CHECKING:
+    from ddpo_bench.commands.outlook import Plan
 
 EXAMPLES = """\
 examples:
   ddpo-bench validate suites/algos.yaml
+  ddpo-bench validate mine.yaml --measure               how long it will take, by trying
+  ddpo-bench validate mine.yaml --results /scratch/me   whether its results have room there
+
+Names, values, paths, models, rewards, packages and room on the disk are checked; every mistake is a line.  Nothing is
+downloaded, and without --measure no model is loaded.
 """
 
 
 def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a YAML file, or the name of a suite that comes with the package")
+    add_results(parser, "where the results would go: DIR/<suite name> (default: results)")
+    parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="time one micro-batch of each cell that has not been run, if its model is here",
+    )
 
 
 def execute(args: Namespace) -> int:
-    from ddpo_bench.commands.planning import count_images, load_run
-    from ddpo_bench.sweep.plan import plan
+    from ddpo_bench.commands.outlook import outlook
+    from ddpo_bench.sweep import preflight
     from ddpo_bench.sweep.shipped import find_suite
-    from ddpo_bench.sweep.suite import is_suite, load_suite
 
     path = find_suite(args.file)
-    if not is_suite(load_yaml(path)):
-        config = load_run(path, [])
-        images = config.epochs * config.samples_per_epoch
-        print(f"{path}: ok, one run of {config.algorithm} on {config.reward}, {images:,} images")
-        return 0
-    suite = load_suite(path)
-    runs = plan(suite)
-    cells = f"{len(suite.cells)} cells x {len(suite.seeds)} seeds"
-    print(f"{path}: ok, a suite of {len(runs)} runs ({cells}), {count_images(runs)} images")
+    data = load_yaml(path)
+    mistakes = [f"{path}: {mistake}" for mistake in preflight.settings_mistakes(data)]
+    try:
+        first_line, plan, places = read(path, data, args.results)
+    except ConfigError as error:
+        raise ConfigError([*error.mistakes, *mistakes]) from None
+    mistakes += [f"{path}: {mistake}" for mistake in preflight.reward_mistakes(places)]
+    mistakes += preflight.results_mistakes(plan.root)
+    mistakes += [] if mistakes else preflight.space_mistakes(plan.root, plan.disk()[0])
+    if mistakes:
+        raise ConfigError(mistakes)
+    print(f"{path}: ok, {first_line}")
+    for line in outlook(plan, args.measure):
+        print(f"  {line}", flush=True)
     return 0
 
 
-COMMAND = Command("check a suite or a run configuration", EXAMPLES, add_options, execute)
+def read(path: Path, data: Mapping[str, Any], results: Path) -> tuple[str, Plan, Sequence[tuple[str, RunConfig]]]:
+    """What the file is, what it plans, and each configuration with the place of its reward.
+
+    Raises:
+        ConfigError: naming every mistake in it.
+    """
+    from ddpo_bench.commands.outlook import Plan
+    from ddpo_bench.commands.planning import count_images, load_run
+    from ddpo_bench.sweep.plan import plan
+    from ddpo_bench.sweep.preflight import reward_places
+    from ddpo_bench.sweep.suite import is_suite, load_suite
+
+    if not is_suite(data):
+        config = load_run(path, [])
+        images = config.epochs * config.samples_per_epoch
+        what = f"one run of {config.algorithm} on {config.reward}, {images:,} images"
+        return what, Plan([(path.stem, config)], 1, results / "train"), [("reward", config)]
+    suite = load_suite(path)
+    runs = plan(suite)
+    cells = f"{len(suite.cells)} cells x {len(suite.seeds)} seeds"
+    what = f"a suite of {len(runs)} runs ({cells}), {count_images(runs)} images"
+    planned = Plan([(cell.name, cell.config) for cell in suite.cells], len(suite.seeds), results / suite.name)
+    return what, planned, reward_places(suite)
+
+
+COMMAND = Command("check a suite or a run configuration, and what it will cost", EXAMPLES, add_options, execute)

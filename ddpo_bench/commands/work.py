@@ -21,13 +21,20 @@ def execute(args: Namespace) -> int:
 
     from ddpo_bench.commands.planning import planned_runs, refuse_missing_backends
     from ddpo_bench.console import PlainLines
+    from ddpo_bench.files import naming_disk_trouble
     from ddpo_bench.sweep.runner import state, work_on_suite
+    from ddpo_bench.tuning.display import Quiet, TuningLines
+    from ddpo_bench.tuning.runner import work_on_tuning
 
     suite, runs, root = planned_runs(args)
     refuse_missing_backends(runs)
     if not torch.cuda.is_available():
         torch.set_num_threads(1)  # as in every worker, so that numbers do not depend on who computes them
-    work_on_suite(suite, runs, root, PlainLines, args.storage)
+    with naming_disk_trouble(root):
+        if suite.tune:
+            runs = work_on_tuning(suite, root, TuningLines, PlainLines, Quiet(), args.storage)
+        else:
+            work_on_suite(suite, runs, root, PlainLines, args.storage)
     states = [state(run, root) for run in runs]
     print(f"{states.count('done')} of {len(runs)} runs are done, {states.count('failed')} failed: {root}")
     return SOME_FAILED if "failed" in states else 0

@@ -7,6 +7,7 @@ leaves its trial failed, and the run gets another one, which goes on from the ru
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,6 +77,12 @@ class Book:
             **{key: CategoricalDistribution(tuple(values)) for key, values in place.choices.items()},
             "seed": IntDistribution(0, 2**31 - 1),
         }
+
+    def narrowed(self, runs: Sequence[PlannedRun]) -> Book:
+        """The same book for other runs."""
+        book = copy.copy(self)
+        book.runs = {str(run.folder): run for run in runs}
+        return book
 
     def trials(self) -> dict[str, list[FrozenTrial]]:
         """The trials of each of our runs, oldest first."""
@@ -206,3 +213,8 @@ class Book:
     def settled(self) -> bool:
         """Whether nothing waits or runs."""
         return not any(trial.state in ACTIVE for trials in self.trials().values() for trial in trials)
+
+    def has_claimed(self, pid: int | None) -> bool:
+        """Whether a process of this number was ever given a run."""
+        workers = [trial.user_attrs.get("worker", {}) for trials in self.trials().values() for trial in trials]
+        return any(worker.get("pid") == pid for worker in workers)

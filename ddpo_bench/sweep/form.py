@@ -1,4 +1,4 @@
-"""The outer form of a suite file: its four keys, before any run configuration in it is looked at."""
+"""The outer form of a suite file: its keys, before any run configuration in it is looked at."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ddpo_bench.registry import unknown
 
-KEYS = ("name", "base", "matrix", "seeds")
+KEYS = ("name", "base", "matrix", "seeds", "tune")
 
 
 @dataclass

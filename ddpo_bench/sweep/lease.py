@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.files import write_json
+from ddpo_bench.sealed import Damaged, read_sealed_json, write_sealed_json
 
 HEARTBEAT = "heartbeat.json"
 BEAT_SECONDS = 2.0
@@ -20,8 +20,19 @@ LEASE_SECONDS = 60.0  # a holder on another host that has not shown a heartbeat 
 
 
 def this_process() -> dict[str, Any]:
-    """What tells this process from every other, one with the same number in another container or after a reboot too."""
-    return {"host": platform.node(), "space": process_space(), "pid": os.getpid(), "born": birth(os.getpid())}
+    """What tells this process from every other, one with the same number in another container or after a reboot too.
+
+    Its age in seconds, at a worker's first claim, is what its start took.
+    """
+    born = birth(os.getpid())
+    return {"host": platform.node(), "space": process_space(), "pid": os.getpid(), "born": born, "age": age(born)}
+
+
+def age(born: str | None) -> float | None:
+    """Seconds since a process started, of its `birth`; None where the system does not tell."""
+    if born is None or not born.isdecimal():
+        return None
+    return round(time.clock_gettime(time.CLOCK_BOOTTIME) - int(born) / os.sysconf("SC_CLK_TCK"), 3)
 
 
 def is_alive(holder: dict[str, Any], folder: Path, since: float) -> bool:
@@ -80,7 +91,7 @@ class Heartbeat:
         self.thread = threading.Thread(target=self.beat, daemon=True)
 
     def __enter__(self) -> Heartbeat:
-        self.write()
+        write_sealed_json(self.path, self.news)
         self.thread.start()
         return self
 
@@ -90,18 +101,29 @@ class Heartbeat:
         self.path.unlink(missing_ok=True)
 
     def beat(self) -> None:
+        """Until the training is over; where nothing can be shown for half a lease, end before others take over."""
+        shown = time.monotonic()
         while not self.over.wait(BEAT_SECONDS):
-            if not self.still_ours():
-                os._exit(1)  # somebody took over while this process was stopped: nothing more may be written
-            self.write()
+            try:
+                if not self.still_ours():
+                    os._exit(1)  # somebody took over while this process was stopped: nothing more may be written
+                self.write()
+                shown = time.monotonic()
+            except Exception:  # of a disk, or whatever a database raises that is out of reach for a moment
+                traceback.print_exc()
+                if time.monotonic() - shown > LEASE_SECONDS / 2:
+                    os._exit(1)
 
     def write(self) -> None:
-        write_json(self.path, self.news)
+        try:
+            write_sealed_json(self.path, self.news)
+        except OSError:  # a full disk still takes a new time, and that is what others look at
+            os.utime(self.path)
 
 
 def news_of(folder: Path) -> dict[str, Any]:
     """What the heartbeat of a run last told: {"epoch", "sampled"}, or nothing."""
     try:
-        return json.loads((folder / HEARTBEAT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        return read_sealed_json(folder / HEARTBEAT, "")
+    except (FileNotFoundError, Damaged):  # the next beat writes it anew
         return {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from ddpo_bench.config import ConfigError, RunConfig
 from ddpo_bench.registry import unknown
-from ddpo_bench.sweep.suite import Suite
+from ddpo_bench.sweep.suite import Cell, Suite
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,13 @@ class PlannedRun:
 
 def plan(suite: Suite) -> list[PlannedRun]:
     """All runs of a suite, every cell's first seed before any second one, so that a part of a sweep compares fairly."""
-    return [
-        PlannedRun(
-            cell.name,
-            replace(cell.config, seed=seed),
-            run_folder(cell.name, cell.hash, seed),
-            {key: value_text(value) for key, value in cell.varied.items()},
-        )
-        for seed in suite.seeds
-        for cell in suite.cells
-    ]
+    return [planned(cell, seed) for seed in suite.seeds for cell in suite.cells]
+
+
+def planned(cell: Cell, seed: int) -> PlannedRun:
+    """The run of a cell with one seed."""
+    varied = {key: value_text(value) for key, value in cell.varied.items()}
+    return PlannedRun(cell.name, replace(cell.config, seed=seed), run_folder(cell.name, cell.hash, seed), varied)
 
 
 def choices(suite: Suite) -> dict[str, list[str]]:

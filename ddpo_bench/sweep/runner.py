@@ -9,13 +9,14 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 
-from ddpo_bench.files import write_yaml
+from ddpo_bench.sealed import write_sealed_yaml
 from ddpo_bench.sweep.book import Book, BookPlace
+from ddpo_bench.sweep.follow import Follower
 from ddpo_bench.sweep.plan import PlannedRun, choices
 from ddpo_bench.sweep.run_state import read_status
 from ddpo_bench.sweep.suite import Suite
 from ddpo_bench.sweep.watcher import Watcher
-from ddpo_bench.sweep.worker import resolve, work_through
+from ddpo_bench.sweep.worker import resolve, work, work_through
 from ddpo_bench.sweep.workers import Pool
 
 TRAIN = "ddpo_bench.training.trainer:train"
@@ -48,7 +49,8 @@ def run_suite(
     place = begin(suite, runs, root, storage, retry_failed)
     if todo:
         with display(todo, sum(state(run, root) == "done" for run in runs)) as watcher:
-            Pool(place, min(workers, len(todo)), watcher, train).finish()
+            book = place.open()
+            Pool(work, (place, train), min(workers, len(todo)), book, Follower(book, watcher).look).finish()
     write_plan(suite, root, wall_seconds(place.open()))
     return [run for run in runs if state(run, root) == "failed"]
 
@@ -70,20 +72,22 @@ def work_on_suite(
 
 
 def begin(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None, retry_failed: bool) -> BookPlace:
-    """Write down the plan, and in the book what of it is to be done.
-
-    The book's name tells matrices apart, since the categories of a study are fixed.
-    """
-    matrix = json.dumps(suite.matrix, sort_keys=True)
-    name = f"{suite.name}-{hashlib.sha256(matrix.encode()).hexdigest()[:8]}"
-    place = BookPlace(storage, name, choices(suite), runs, root)
+    """Write down the plan, and in the book what of it is to be done."""
+    place = book_place(suite, runs, root, storage)
     place.open().enter(retry_failed)
     write_plan(suite, root)
     return place
 
 
+def book_place(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None) -> BookPlace:
+    """Where the suite's book is; its name tells matrices apart, since the categories of a study are fixed."""
+    matrix = json.dumps(suite.matrix, sort_keys=True)
+    name = f"{suite.name}-{hashlib.sha256(matrix.encode()).hexdigest()[:8]}"
+    return BookPlace(storage, name, choices(suite), runs, root)
+
+
 def write_plan(suite: Suite, root: Path, wall: float = 0.0) -> None:
-    write_yaml(root / "suite.yaml", suite.to_dict() | {"wall_seconds": round(wall, 3)})
+    write_sealed_yaml(root / "suite.yaml", suite.to_dict() | {"wall_seconds": round(wall, 3)})
 
 
 def state(run: PlannedRun, root: Path) -> str:
@@ -94,7 +98,7 @@ def state(run: PlannedRun, root: Path) -> str:
 def wall_seconds(book: Book) -> float:
     """Time in which somebody worked on the suite, whoever it was."""
     total, until = 0.0, datetime.min
-    attempts = [trial for trials in book.trials().values() for trial in trials if trial.datetime_start]
+    attempts = [trial for trial in book.study.get_trials(deepcopy=False) if trial.datetime_start]
     for trial in sorted(attempts, key=lambda trial: trial.datetime_start or datetime.min):
         start, end = trial.datetime_start or datetime.min, trial.datetime_complete or datetime.now()
         total += max(0.0, (end - max(start, until)).total_seconds())

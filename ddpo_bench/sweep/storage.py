@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
-from optuna.storages.journal import JournalFileBackend
+from sqlalchemy import URL, create_engine, inspect, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
+
+from ddpo_bench.sweep.journal import SealedJournal
 
 JOURNAL = "study.journal"
 OPENINGS = 5  # of a database whose tables another process may be making
@@ -29,8 +33,39 @@ def open_storage(url: str | None, root: Path) -> BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if url is None:
         return open_journal(root / JOURNAL)
-    try:
+    with named_errors(url):
         return get_storage(open_database(url))
+
+
+def open_existing(url: str | None, root: Path) -> BaseStorage | None:
+    """The storage of a sweep as it stands, to read from; None where there is none.  Nothing is made or mended.
+
+    Args and Raises: as of `open_storage`.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if url is None:
+        path = root / JOURNAL
+        return read_journal(path) if path.exists() else None
+    with named_errors(url):
+        return get_storage(RDBStorage(url, skip_table_creation=True)) if has_tables(make_url(url)) else None
+
+
+def has_tables(url: URL) -> bool:
+    """Whether a database holds Optuna's tables; SQLite would make a file that does not exist."""
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
+        return False
+    engine = create_engine(url)
+    try:
+        return inspect(engine).has_table("studies")
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def named_errors(url: str) -> Iterator[None]:
+    """What goes wrong with a database, as a StorageError."""
+    try:
+        yield
     except ImportError:
         raise StorageError(
             f"--storage {url}: the database's driver is not installed; PostgreSQL's comes with "
@@ -54,24 +89,18 @@ def open_database(url: str) -> RDBStorage:
 
 def open_journal(path: Path) -> JournalStorage:
     path.parent.mkdir(parents=True, exist_ok=True)
-    end_torn_line(path)
+    return read_journal(path)
+
+
+def read_journal(path: Path) -> JournalStorage:
     try:
-        return JournalStorage(JournalFileBackend(str(path)))
-    except (ValueError, KeyError, UnicodeDecodeError) as error:  # a JSON error is a ValueError
+        return JournalStorage(SealedJournal(path))
+    except OSError:
+        raise
+    except Exception as error:  # an entry without a checksum that was damaged can raise anything as it is replayed
         raise StorageError(
             f"{path}: is damaged ({first_line(error)}). Delete it: the next run makes it anew from the run folders."
         ) from None
-
-
-def end_torn_line(path: Path) -> None:
-    """Drop a last line that a crash or a full disk cut short, before another is written behind it."""
-    if not path.exists():
-        return
-    with path.open("r+b") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)
 
 
 def first_line(error: BaseException) -> str:

@@ -7,12 +7,15 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.config import ConfigError, RunConfig, apply_overrides, load_yaml, run_config
+from ddpo_bench.config import ConfigError, RunConfig, apply_overrides, load_yaml, run_config, to_plain
 from ddpo_bench.sweep.form import check_form, covers
+from ddpo_bench.sweep.search_space import Space, dimensions
+from ddpo_bench.sweep.tune_block import Tune, check_tune, spaces
 
 RUN_FIELDS = {field.name: field for field in dataclasses.fields(RunConfig)}
 
@@ -25,6 +28,12 @@ class Cell:
     hash: str  # RunConfig.identity(); no two cells share it
     varied: dict[str, Any]  # matrix key to this cell's value
     config: RunConfig  # its seed is still the default
+    space: Space = dataclasses.field(default_factory=dict)  # what is tuned in it
+    tuned: dict[str, Any] = dataclasses.field(default_factory=dict)  # what tuning has found for it
+
+    def to_dict(self) -> dict[str, Any]:
+        tuned = {"tuned": self.tuned} if self.tuned else {}
+        return {"name": self.name, "hash": self.hash, "varied": self.varied, **tuned}
 
 
 @dataclass(frozen=True)
@@ -36,23 +45,36 @@ class Suite:
     matrix: dict[str, list[Any]]
     seeds: list[int]
     cells: list[Cell]
+    tune: Tune | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What suite.yaml holds: the source, and the cells that it makes."""
-        cells = [{"name": cell.name, "hash": cell.hash, "varied": cell.varied} for cell in self.cells]
-        return {"name": self.name, "base": self.base, "matrix": self.matrix, "seeds": self.seeds, "cells": cells}
+        cells = [cell.to_dict() for cell in self.cells]
+        tune = {"tune": to_plain(self.tune)} if self.tune else {}
+        plain = {"name": self.name, "base": self.base, "matrix": self.matrix, "seeds": self.seeds}
+        return {**plain, **tune, "cells": cells}
+
+    def changed(self, cell: Cell, changes: Mapping[str, Any]) -> Cell:
+        """A cell with some dotted keys of its configuration changed.
+
+        Raises:
+            ConfigError: where it cannot have them.
+        """
+        config = run_config(merged(merged(self.base, cell.varied), changes), cell.name)
+        return replace(cell, config=config, hash=config.identity(), tuned=dict(changes))
 
 
 def is_suite(data: Mapping[str, Any]) -> bool:
     """Whether a YAML file's keys are a suite's rather than one run's."""
-    return not {"base", "matrix", "seeds"}.isdisjoint(data) or RUN_FIELDS.keys().isdisjoint(data)
+    return not {"base", "matrix", "seeds", "tune"}.isdisjoint(data) or RUN_FIELDS.keys().isdisjoint(data)
 
 
-def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
+def load_suite(path: Path, overrides: Sequence[str] = (), seeds: Sequence[int] = ()) -> Suite:
     """Read a suite file.
 
     Args:
         overrides: `key=value` each, applied to the base.
+        seeds: in place of the file's own.
     Raises:
         ConfigError: naming every mistake of every cell by its place in the file, without repetition.
     """
@@ -69,9 +91,35 @@ def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
         mistakes += error.mistakes
     cells, wrong = resolve(base, form.matrix, overrides)
     mistakes += [line if line.startswith("--set") else f"{path}: {line}" for line in wrong]
+    suite = Suite(form.name, base, form.matrix, list(seeds) or form.seeds, cells)
+    if "tune" in data:
+        suite, wrong = with_tuning(suite, data["tune"])
+        mistakes += [f"{path}: {line}" for line in wrong]
     if mistakes:
         raise ConfigError(mistakes)
-    return Suite(form.name, base, form.matrix, form.seeds, cells)
+    return suite
+
+
+def with_tuning(suite: Suite, data: Any) -> tuple[Suite, list[str]]:
+    """The suite with its `tune:` block and every cell's space, and what is wrong with them."""
+    mistakes: list[str] = []
+    tune = check_tune(data, suite.seeds, mistakes)
+    if tune is None:
+        return suite, mistakes
+    written = spaces(tune, [cell.config.algorithm.name for cell in suite.cells], mistakes)
+    cells = []
+    for cell in suite.cells:
+        algorithm = cell.config.algorithm.name
+        where = f"tune.space.{algorithm}" if algorithm in tune.space else "tune.space"
+        resolve = partial(resolve_changed, suite, cell)
+        space, wrong = dimensions(written.get(algorithm, {}), where, list(suite.matrix), resolve)
+        mistakes += [line for line in wrong if line not in mistakes]
+        cells.append(replace(cell, space=space))
+    return replace(suite, cells=cells, tune=tune), mistakes
+
+
+def resolve_changed(suite: Suite, cell: Cell, changes: Mapping[str, Any]) -> RunConfig:
+    return suite.changed(cell, changes).config
 
 
 def spelled_out(data: Mapping[str, Any]) -> dict[str, Any]:

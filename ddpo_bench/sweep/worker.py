@@ -11,16 +11,18 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from ddpo_bench.files import write_text
+from ddpo_bench.files import DiskTrouble, naming_disk_trouble, write_text
 from ddpo_bench.sweep.book import Book, BookPlace, Claim
 from ddpo_bench.sweep.lease import Heartbeat
 from ddpo_bench.sweep.run_state import mark
 from ddpo_bench.sweep.watcher import Watcher
+from ddpo_bench.training.status import Stop
 
 PAUSE_SECONDS = 1.0  # between looks at the book while all runs are in other hands
 Train = Callable[..., None]
@@ -32,13 +34,22 @@ def work(place: BookPlace, train: str) -> None:
     Args:
         train: "module:function" that trains one run.
     """
+    with as_worker(), naming_disk_trouble(place.root):
+        work_through(place.open(), resolve(train))
+
+
+@contextmanager
+def as_worker() -> Iterator[None]:
+    """Make this process one that a Pool can end, and that ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the whole group; the parent decides
     signal.signal(signal.SIGTERM, interrupt)
     threading.Thread(target=die_with_parent, daemon=True).start()
     try:
-        work_through(place.open(), resolve(train))
+        yield
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGTERM)
+    except DiskTrouble as trouble:
+        sys.exit(trouble.number)  # by which the Pool knows
 
 
 def work_through(book: Book, train: Train, watcher: Watcher | None = None) -> None:
@@ -73,7 +84,7 @@ def train_claimed(book: Book, claim: Claim, train: Train, watcher: Watcher | Non
     """Train, and close the attempt; returns how it ended and why."""
     folder = book.root / claim.run.folder
     try:
-        with Heartbeat(folder, lambda: book.still_ours(claim)) as heartbeat:
+        with naming_disk_trouble(folder), Heartbeat(folder, lambda: book.still_ours(claim)) as heartbeat:
 
             def on_row(row: dict[str, Any]) -> None:
                 heartbeat.news = {"epoch": row["epoch"], "sampled": row.get("sampled", 0)}
@@ -83,8 +94,11 @@ def train_claimed(book: Book, claim: Claim, train: Train, watcher: Watcher | Non
                     book.report(claim, row["epoch"], row["reward_mean"])
 
             train(claim.run.config, folder, on_row)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, DiskTrouble):
         book.close(claim, "interrupted", None)
+        raise
+    except Stop as stop:
+        book.close(claim, "stopped", str(stop))
         raise
     except Exception as error:  # one run's failure, whatever it is, must not end the others
         write_text(folder / "error.log", traceback.format_exc())

@@ -5,35 +5,53 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from typing import Any, Protocol
 
-from ddpo_bench.sweep.book import BookPlace
-from ddpo_bench.sweep.follow import Follower
-from ddpo_bench.sweep.watcher import Watcher
-from ddpo_bench.sweep.worker import work
+from ddpo_bench.files import FULL
 
 GRACE_SECONDS = 15.0  # for a worker to end by itself before it is killed
 LOOK_SECONDS = 0.5  # between two looks at what the workers did
 STILLBORN = 3  # workers in a row that may fail before they claim anything
 KILLED = 30  # that may be killed before they do, which says less about the installation
+Look = Callable[[], None]
 
 
 class WorkersDied(Exception):
     """Workers die before they begin: something is wrong with the machine or the installation, not with a run."""
 
 
+class Ledger(Protocol):
+    """What says who does what: a sweep's book, or the studies of its tuning."""
+
+    def recover(self) -> None:
+        """Give back what dead workers held."""
+
+    def settled(self) -> bool:
+        """Whether nothing is left to do."""
+
+    def has_claimed(self, pid: int | None) -> bool:
+        """Whether a process of this number was ever given work."""
+
+
 class Pool:
     """The workers of one command."""
 
-    def __init__(self, place: BookPlace, count: int, watcher: Watcher, train: str):
-        """count: processes at a time.  train: "module:function"."""
-        self.place = place
-        self.train = train
-        self.book = place.open()
-        self.follower = Follower(self.book, watcher)
+    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], count: int, ledger: Ledger, look: Look):
+        """What the workers do, how many there are, and how to follow them.
+
+        Args:
+            target, args: of a worker process.
+            count: processes at a time.
+            look: called twice a second.
+        """
+        self.target = target
+        self.args = args
+        self.ledger = ledger
+        self.look = look
         self.environments = environments(count)
         self.processes: dict[int, BaseProcess] = {}
         self.stillborn = 0
@@ -43,6 +61,7 @@ class Pool:
 
         Raises:
             WorkersDied: where workers keep dying before they claim a run.
+            OSError: where one ended because nothing more can be written.
         """
         try:
             for index in range(len(self.environments)):
@@ -52,14 +71,14 @@ class Pool:
                 for index, process in list(self.processes.items()):
                     if not process.is_alive():
                         self.replace(index, process)
-                self.follower.look()
+                self.look()
         finally:
             self.stop()
-            self.follower.look()
+            self.look()
 
     def start(self, index: int) -> None:
         context = multiprocessing.get_context("spawn")
-        process = context.Process(target=work, args=(self.place, self.train))
+        process = context.Process(target=self.target, args=self.args)
         with interrupts_ignored(), variables(self.environments[index]):  # both inherited from the first moment on
             process.start()
         self.processes[index] = process
@@ -69,16 +88,14 @@ class Pool:
         del self.processes[index]
         if process.exitcode == 0:
             return
-        self.stillborn = 0 if self.has_claimed(process.pid) else self.stillborn + 1
+        if process.exitcode in FULL:  # nobody can go on
+            raise OSError(process.exitcode, os.strerror(process.exitcode))
+        self.stillborn = 0 if self.ledger.has_claimed(process.pid) else self.stillborn + 1
         if self.stillborn >= (STILLBORN if process.exitcode and process.exitcode > 0 else KILLED):
             raise WorkersDied(f"{self.stillborn} workers died before they began, the last with {epitaph(process)}.")
-        self.book.recover()
-        if not self.book.settled():
+        self.ledger.recover()
+        if not self.ledger.settled():
             self.start(index)
-
-    def has_claimed(self, pid: int | None) -> bool:
-        workers = [trial.user_attrs.get("worker", {}) for trials in self.book.trials().values() for trial in trials]
-        return any(worker.get("pid") == pid for worker in workers)
 
     def stop(self) -> None:
         """End every process: politely, so that the trainer writes what it has, then by force."""
@@ -91,7 +108,7 @@ class Pool:
             for process in self.processes.values():
                 process.kill()
                 process.join()
-            self.book.recover()
+            self.ledger.recover()
 
 
 def epitaph(process: BaseProcess) -> str:

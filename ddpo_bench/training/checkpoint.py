@@ -1,12 +1,16 @@
-"""Checkpoints of a run: atomic, the newest K kept, nothing unpickled but tensors and plain containers."""
+"""Checkpoints of a run: atomic, checked, the newest K kept, nothing unpickled but tensors and plain containers."""
 
 from __future__ import annotations
 
 import os
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
+
+from ddpo_bench.files import sync
 
 FOLDER = "checkpoint"
 
@@ -21,20 +25,32 @@ def save_checkpoint(run: Path, epoch: int, state: dict[str, Any], keep: int) -> 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"epoch-{epoch:04d}.pt"
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with partial.open("wb") as file:
+            write_state(state, file)
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)  # half a file, where the disk is full, takes what room there was
+    sync(folder)
     for old in checkpoints(run)[:-keep]:
         old.unlink()
 
 
-def keep_policy_alone(run: Path) -> None:
-    """Shrink a finished run to the weights that pictures are drawn from; optimisers and replays are far larger."""
-    state = load_newest(run, torch.device("cpu"))
-    if state is not None:
-        save_checkpoint(run, state["epoch"], {"epoch": state["epoch"], "policy": state["policy"]}, keep=1)
+def write_state(state: dict[str, Any], file: IO[bytes]) -> None:
+    """torch.save, but where the disk is full with the system's own error, which torch covers by one of its own."""
+    try:
+        torch.save(state, file)
+        file.flush()
+    except RuntimeError as error:
+        raise next((cause for cause in causes(error) if isinstance(cause, OSError)), error) from None
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, and those during whose handling it was raised."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -45,6 +61,8 @@ def checkpoints(run: Path) -> list[Path]:
 def load_newest(run: Path, device: torch.device) -> dict[str, Any] | None:
     """The newest checkpoint's state, or None where there is none.
 
+    A checkpoint is a zip archive with a checksum of everything in it, which torch.load does not look at.
+
     Raises:
         CorruptCheckpoint: where the newest file is damaged; an older one is never used silently.
     """
@@ -52,6 +70,9 @@ def load_newest(run: Path, device: torch.device) -> dict[str, Any] | None:
     if not found:
         return None
     try:
+        with zipfile.ZipFile(found[-1]) as archive:
+            if wrong := archive.testzip():
+                raise zipfile.BadZipFile(f"the checksum of {wrong} differs")
         return torch.load(found[-1], map_location=device, weights_only=True)
     except Exception as error:  # torch raises many types for a torn or foreign file
         raise CorruptCheckpoint(

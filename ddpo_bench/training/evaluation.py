@@ -19,6 +19,7 @@ from ddpo_bench.protocols import Conditioning, Policy, Reward, Sampler
 from ddpo_bench.rewards.checking import score
 from ddpo_bench.rewards.judges import judges
 from ddpo_bench.training.image_statistics import diversity, image_statistics
+from ddpo_bench.training.phases import Phases
 from ddpo_bench.training.rollout import (
     Trajectories,
     decode_in_batches,
@@ -58,16 +59,29 @@ class Evaluator:
     def evaluate(self, epoch: int) -> dict[str, float]:
         """Metrics of the policy as it is; the first pictures go to `samples/`."""
         seed_globals(self.noise_seed)
-        conditioning, drawn, images = self.sample(self.prompts, self.noise_seed)
+        phases = Phases("seconds_eval_")
+        with phases.measure("sampling"):
+            conditioning, drawn, images = self.sample(self.prompts, self.noise_seed)
+        with phases.measure("reward"):
+            row = self.judge(images)
+        with phases.measure("sampling"):
+            samples = self.samples_a_prompt(images)
+        with phases.measure("reward"):
+            row["eval/diversity"] = diversity(samples)
+        with phases.measure("kl"):
+            kl = reference_kl(self.policy, self.sampler, drawn, conditioning)
+        with phases.measure("files"):
+            save_grid(images[:PICTURES], self.prompts[:PICTURES], self.folder / "samples", epoch)
+        nats = kl * drawn.latents[0, 0].numel()
+        return {**row, "eval/kl_reference": kl, "eval/kl_reference_nats": nats, **phases.seconds}
+
+    def judge(self, images: Tensor) -> dict[str, float]:
+        """What the held-out images are worth to every reward, and what they look like."""
         row = {
             f"eval/{name}": score(judge, images, self.prompts, self.metadata).scores.mean().item()
             for name, judge in sorted(self.judges.items())
         }
-        row |= {f"eval/image/{name}": value for name, value in image_statistics(images).items()}
-        row["eval/diversity"] = diversity(self.samples_a_prompt(images))
-        kl = reference_kl(self.policy, self.sampler, drawn, conditioning)
-        save_grid(images[:PICTURES], self.prompts[:PICTURES], self.folder / "samples", epoch)
-        return row | {"eval/kl_reference": kl, "eval/kl_reference_nats": kl * drawn.latents[0, 0].numel()}
+        return row | {f"eval/image/{name}": value for name, value in image_statistics(images).items()}
 
     def sample(self, prompts: list[str], noise_seed: int) -> tuple[Conditioning, Trajectories, Tensor]:
         """One trajectory a prompt, and its image."""

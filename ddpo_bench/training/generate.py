@@ -36,7 +36,8 @@ def sample_images(config: RunConfig, prompts: list[str], seed: int, run: Path | 
         state = load_newest(run, device)
         if state is None:
             raise NoCheckpoint(f"{run}: holds no checkpoint; is it the folder of a run (…/seed-<k>)?")
-        policy.load_state_dict(state["policy"])
+        if "policy" in state:  # before the first epoch it is the pretrained model
+            policy.load_state_dict(state["policy"])
     generator = torch.Generator().manual_seed(seed)
     drawn = sample_trajectories(policy, sampler, policy.encode(prompts), config.micro_batch, generator)
     return to_pixels(decode_in_batches(policy, drawn.latents[:, -1], config.micro_batch))

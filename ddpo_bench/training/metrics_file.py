@@ -1,36 +1,56 @@
-"""metrics.jsonl: one row a line, appended and flushed; rows past the last checkpoint are dropped on resuming."""
+"""metrics.jsonl: one row a line, appended and synced; what a checkpoint has seen of it is checked on resuming."""
 
 from __future__ import annotations
 
 import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.files import write_text
+from ddpo_bench.files import replacing, write_text
+from ddpo_bench.sealed import Damaged
 
 
 class MetricsFile:
     """Append-only rows of one run.
 
-    Args:
-        keep_epochs: rows of later epochs are dropped: a resumed run writes them again.
+    Its state, part of every checkpoint, is the size and the checksum of the rows so far.
     """
 
-    def __init__(self, path: Path, keep_epochs: int):
+    def __init__(self, path: Path):
         self.path = path
-        kept = [line for line in complete_lines(path) if json.loads(line)["epoch"] <= keep_epochs]
-        write_text(path, "".join(kept))
+        self.size = 0
+        self.crc32 = 0
+
+    def start_anew(self) -> None:
+        """Drop the rows of an earlier session that no checkpoint has seen."""
+        write_text(self.path, "")
 
     def append(self, row: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        line = (json.dumps(row) + "\n").encode()
+        with self.path.open("ab") as file:
+            file.write(line)
             file.flush()
             os.fsync(file.fileno())
+        self.size += len(line)
+        self.crc32 = zlib.crc32(line, self.crc32)
 
+    def state_dict(self) -> dict[str, int]:
+        return {"size": self.size, "crc32": self.crc32}
 
-def complete_lines(path: Path) -> list[str]:
-    """Lines that end in a newline; a process killed while writing leaves one that does not."""
-    if not path.exists():
-        return []
-    return [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on after the rows that a checkpoint has seen; later ones are written again.
+
+        Raises:
+            Damaged: where those rows are not what was written.
+        """
+        seen = (self.path.read_bytes() if self.path.exists() else b"")[: state["size"]]
+        if len(seen) < state["size"] or zlib.crc32(seen) != state["crc32"]:
+            raise Damaged(
+                f"{self.path}: is damaged: not the rows that the checkpoint has seen. "
+                f"Delete {self.path.parent} to train the run again."
+            )
+        with replacing(self.path) as temporary:
+            temporary.write_bytes(seen)
+        self.size, self.crc32 = state["size"], state["crc32"]

@@ -151,7 +151,9 @@ class Collector:
         rewards = score(self.reward, images, prompts, metadata).scores
         scored = time.perf_counter()
         advantages = self.advantages.update(prompts, rewards).to(self.policy.device)
+        credited = time.perf_counter()
         kl = reference_kl(self.policy, self.sampler, drawn, conditioning)
+        compared = time.perf_counter()
         rollout = Rollout(
             prompts, metadata, conditioning, drawn.latents, drawn.means, drawn.log_probs, rewards, advantages,
             self.sampler, self.micro_batch,
@@ -165,6 +167,7 @@ class Collector:
             "kl_reference_nats": kl * drawn.latents[0, 0].numel(),
             "seconds_sampling": sampled - clock,
             "seconds_reward": scored - sampled,
+            "seconds_kl": compared - credited,
             "images_per_second": len(prompts) / (sampled - clock),
         }
         return rollout, metrics

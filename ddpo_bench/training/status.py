@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
-from ddpo_bench.files import write_json
+from ddpo_bench.sealed import read_sealed_json, write_sealed_json
+
+
+class Stop(Exception):
+    """Raised by a run's `on_row` to end it before its last epoch: it counts as killed, and can go on later."""
 
 
 @dataclass
@@ -22,7 +28,11 @@ class Status:
         epoch, epochs: finished, planned.
         started, finished: ISO 8601, UTC.
         seconds: spent, over all sessions of the run.
+        seconds_start: of them until the first epoch could begin: importing, loading the model and a checkpoint.
+        seconds_checkpoint: of them writing checkpoints.
+        seconds_files: of them writing metrics, this file, to loggers and to the suite's book.
         pid: of the process that works or worked on it.
+        metrics_crc32: checksum of metrics.jsonl, once the run is done.
     """
 
     path: Path
@@ -33,16 +43,25 @@ class Status:
     started: str | None = None
     finished: str | None = None
     seconds: float = 0.0
+    seconds_start: float = 0.0
+    seconds_checkpoint: float = 0.0
+    seconds_files: float = 0.0
     pid: int = field(default_factory=os.getpid)
+    metrics_crc32: int | None = None
 
     @classmethod
     def of(cls, folder: Path, epochs: int) -> Status:
-        """As status.json says, or a new one."""
+        """As status.json says, or a new one.
+
+        Raises:
+            Damaged: where it cannot be read.
+        """
         path = folder / "status.json"
         if not path.exists():
             return cls(path, epochs)
-        held = json.loads(path.read_text(encoding="utf-8"))
-        return cls(path, **(held | {"epochs": epochs, "pid": os.getpid()}))
+        held = read_sealed_json(path, f"Delete {folder} to train the run again.")
+        known = {key: held[key] for key in {f.name for f in fields(cls)} & held.keys()}
+        return cls(path, **(known | {"epochs": epochs, "pid": os.getpid()}))
 
     def begin(self) -> None:
         self.state, self.reason, self.finished = "running", None, None
@@ -52,7 +71,22 @@ class Status:
 
     def progress(self, epoch: int) -> None:
         self.epoch = epoch
-        self.write()
+        with self.measure("files"):
+            self.write()
+
+    def is_ready(self) -> None:
+        """The first epoch can begin."""
+        self.seconds_start += time.perf_counter() - self.session
+
+    @contextmanager
+    def measure(self, phase: Literal["checkpoint", "files"]) -> Iterator[None]:
+        """Count what happens inside as this phase."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            name = f"seconds_{phase}"
+            setattr(self, name, getattr(self, name) + time.perf_counter() - start)
 
     def end(self, state: str, reason: str | None = None) -> None:
         self.state, self.reason, self.finished = state, reason, now()
@@ -61,7 +95,7 @@ class Status:
     def write(self) -> None:
         self.seconds = self.spent_before + time.perf_counter() - self.session
         plain = {key: value for key, value in asdict(self).items() if key != "path"}
-        write_json(self.path, plain)
+        write_sealed_json(self.path, plain)
 
 
 def now() -> str:

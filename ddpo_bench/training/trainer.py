@@ -17,15 +17,16 @@ import accelerate
 import torch
 
 from ddpo_bench.config import EXECUTION_KEYS, RunConfig, load_yaml
-from ddpo_bench.files import write_json, write_yaml
+from ddpo_bench.files import DiskTrouble, naming_disk_trouble
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Sampler
-from ddpo_bench.training.checkpoint import keep_policy_alone, load_newest, save_checkpoint
+from ddpo_bench.sealed import check_sealed_yaml, write_sealed_json, write_sealed_yaml
+from ddpo_bench.training.checkpoint import load_newest, save_checkpoint
 from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.loggers import make_logger
 from ddpo_bench.training.metrics_file import MetricsFile
 from ddpo_bench.training.provenance import provenance
 from ddpo_bench.training.rollout import Collector
-from ddpo_bench.training.status import Status
+from ddpo_bench.training.status import Status, Stop
 
 Row = dict[str, Any]
 
@@ -41,6 +42,7 @@ def train(config: RunConfig, folder: Path, on_row: Callable[[Row], None] = lambd
         on_row: called with every row of metrics.jsonl as it is written, and with {"epoch", "sampled"} while sampling.
     Raises:
         DifferentConfig: where `folder` holds a run of another configuration.
+        DiskTrouble: where nothing more can be written; the run can go on later.
         Exception: whatever stopped the run; status.json says why.
     """
     claim(folder, config)
@@ -49,15 +51,18 @@ def train(config: RunConfig, folder: Path, on_row: Callable[[Row], None] = lambd
         return
     status.begin()
     try:
-        run_epochs(config, folder, status, on_row)
+        with naming_disk_trouble(folder):
+            run_epochs(config, folder, status, on_row)
     except KeyboardInterrupt:
         status.end("killed", "interrupted")
+        raise
+    except (Stop, DiskTrouble) as stop:
+        status.end("killed", str(stop))
         raise
     except Exception as error:
         status.end("failed", f"{type(error).__name__}: {error}")
         raise
     status.end("done")
-    keep_policy_alone(folder)
 
 
 def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable[[Row], None]) -> None:
@@ -67,31 +72,40 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
     algorithm.start(policy, config.seed)
     advantages: AdvantageEstimator = config.advantages.build()
     reward = config.reward.build()
-    write_json(folder / "provenance.json", provenance(policy))
+    write_sealed_json(folder / "provenance.json", provenance(policy))
 
     collector = Collector(
         policy, sampler, config.prompts.build(), reward, advantages,
         config.samples_per_epoch, config.samples_per_prompt, config.micro_batch, config.seed,
     )  # fmt: skip
     evaluator = Evaluator(config, policy, sampler, reward, folder)
-    parts: dict[str, Any] = {"policy": policy, "algorithm": algorithm, "advantages": advantages}
+    metrics = MetricsFile(folder / "metrics.jsonl")
+    parts: dict[str, Any] = {"policy": policy, "algorithm": algorithm, "advantages": advantages, "metrics": metrics}
     state = load_newest(folder, device)
     done = 0
     if state is not None:
         done = state["epoch"]
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-    metrics = MetricsFile(folder / "metrics.jsonl", keep_epochs=done if state is not None else -1)
+        for name in state.keys() - {"epoch"}:
+            parts[name].load_state_dict(state[name])
     with closing(make_logger(config, folder)) as logger:
 
         def write(row: Row) -> None:
-            metrics.append(row)
-            logger.log(row)
-            on_row(row)
+            with status.measure("files"):
+                metrics.append(row)
+                logger.log(row)
+                on_row(row)
 
+        def save(epoch: int) -> None:
+            last = epoch == config.epochs
+            with status.measure("checkpoint"):
+                state = snapshot(parts, epoch, last)
+                save_checkpoint(folder, epoch, state, keep=1 if last else config.checkpoints_kept)
+
+        status.is_ready()
         if state is None:
+            metrics.start_anew()
             write({"epoch": 0, **evaluator.evaluate(0)})
-            save_checkpoint(folder, 0, snapshot(parts, 0), config.checkpoints_kept)
+            save(0)
         for epoch in range(done + 1, config.epochs + 1):
             rollout, row = collector.collect(epoch, partial(report_sampling, on_row, epoch))
             clock = time.perf_counter()
@@ -100,8 +114,9 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
             write({"epoch": epoch, "queries": epoch * config.samples_per_epoch, **row})
             if epoch == config.epochs or (config.evaluation.every and epoch % config.evaluation.every == 0):
                 write({"epoch": epoch, **evaluator.evaluate(epoch)})
-            save_checkpoint(folder, epoch, snapshot(parts, epoch), config.checkpoints_kept)
+            save(epoch)
             status.progress(epoch)
+    status.metrics_crc32 = metrics.crc32
 
 
 def report_sampling(on_row: Callable[[Row], None], epoch: int, sampled: int) -> None:
@@ -117,8 +132,14 @@ def start_policy(config: RunConfig, device: torch.device) -> tuple[Policy, Sampl
     return policy, sampler
 
 
-def snapshot(parts: dict[str, Any], epoch: int) -> dict[str, Any]:
-    return {"epoch": epoch, **{name: part.state_dict() for name, part in parts.items()}}
+def snapshot(parts: dict[str, Any], epoch: int, last: bool) -> dict[str, Any]:
+    """What a run goes on from, and no more.
+
+    Before the first epoch every part but the rows is as it starts. After the last one nothing goes on, and the weights
+    stay alone for pictures to be drawn from; optimisers and replays are far larger.
+    """
+    kept = {"policy", "metrics"} if last else {"metrics"} if epoch == 0 else parts.keys()
+    return {"epoch": epoch, **{name: part.state_dict() for name, part in parts.items() if name in kept}}
 
 
 def claim(folder: Path, config: RunConfig) -> None:
@@ -126,6 +147,7 @@ def claim(folder: Path, config: RunConfig) -> None:
     path = folder / "config.yaml"
     plain = config.to_dict()
     if path.exists():
+        check_sealed_yaml(path, f"Delete {folder} to train the run again.")
         held = load_yaml(path)
         decisive = (held.keys() | plain.keys()) - set(EXECUTION_KEYS) | {"seed"}
         different = sorted(key for key in decisive if held.get(key) != plain.get(key))
@@ -134,7 +156,7 @@ def claim(folder: Path, config: RunConfig) -> None:
                 f"{folder}: holds a run with another {', '.join(different)}; choose another --out or delete it."
             )
         return
-    write_yaml(path, plain)
+    write_sealed_yaml(path, plain)
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 from fabricate import without
+from fabricate_tuning import fabricate_tuning
 
 from ddpo_bench.analysis.summary import summarise
 
@@ -45,7 +46,7 @@ def test_it_is_one_well_formed_file_without_script_or_request(suite: Path) -> No
     page = (suite / "report.html").read_text()
     tags = read(page)
     assert tags.open == []
-    assert len(tags.sources) == 4
+    assert len(tags.sources) == 7
     assert all(source.startswith("data:image/png;base64,") for source in tags.sources)
     assert "<script" not in page
     assert not re.search(r"https?:|url\(|@import", re.sub(r'src="[^"]*"', "", page))
@@ -57,7 +58,34 @@ def test_the_contents_lead_to_every_section(suite: Path) -> None:
     summarise(suite)
     tags = read((suite / "report.html").read_text())
     assert tags.links == [f"#{anchor}" for anchor in tags.ids]
-    assert len(set(tags.ids)) == len(tags.ids) == 9
+    assert len(set(tags.ids)) == len(tags.ids) == 11
+
+
+def test_tuning_stands_between_the_summary_and_the_learning_curves(suite: Path) -> None:
+    summarise(suite)
+    assert "tuning" not in read((suite / "report.html").read_text()).ids
+    fabricate_tuning(suite)
+    table = summarise(suite)
+    page = (suite / "report.html").read_text()
+    tags = read(page)
+    assert tags.open == []
+    assert tags.ids[:3] == ["summary", "tuning", "learning-curves"]
+    assert len(tags.sources) == 7 + 3
+    assert "No importance of parameters" not in page
+    (note,) = [note for note in table.notes if "tuned" in note]
+    assert note in page
+    assert note in (suite / "table.md").read_text()
+
+
+def test_where_there_is_no_common_scale_it_says_why(suite: Path) -> None:
+    for path in suite.glob("runs/trpo-target_colour-*/*/status.json"):
+        path.write_text(json.dumps({"state": "queued", "reason": None, "seconds": 0.0}))
+    summarise(suite)
+    page = (suite / "report.html").read_text()
+    assert len(read(page).sources) == 6
+    assert "over-all-rewards" in read(page).ids
+    assert "<p>No performance profiles and no figures over all rewards: they need every algorithm" in page
+    assert not (suite / "plots" / "profiles.png").exists()
 
 
 def test_results_of_an_older_version_give_what_they_hold(suite: Path) -> None:
@@ -67,7 +95,7 @@ def test_results_of_an_older_version_give_what_they_hold(suite: Path) -> None:
     page = (suite / "report.html").read_text()
     tags = read(page)
     assert "Not measured in these runs: diversity and image statistics." in page
-    assert len(tags.sources) == 3
+    assert len(tags.sources) == 6
     assert "time" not in tags.ids
     assert not (suite / "plots" / "time.png").exists()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fabricate_tuning import BEST, TRIALS, fabricate_study, fabricate_tuning
 
 from ddpo_bench.analysis.summary import summarise
 
@@ -63,10 +64,13 @@ def look(page: str, width: int, folder: Path) -> dict[str, Any]:
 @needs_a_browser
 @pytest.mark.parametrize("width", [390, 1152])
 def test_it_opens_without_a_complaint_or_a_request_and_fits(suite: Path, tmp_path: Path, width: int) -> None:
+    *_, last = fabricate_tuning(suite)
+    last.unlink()
+    fabricate_study(suite, last.stem, f"{BEST:012x}", TRIALS, ("reward", "kl"))
     summarise(suite)
     found = look((suite / "report.html").read_text(), width, tmp_path)
     assert found["complaints"] == []
-    assert len(found["images"]) == 4
+    assert len(found["images"]) == len(list(suite.glob("plots/*.png"))) == 7 + 4
     assert all(found["images"])
     assert found["width"] == width
     assert found["content"] <= width

@@ -35,7 +35,10 @@ def test_a_few_distinct_held_out_prompts_get_four_samples_each(
 
 def test_an_evaluation_repeats_itself_and_depends_on_the_seed(tiny_run: MakeConfig, tmp_path: Path) -> None:
     first = evaluator(tiny_run(), tmp_path).evaluate(0)
-    assert evaluator(tiny_run(), tmp_path).evaluate(0) == first
+    again = evaluator(tiny_run(), tmp_path).evaluate(0)
+    assert {key: value for key, value in again.items() if not key.startswith("seconds_")} == {
+        key: value for key, value in first.items() if not key.startswith("seconds_")
+    }
     other = evaluator(tiny_run("seed=1"), tmp_path).evaluate(0)
     assert 0 < other["eval/diversity"] != first["eval/diversity"]
 

@@ -21,13 +21,14 @@ from ddpo_bench.training.trainer import DifferentConfig, train
 EPOCHS = 3
 COMMON = {
     "epoch", "queries", "reward_mean", "reward_std", "reward_max", "advantage_std", "kl_reference", "kl_reference_nats",
-    "seconds_sampling", "seconds_reward", "seconds_learning", "images_per_second", "memory_peak_mb",
+    "seconds_sampling", "seconds_reward", "seconds_kl", "seconds_learning", "images_per_second", "memory_peak_mb",
 }  # fmt: skip
 LEARNING = {"ratio_deviation_max", "kl_behaviour", "kl_behaviour_nats", "grad_norm", "loss"}
 JUDGES = {"jpeg_compressibility", "jpeg_incompressibility", "target_colour"}
 EVALUATION = {
     "epoch", "eval/kl_reference", "eval/kl_reference_nats", "eval/diversity", "eval/image/brightness",
-    "eval/image/contrast", "eval/image/colourfulness", "eval/image/sharpness",
+    "eval/image/contrast", "eval/image/colourfulness", "eval/image/sharpness", "seconds_eval_sampling",
+    "seconds_eval_reward", "seconds_eval_kl", "seconds_eval_files",
 } | {f"eval/{judge}" for judge in JUDGES}  # fmt: skip
 MakeConfig = Callable[..., RunConfig]
 
@@ -112,6 +113,16 @@ def test_the_folder_tells_what_was_run_on_what_and_how_it_ended(finished: Path, 
     assert status["started"] <= status["finished"]
 
 
+def test_the_parts_of_a_runs_time_are_together_no_more_than_the_whole(finished: Path) -> None:
+    status = status_of(finished)
+    overheads = {key: value for key, value in status.items() if key.startswith("seconds_")}
+    assert overheads.keys() == {"seconds_start", "seconds_checkpoint", "seconds_files"}
+    measured = [value for row in rows_of(finished) for key, value in row.items() if key.startswith("seconds_")]
+    parts = [*overheads.values(), *measured]
+    assert min(parts) >= 0 < min(overheads.values())
+    assert 0.8 * status["seconds"] < sum(parts) <= status["seconds"]
+
+
 def test_pictures_of_the_evaluations_are_a_grid_that_the_index_explains(finished: Path) -> None:
     index = json.loads((finished / "samples" / "index.json").read_text())
     assert index["columns"] == 8
@@ -132,7 +143,7 @@ def test_the_newest_checkpoints_alone_stay(tiny_run: MakeConfig, tmp_path: Path,
 def test_a_finished_run_keeps_its_policy_alone(finished: Path) -> None:
     (path,) = (finished / "checkpoint").iterdir()
     assert path.name == "epoch-0003.pt"
-    assert torch.load(path, weights_only=True).keys() == {"epoch", "policy"}
+    assert torch.load(path, weights_only=True).keys() == {"epoch", "policy", "metrics"}
 
 
 def test_a_finished_run_is_not_run_again(finished: Path, tiny_run: MakeConfig) -> None:

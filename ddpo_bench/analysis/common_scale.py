@@ -1,0 +1,39 @@
+"""Final rewards of all tasks on one scale, or why there is none."""
+
+from __future__ import annotations
+
+from ddpo_bench.analysis.across_tasks import normalise
+from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.analysis.improvement_plot import finals_of
+from ddpo_bench.analysis.intervals import labels_of
+from ddpo_bench.analysis.measures import BASELINE
+from ddpo_bench.analysis.statistics import Array, iqm
+
+LEFT_OUT = "No performance profiles and no figures over all rewards: "
+
+
+def on_common_scale(records: list[RunRecord]) -> dict[str, list[Array]]:
+    """Normalised final rewards by algorithm, [n] a task: 0 = `frozen`, 1 = the best algorithm.
+
+    Args:
+        records: done runs for which `no_common_scale` finds nothing to say.
+    """
+    finals = finals_of(records)
+    scores = {label: [finals[task][label] for task in finals] for label in labels_of(records)}
+    return normalise(scores, BASELINE)
+
+
+def no_common_scale(records: list[RunRecord]) -> str:
+    """One sentence that says why these done runs have no common scale; empty where they have one."""
+    labels, finals = labels_of(records), finals_of(records)
+    if BASELINE not in labels:
+        several = any(record.algorithm == BASELINE for record in records)
+        reason = (
+            f"there are several {BASELINE} cells" if several else f"{BASELINE}, the zero of their scale, is not done"
+        )
+        return f"{LEFT_OUT}{reason}."
+    lacking = [f"{label} on {task}" for task in finals for label in labels if label not in finals[task]]
+    if lacking:
+        return f"{LEFT_OUT}they need every algorithm on every reward, and nothing is done of {', '.join(lacking)}."
+    flat = [task for task, cells in finals.items() if max(map(iqm, cells.values())) <= iqm(cells[BASELINE])]
+    return f"{LEFT_OUT}nothing beats {BASELINE} on {' and '.join(flat)}, which has no scale then." if flat else ""

@@ -1,0 +1,155 @@
+"""What of a suite's time its harness took: everything that is not sampling, reward or learning.
+
+Of a run's seconds these are work, while training and in held-out evaluations alike, which draw and score images too:
+
+* sampling: encoding the prompts, denoising, decoding; in evaluations also the further samples for the diversity;
+* reward: scoring the images; in evaluations under every reward, and measuring diversity and image statistics;
+* learning: the algorithm's update;
+* KL: network passes that compare the policy with the pretrained model.
+
+The harness is the rest: a worker's start (importing the libraries), a run's start (loading model, judges and
+checkpoint), checkpoints and all other files, what lies between a worker's runs, and work that an interruption lost.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from ddpo_bench.analysis.collect import ResultsError, RunRecord
+from ddpo_bench.analysis.statistics import Estimate
+from ddpo_bench.analysis.tables import Column, Row, Table, Value
+
+Seconds = dict[str, float]  # part to seconds
+
+EPOCH_PARTS = {"sampling": "sampling", "reward": "reward", "learning": "learning", "kl": "KL"}
+EVALUATION_PARTS = {"eval_sampling": "held-out sampling", "eval_reward": "held-out reward", "eval_kl": "held-out KL"}
+WORK = {**EPOCH_PARTS, **EVALUATION_PARTS}
+HARNESS = {
+    "start": "start-up",
+    "files": "checkpoints and files",
+    "other": "other",
+    "between": "between runs",
+}
+WHOLE = "whole suite"
+COLUMNS = [
+    Column("algorithm", "algorithm", part=None),
+    Column("reward_name", "trained on", part=None),
+    Column("runs", "runs"),
+    *(Column(part, title, "s", digits=3) for part, title in (WORK | HARNESS).items()),
+    Column("total", "in all", "s", digits=4),
+    Column("harness", "harness", "%", digits=3),
+]
+MEANING = (
+    "Harness: all but sampling, reward, learning and KL. Held-out evaluations sample and score images as training does, "
+    "and the KL to the pretrained model is made of network passes: these count as work, not as harness, and have "
+    "columns of their own. Other: work that an interruption lost, and what no clock was around."
+)
+
+
+@dataclass(frozen=True)
+class WorkerTime:
+    """What the book says of the workers, all together.
+
+    Attributes:
+        workers: processes.
+        start: seconds from a process's birth to its first claim.
+        seconds: from its birth to the end of its last run.
+    """
+
+    workers: int
+    start: float
+    seconds: float
+
+
+def profile(records: list[RunRecord], suite: str, results: Path, workers: WorkerTime | None) -> Table:
+    """Seconds by part, a row a cell, over all its runs, and one for the whole suite.
+
+    Args:
+        workers: None where there is no book, or it does not know all of these runs; the runs' own seconds count then.
+    Raises:
+        ResultsError: where no run has measured its parts.
+    """
+    begun = [record for record in records if record.seconds]
+    runs = [record for record in begun if is_measured(record)]
+    if not runs:
+        raise ResultsError(
+            f"{results}: no run here measured where all of its time went, as runs of this version do; train some again "
+            f"elsewhere to see: ddpo-bench run {suite} --results DIR."
+        )
+    if len(runs) < len(begun):
+        workers = None
+    cells: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
+    for run in runs:
+        cells[run.task, run.label].append(run)
+    rows = [
+        Row(task, figures(label, task, cell, total_of(cell))) for (task, label), cell in sorted_by_task(cells).items()
+    ]
+    whole = Row(WHOLE, figures("all", "", runs, suite_total(runs, workers)))
+    return Table(
+        f"{suite}: where the time went", COLUMNS, [*rows, whole], "", notes(len(begun) - len(runs), workers)
+    )
+
+
+def sorted_by_task(cells: dict[tuple[str, str], list[RunRecord]]) -> dict[tuple[str, str], list[RunRecord]]:
+    """Cells of one reward beside each other, else in their order."""
+    order = list(dict.fromkeys(task for task, _ in cells))
+    return dict(sorted(cells.items(), key=lambda item: order.index(item[0][0])))
+
+
+def is_measured(run: RunRecord) -> bool:
+    """Whether a run has all columns; one that an older version began has them in some rows only."""
+    return (
+        "seconds_start" in run.overheads
+        and all(f"seconds_{part}" in row for row in run.epochs for part in EPOCH_PARTS)
+        and all(f"seconds_{part}" in row for row in run.evaluated for part in EVALUATION_PARTS)
+    )
+
+
+def parts_of(run: RunRecord) -> Seconds:
+    """Seconds of one run by part, "between" excepted: together all of its seconds."""
+    seconds = {part: sum(row[f"seconds_{part}"] for row in run.epochs) for part in EPOCH_PARTS}
+    seconds |= {part: sum(row[f"seconds_{part}"] for row in run.evaluated) for part in EVALUATION_PARTS}
+    seconds["start"] = run.overheads["seconds_start"]
+    seconds["files"] = run.overheads["seconds_checkpoint"] + run.overheads["seconds_files"]
+    seconds["files"] += sum(row.get("seconds_eval_files", 0.0) for row in run.evaluated)
+    return seconds | {"other": max(0.0, run.seconds - sum(seconds.values()))}
+
+
+def total_of(runs: list[RunRecord]) -> Seconds:
+    """The parts of several runs added up."""
+    parts = [parts_of(run) for run in runs]
+    return {part: math.fsum(seconds[part] for seconds in parts) for part in parts[0]}
+
+
+def suite_total(runs: list[RunRecord], workers: WorkerTime | None) -> Seconds:
+    """The parts of all runs, the workers' start with the runs', and what lay between the runs."""
+    total = total_of(runs)
+    if workers is None:
+        return total
+    between = workers.seconds - workers.start - math.fsum(run.seconds for run in runs)
+    return total | {"start": total["start"] + workers.start, "between": max(0.0, between)}
+
+
+def figures(algorithm: str, reward: str, runs: list[RunRecord], seconds: Seconds) -> dict[str, Value]:
+    whole = math.fsum(seconds.values())
+    harness = math.fsum(value for part, value in seconds.items() if part in HARNESS)
+    measured = seconds | {"total": whole, "harness": 100 * harness / whole}
+    keys: dict[str, Value] = {"algorithm": algorithm, "reward_name": reward, "runs": len(runs)}
+    return keys | {name: Estimate(value, math.nan, math.nan) for name, value in measured.items()}
+
+
+def notes(unmeasured: int, workers: WorkerTime | None) -> tuple[str, ...]:
+    """What counts as what, and what the whole suite's time is."""
+    if workers:
+        time = (
+            f"Whole suite: the time of {workers.workers} worker processes, each from its birth to the end of its last "
+            "run, as the book tells; start-up includes their imports. The command's own time before its workers and "
+            "its report after them are not in it."
+        )
+    else:
+        time = "Whole suite: the runs' own seconds; no book tells of all of them, so imports and gaps are not in it."
+    left_out = f"{unmeasured} runs of an older version did not measure all of this and are left out."
+    return (MEANING, time, left_out) if unmeasured else (MEANING, time)

@@ -1,0 +1,70 @@
+"""Probability of improvement of every algorithm over every other, by reward and over all of them."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+
+from ddpo_bench.analysis.across_tasks import average_probability_of_improvement
+from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.analysis.intervals import ROWS_STYLE, draw_estimate, labels_of, note_right, row_panels, tasks_of
+from ddpo_bench.analysis.measures import BASELINE
+from ddpo_bench.analysis.plots import appearance, cells_of, save
+
+ALL_REWARDS = "all rewards"
+MOST_PAIRS = 45  # of ten algorithms; more are not readable, and those over the baseline are the first question
+
+Pair = tuple[str, str]
+Finals = dict[str, dict[str, list[float]]]  # by reward and algorithm
+
+
+def improvement_intervals(records: list[RunRecord], path: Path) -> None:
+    """A panel a reward, a row a pair of algorithms; of several rewards one more panel with their mean.
+
+    Args:
+        records: done runs of at least two algorithms.
+    """
+    pairs, finals = pairs_of(records), finals_of(records)
+    panels = {task: [task] for task in finals} | ({ALL_REWARDS: list(finals)} if len(finals) > 1 else {})
+    with mpl.rc_context(ROWS_STYLE):
+        figure, drawn = row_panels(list(panels), [f"{ours} > {theirs}" for ours, theirs in pairs])
+        for axes, tasks in zip(drawn, panels.values(), strict=True):
+            for row, (ours, theirs) in enumerate(pairs):
+                if all({ours, theirs} <= {*finals[task]} for task in tasks):
+                    a, b = ([finals[task][label] for task in tasks] for label in (ours, theirs))
+                    draw_estimate(axes, row, average_probability_of_improvement(a, b), appearance(records, ours))
+                    note_right(axes, row, f"n = {sum(map(len, a))} : {sum(map(len, b))}")
+            divide(axes, pairs)
+        save(figure, path)
+
+
+def pairs_of(records: list[RunRecord]) -> list[Pair]:
+    """Every algorithm over every other one once, those over the baseline first; only these where all are too many."""
+    labels = labels_of(records)
+    pairs = [(ours, theirs) for theirs, ours in combinations(labels, 2)]
+    if len(pairs) <= MOST_PAIRS:
+        return pairs
+    baselines = {record.label for record in records if record.algorithm == BASELINE} or set(labels[:1])
+    return [(ours, theirs) for ours, theirs in pairs if theirs in baselines]
+
+
+def finals_of(records: list[RunRecord]) -> Finals:
+    """Final rewards of the seeds."""
+    return {
+        task: {label: [run.final for run in runs] for label, runs in cells_of(records, task).items()}
+        for task in tasks_of(records)
+    }
+
+
+def divide(axes: Axes, pairs: list[Pair]) -> None:
+    """The middle, and a line where the algorithm that is compared with changes."""
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+    axes.axvline(0.5, color="#999999", lw=1, ls="--", zorder=1)
+    axes.set_xlabel("probability of improvement")
+    for row in range(1, len(pairs)):
+        if pairs[row][1] != pairs[row - 1][1]:
+            axes.axhline(row - 0.5, color="#cccccc", lw=0.8)

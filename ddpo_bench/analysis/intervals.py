@@ -1,0 +1,94 @@
+"""Dots with their intervals in rows: the final reward of every algorithm, `frozen` as a line to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.analysis.measures import BASELINE
+from ddpo_bench.analysis.plots import COLOURS, PANELS_A_ROW, STYLE, Appearance, appearance, cells_of, save
+from ddpo_bench.analysis.statistics import Estimate, estimate
+
+WIDTH, ROW, AROUND = 3.6, 0.26, 1.0  # inches: of a panel, of a row, of what stands over and under the rows
+FAINT = "#666666"
+ROWS_STYLE = STYLE | {"axes.grid.axis": "x", "ytick.color": "#222222", "ytick.major.size": 0}
+
+
+def reward_intervals(records: list[RunRecord], path: Path) -> None:
+    """A panel a reward, a row an algorithm: dot = estimate over the seeds, bar = its interval, small dots = seeds.
+
+    Args:
+        records: done runs.
+    """
+    tasks = tasks_of(records)
+    labels = labels_of(records)
+    with mpl.rc_context(ROWS_STYLE):
+        figure, panels = row_panels(tasks, labels)
+        for task, axes in zip(tasks, panels, strict=True):
+            for label, runs in cells_of(records, task).items():
+                draw_runs(axes, labels.index(label), runs, appearance(records, label))
+            axes.set_xlabel("final reward")
+        save(figure, path)
+
+
+def draw_runs(axes: Axes, row: int, runs: list[RunRecord], look: Appearance) -> None:
+    """One row of a reward's panel; the baseline's estimate goes through all rows."""
+    finals = [run.final for run in runs]
+    found = estimate(finals)
+    if runs[0].algorithm == BASELINE:
+        axes.axvline(found.value, color=COLOURS[BASELINE], ls="--", lw=1, zorder=1)
+    axes.scatter(finals, np.full(len(finals), row + 0.26), s=7, color=look.colour, lw=0, alpha=0.7)
+    draw_estimate(axes, row, found, look)
+    note_right(axes, row, f"n = {len(runs)}")
+
+
+def draw_estimate(axes: Axes, row: float, found: Estimate, look: Appearance, filled: bool = True) -> None:
+    """A dot and, where there is one, its interval."""
+    if found.has_interval:
+        axes.plot([found.low, found.high], [row, row], color=look.colour, lw=2.4, solid_capstyle="butt", alpha=0.75)
+    axes.plot(
+        found.value, row, marker=look.marker, ms=6, mew=0.8, color=look.colour,
+        mec="white" if filled else look.colour, mfc=look.colour if filled else "white",
+    )  # fmt: skip
+
+
+def note_right(axes: Axes, row: float, text: str) -> None:
+    """What a row's figure rests on, beside the panel."""
+    axes.annotate(
+        text, (1.0, row), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+        color=FAINT, fontsize=8, va="center", annotation_clip=False,
+    )  # fmt: skip
+
+
+def row_panels(titles: Sequence[str], names: Sequence[str]) -> tuple[Figure, list[Axes]]:
+    """A panel a title, all with the same named rows, the first at the top; names stand at the left edge alone."""
+    columns = min(len(titles), PANELS_A_ROW)
+    lines = -(-len(titles) // columns)
+    size = WIDTH * columns + 0.075 * max(map(len, names)), (AROUND + ROW * len(names)) * lines
+    figure = Figure(figsize=size, layout="constrained")
+    grid = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flatten())
+    for spare in grid[len(titles) :]:
+        spare.set_visible(False)
+    panels = grid[: len(titles)]
+    for title, axes in zip(titles, panels, strict=True):
+        axes.set_title(title)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.spines["left"].set_visible(False)
+    return figure, panels
+
+
+def tasks_of(records: list[RunRecord]) -> list[str]:
+    return list(dict.fromkeys(record.task for record in records))
+
+
+def labels_of(records: list[RunRecord]) -> list[str]:
+    """Every algorithm on any reward, the baseline first."""
+    ordered = sorted(records, key=lambda record: record.algorithm != BASELINE)
+    return list(dict.fromkeys(record.label for record in ordered))

@@ -1,0 +1,101 @@
+"""`ddpo-bench ls`: the results folders that there are."""
+
+from __future__ import annotations
+
+import os
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ddpo_bench.commands.command import Command
+from ddpo_bench.config import ConfigError
+
+DEPTH = 3  # folders below DIR that are looked into
+EXAMPLES = """\
+examples:
+  ddpo-bench ls
+  ddpo-bench ls /shared/results
+"""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "folder", nargs="?", type=Path, default=Path("results"), metavar="DIR", help="(default: results)"
+    )
+
+
+def execute(args: Namespace) -> int:
+    from ddpo_bench.console import print_table
+
+    if not args.folder.is_dir():
+        raise ConfigError([f"{args.folder}: no such folder. Name the one that --results of `ddpo-bench run` named."])
+    found = list(results_below(args.folder, DEPTH))
+    if not found:
+        print(f"{args.folder}: no results here. `ddpo-bench run SUITE --results {args.folder}` makes some.")
+        return 0
+    columns = ["results", "done", "failed", "planned", "algorithms", "rewards", "changed", "size"]
+    print_table(f"{len(found)} in {args.folder}", columns, [row_of(root, args.folder) for root in found])
+    return 0
+
+
+def results_below(folder: Path, depth: int) -> Iterator[Path]:
+    """Results folders in the order of their names, without a look inside them or into hidden folders."""
+    from ddpo_bench.sweep.standing import is_results
+
+    if is_results(folder):
+        yield folder
+    elif depth:
+        for child in sorted(folder.iterdir()):
+            if child.is_dir() and not child.is_symlink() and not child.name.startswith("."):
+                yield from results_below(child, depth - 1)
+
+
+def row_of(root: Path, folder: Path) -> list[str]:
+    from ddpo_bench.sweep.estimate import size
+    from ddpo_bench.sweep.run_state import read_status
+    from ddpo_bench.sweep.standing import planned_runs, read_plan
+
+    plan = read_plan(root)
+    here = list(root.glob("runs/*/seed-*"))
+    states = [read_status(run)["state"] for run in here]
+    planned = str(len(planned_runs(plan))) if plan else "?"
+    changed, occupied = newest_and_size(root)
+    return [
+        str(root.relative_to(folder)) if root != folder else root.name or str(root),
+        str(states.count("done")),
+        str(states.count("failed")),
+        planned,
+        *(", ".join(names(kind, plan, here)) for kind in ("algorithm", "reward")),
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(changed)),
+        size(occupied),
+    ]
+
+
+def names(kind: str, plan: Mapping[str, Any], here: list[Path]) -> list[str]:
+    """What a suite compares: of its plan, or where there is none of its runs."""
+    from ddpo_bench.config import load_yaml
+
+    if plan:
+        chosen = plan.get("matrix", {}).get(kind) or [plan.get("base", {}).get(kind)]
+    else:
+        cells = {run.parent: run / "config.yaml" for run in here}  # the seeds of a cell share a configuration
+        chosen = [load_yaml(config).get(kind) for config in cells.values() if config.exists()]
+    return sorted({str(choice["name"] if isinstance(choice, Mapping) else choice) for choice in chosen if choice})
+
+
+def newest_and_size(root: Path) -> tuple[float, int]:
+    """When a file of a folder last changed, in Unix time, and bytes of all of them; files may vanish meanwhile."""
+    newest, occupied = root.stat().st_mtime, 0
+    for folder, _, files in os.walk(root):
+        for name in files:
+            try:
+                facts = os.stat(os.path.join(folder, name), follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            newest, occupied = max(newest, facts.st_mtime), occupied + facts.st_size
+    return newest, occupied
+
+
+COMMAND = Command("the results folders that there are", EXAMPLES, add_options, execute)

@@ -1,0 +1,120 @@
+"""`ddpo-bench status`: what stands of a sweep right now."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddpo_bench.commands.command import Command, add_results, add_storage
+
+if TYPE_CHECKING:
+    from ddpo_bench.sweep.standing import RunStanding, Standing
+
+STATES = ("running", "failed", "killed", "queued")
+EXAMPLES = """\
+examples:
+  ddpo-bench status algos                          while it runs, from any terminal
+  ddpo-bench status results/algos                  the same, by its folder
+  ddpo-bench status suites/algos.yaml --results /shared/results
+  ddpo-bench status algos --storage postgresql://user@host/studies
+
+Reads only: it may be asked at any time, on any host that sees the results folder.
+"""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "sweep", metavar="SUITE|DIR", help="a YAML file, the name of a shipped suite, or a results folder"
+    )
+    add_results(parser, "the suite's folder is DIR/<suite name> (default: results)")
+    add_storage(parser)
+
+
+def execute(args: Namespace) -> int:
+    from ddpo_bench.sweep.standing import is_results, standing
+
+    folder = Path(args.sweep)
+    root = folder if folder.is_dir() and is_results(folder) else args.results / suite_name(args.sweep)
+    if not is_results(root):
+        print(f"{root.name}: nothing has been run: there is no {root}. Begin with: ddpo-bench run {args.sweep}")
+        return 0
+    print_standing(standing(root, args.storage))
+    return 0
+
+
+def suite_name(suite: str) -> str:
+    """The name of a suite, without resolving its runs, which takes seconds.
+
+    Raises:
+        ConfigError: where there is no such suite.
+    """
+    from ddpo_bench.config import ConfigError, load_yaml
+    from ddpo_bench.sweep.shipped import find_suite
+
+    if Path(suite).is_dir():
+        raise ConfigError([f"{suite}: is no results folder: it holds neither suite.yaml nor runs. See: ddpo-bench ls"])
+    path = find_suite(suite)
+    return str(load_yaml(path).get("name", path.stem))
+
+
+def print_standing(found: Standing) -> None:
+    counts, total = found.counts(), len(found.runs or found.others)
+    rest = "".join(f", {counts[state]} {state}" for state in STATES if counts[state])
+    print(f"{found.name}: {counts['done']}/{total} runs done{rest} ({found.root})")
+    if found.runs and found.others:
+        print(f"beside them {len(found.others)} runs that the plan, as last written, does not hold")
+    for state, line in {"running": line_of_running, "failed": line_of_failed}.items():
+        if several := [run for run in found.all if run.state == state]:
+            print(f"{state}:")
+            for line_of_run in aligned([line(run) for run in several]):
+                print(f"  {line_of_run}")
+    if any(counts[state] for state in ("running", "killed", "queued")):
+        print(outlook(found))
+
+
+def line_of_running(run: RunStanding) -> list[str]:
+    row = run.news
+    reward = f"reward {row['reward_mean']:.4g}" if "reward_mean" in row else "no reward yet"
+    speed = f"{row['images_per_second']:.3g} images/s" if "images_per_second" in row else ""
+    sampled = row["now"].get("sampled")
+    doing = f"{sampled} sampled" if sampled else ""
+    shown = "no heartbeat" if run.heartbeat is None else f"heartbeat {run.heartbeat:.0f} s ago"
+    return [run.name, run.worker or "", f"epoch {run.epoch}/{run.epochs}", reward, speed, doing, shown + dead(run)]
+
+
+def dead(run: RunStanding) -> str:
+    return "" if run.alive else ", dead?"
+
+
+def line_of_failed(run: RunStanding) -> list[str]:
+    """Its reason in one line, and the log that says more."""
+    reason = str(run.status.get("reason") or "no reason given").partition("\n")[0]
+    logs = [run.folder / name for name in ("error.log", "output.log")]
+    return [run.name, reason, f"see {next((log for log in logs if log.exists()), run.folder)}"]
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Lines of columns; a column that is empty in all of them is left out."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def outlook(found: Standing) -> str:
+    """How quickly it goes and how long it still takes."""
+    from ddpo_bench.sweep.estimate import duration
+
+    workers, seconds = found.at_work(), found.seconds_left()
+    left = "not known before an epoch is finished" if seconds is None else f"about {duration(seconds)}"
+    if not workers:
+        return f"nobody works on it; time left for one worker: {left}"
+    speed = sum(run.news.get("images_per_second", 0.0) for run in workers)
+    hands = f"{len(workers)} worker{'s' * (len(workers) > 1)}"
+    return f"{speed:.3g} images/s while sampling, by {hands}; time left: {left}"
+
+
+COMMAND = Command("what stands of a sweep right now", EXAMPLES, add_options, execute)

@@ -1,0 +1,82 @@
+"""`ddpo-bench tune`: an equal number of trials for every cell of a suite, then the winners on fresh seeds."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddpo_bench.commands.command import SOME_FAILED, Command, add_suite, add_workers
+from ddpo_bench.config import ConfigError
+
+if TYPE_CHECKING:
+    from ddpo_bench.sweep.suite import Suite
+
+EXAMPLES = """\
+examples:
+  ddpo-bench tune suites/tune-ppo.yaml                  one algorithm's settings; best.yaml at the end
+  ddpo-bench tune algos-tuned --dry-run                 how many trials and runs
+  ddpo-bench tune algos-tuned --only 'ppo-*'            some cells
+
+The suite has a `tune:` block: a space, trials, seeds (docs/tuning.md).  The same command again goes on where it was
+interrupted; given elsewhere at the same time, it shares the work.  The studies can be opened in optuna-dashboard.
+"""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    add_suite(parser)
+    add_workers(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
+    parser.add_argument("--retry-failed", action="store_true", help="run failed runs of the winners again")
+
+
+def execute(args: Namespace) -> int:
+    from ddpo_bench.commands.planning import planned_runs
+
+    suite, _, root = planned_runs(args)
+    if suite.tune is None:
+        raise ConfigError([f"{args.suite}: has no tune: block. Use: ddpo-bench run {args.suite}"])
+    return print_tuning_plan(suite, root) if args.dry_run else tune_and_compare(args, suite, root)
+
+
+def tune_and_compare(args: Namespace, suite: Suite, root: Path) -> int:
+    """Tune, sweep the winners, and make their table and report; also what `run` does with a suite to be tuned."""
+    from ddpo_bench.commands.planning import refuse_missing_backends
+    from ddpo_bench.commands.printing import print_failures, print_summary
+    from ddpo_bench.console import display
+    from ddpo_bench.sweep.plan import plan
+    from ddpo_bench.sweep.workers import default_count
+    from ddpo_bench.tuning.display import tuning_display
+    from ddpo_bench.tuning.runner import tune_suite
+
+    refuse_missing_backends(plan(suite))
+    workers = args.workers or default_count()
+    outcome = tune_suite(suite, root, workers, tuning_display, display, args.retry_failed, args.storage)
+    print_failures(outcome.failed, root)
+    print("\n".join(outcome.without_winner), end="\n" * bool(outcome.without_winner))
+    if outcome.runs:
+        print_summary(root)
+    print("\n".join(f"Best: {file}" for file in outcome.best))
+    return SOME_FAILED if outcome.failed or outcome.without_winner else 0
+
+
+def print_tuning_plan(suite: Suite, root: Path) -> int:
+    """What tuning would do, at most."""
+    from ddpo_bench.console import print_table
+
+    tune = suite.tune
+    assert tune is not None
+    tuned = [cell for cell in suite.cells if cell.space]
+    rows = [[cell.name, ", ".join(cell.space), str(tune.trials), str(tune.trials * len(tune.seeds))] for cell in tuned]
+    print_table(f"{suite.name}: {len(tuned)} studies", ["cell", "searched", "trials", "runs"], rows)
+    images = sum(cell.config.epochs * cell.config.samples_per_epoch for cell in tuned) * tune.trials * len(tune.seeds)
+    final = (len(tuned) * tune.top + len(suite.cells) - len(tuned)) * len(suite.seeds)
+    print(
+        f"At most {images:,} images (reward queries) in all trials; then {final} runs on seeds {suite.seeds}, in {root}"
+    )
+    return 0
+
+
+COMMAND = Command(
+    "search for settings, and run the best on fresh seeds", EXAMPLES, add_options, execute, resumable=True
+)

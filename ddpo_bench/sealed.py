@@ -1,0 +1,75 @@
+"""Small files that show damage: each carries the CRC-32 of its content, which is checked whenever it is read back."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ddpo_bench.files import plain_yaml, write_json, write_text
+
+SEAL = re.compile(rb"# crc32: ([0-9a-f]{8})\n")  # the first line of a sealed YAML file
+
+
+class Damaged(Exception):
+    """A file that is not as it was written; the message is one line with the file and the remedy."""
+
+
+def write_sealed_json(path: Path, data: dict[str, Any]) -> None:
+    """Write an object as JSON atomically, its checksum as the last key."""
+    write_json(path, {**data, "crc32": checksum(data)})
+
+
+def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
+    """An object without its checksum; one that has none, as older versions wrote it, is taken as it is.
+
+    Raises:
+        Damaged: ending in `remedy`.
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError:  # not JSON, or not text
+        raise Damaged(f"{path}: is damaged: not valid JSON. {remedy}") from None
+    if not isinstance(data, dict):
+        raise Damaged(f"{path}: is damaged: expected a JSON object, found {type(data).__name__}. {remedy}")
+    if "crc32" in data and data.pop("crc32") != checksum(data):
+        raise Damaged(f"{path}: is damaged: its checksum differs. {remedy}")
+    return data
+
+
+def write_sealed_yaml(path: Path, data: dict[str, Any]) -> None:
+    """Write plain mappings and lists as YAML atomically, their checksum in a comment before them."""
+    text = plain_yaml(data)
+    write_text(path, f"# crc32: {zlib.crc32(text.encode()):08x}\n{text}")
+
+
+def check_sealed_yaml(path: Path, remedy: str) -> None:
+    """Refuse a file that was damaged, or cut short, since `write_sealed_yaml`; one without a checksum passes.
+
+    Raises:
+        Damaged: ending in `remedy`.
+    """
+    content = path.read_bytes()
+    seal = SEAL.match(content)
+    if not content:
+        raise Damaged(f"{path}: is damaged: it is empty. {remedy}")
+    untrue = int(seal[1], 16) != zlib.crc32(content[seal.end() :]) if seal else content.startswith(b"# crc32")
+    if untrue:
+        raise Damaged(f"{path}: is damaged: its checksum differs. {remedy}")
+
+
+def check_crc32(path: Path, expected: int | None, remedy: str) -> None:
+    """Refuse a file whose checksum, where one is known, is another.
+
+    Raises:
+        Damaged: ending in `remedy`.
+    """
+    if expected is not None and zlib.crc32(path.read_bytes() if path.exists() else b"") != expected:
+        raise Damaged(f"{path}: is damaged: not as the run wrote it. {remedy}")
+
+
+def checksum(data: dict[str, Any]) -> int:
+    """CRC-32 of an object as JSON, which reads back as the same text."""
+    return zlib.crc32(json.dumps(data).encode())

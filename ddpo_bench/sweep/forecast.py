@@ -1,0 +1,66 @@
+"""Time left of a sweep, as whoever watches it hears of its epochs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ddpo_bench.sweep.estimate import Course, seconds_left
+from ddpo_bench.sweep.plan import PlannedRun
+
+
+@dataclass
+class Heard:
+    """What is known of a run.
+
+    Attributes:
+        epoch: finished.
+        measured: of them since we listen, which took `seconds`.
+        mark: when the last epoch, or else the attempt, began; None where nobody works on the run.
+    """
+
+    cell: str
+    epochs: int
+    epoch: int = 0
+    measured: int = 0
+    seconds: float = 0.0
+    mark: float | None = None
+
+    def course(self, now: float) -> Course:
+        """An attempt that went on from a checkpoint is taken to have been as quick before."""
+        pace = self.seconds / self.measured if self.measured else 0.0
+        since = 0.0 if self.mark is None else now - self.mark
+        return Course(self.cell, self.epoch, self.epochs, pace * self.epoch, since)
+
+
+class Forecast:
+    """Of some runs, by a clock in seconds."""
+
+    def __init__(self, runs: Sequence[PlannedRun], clock: Callable[[], float] = time.monotonic):
+        self.clock = clock
+        self.runs = {run.folder: Heard(str(run.folder.parent), run.config.epochs) for run in runs}
+
+    def started(self, run: PlannedRun) -> None:
+        self.runs[run.folder].mark = self.clock()
+
+    def reached(self, run: PlannedRun, epoch: int) -> None:
+        """An epoch has been finished."""
+        heard, now = self.runs[run.folder], self.clock()
+        heard.seconds += now - (now if heard.mark is None else heard.mark)
+        heard.measured += 1
+        heard.epoch, heard.mark = epoch, now
+
+    def ended(self, run: PlannedRun, state: str) -> None:
+        """state: done, failed or killed, after which the run goes on."""
+        heard = self.runs[run.folder]
+        heard.mark = None
+        if state != "killed":
+            heard.epoch = heard.epochs
+
+    def seconds_left(self) -> float | None:
+        """None while no epoch has been finished."""
+        now = self.clock()
+        at_work = [heard for heard in self.runs.values() if heard.mark is not None]
+        others = [heard for heard in self.runs.values() if heard.mark is None]
+        return seconds_left([heard.course(now) for heard in [*at_work, *others]], len(at_work))

@@ -1,0 +1,161 @@
+"""Bytes that a run needs in memory and on disk, counted without loading its model.
+
+Weights are counted by the headers of their files.  What a micro-batch needs is counted on torch's meta device, where
+networks made of their configurations alone are gone through without computing anything.  Rules of thumb: bf16 halves
+what learning needs; attention keeps no maps on GPUs.  Left out: what torch itself occupies, kernels' workspaces,
+fragmentation, replays and critics; hence "about".
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddpo_bench.config import RunConfig
+from ddpo_bench.sweep.model_files import Model, local_folder, read_model
+
+if TYPE_CHECKING:
+    import torch
+
+FP32, BF16 = 4, 2
+ADAMW = 2 * FP32  # its two moments, a weight
+TOKENS = 77  # tokens of a prompt where the text encoder does not tell
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes of one run.
+
+    Attributes:
+        trained: numbers in the trained weights.
+        weights: of all networks, the pretrained copy among them.
+        micro_batch: learning from one, or decoding its images, whichever needs more.
+        rollout: latents and means of an epoch.
+        checkpoint, policy: a file while it trains, and the one that is left when it is done.
+    """
+
+    trained: int
+    weights: int
+    gradients: int
+    optimiser: int
+    micro_batch: int
+    rollout: int
+    checkpoint: int
+    policy: int
+
+    @property
+    def memory(self) -> int:
+        return self.weights + self.gradients + self.optimiser + self.micro_batch + self.rollout
+
+
+def needs(config: RunConfig) -> Needs | None:
+    """What a run needs; None where its model is not here yet, or is of a kind that cannot be counted."""
+    options = config.policy.options
+    folder = local_folder(options["model"]) if config.policy.name == "stable_diffusion" else None
+    model = read_model(folder) if folder else None
+    return counted(config, model) if model else None
+
+
+def counted(config: RunConfig, model: Model) -> Needs:
+    from ddpo_bench.policies.stable_diffusion import resolve_precision
+
+    device, options = device_here(), config.policy.options
+    half = resolve_precision(options["precision"], device).itemsize == BF16
+    lora, learns = options["adapter"].name == "lora", config.algorithm.name != "frozen"
+    trained = lora_numbers(model, options["adapter"].rank) if lora else model.unet_numbers
+    if lora:
+        unet = model.unet_numbers * (BF16 if half else FP32) + trained * FP32
+    else:  # the trained copy and the pretrained one, and autocast's
+        unet = model.unet_numbers * (2 * FP32 + BF16 * half)
+    batch = min(config.micro_batch, config.samples_per_epoch)
+    rows = batch * (1 if options["guidance_scale"] == 1.0 else 2)
+    learning = rows * learning_bytes(model.folder, device.type == "cpu") // (2 if half else 1)
+    steps, latents = config.sampler.options.get("steps", 0), math.prod(latent_shape(model))
+    return Needs(
+        trained=trained,
+        weights=unet + model.frozen * FP32,
+        gradients=trained * FP32 * learns,
+        optimiser=trained * ADAMW * learns,
+        micro_batch=max(learning * learns, batch * decoding_bytes(model.folder)),
+        rollout=config.samples_per_epoch * (2 * steps + 1) * latents * FP32,
+        checkpoint=trained * (FP32 + ADAMW * learns),
+        policy=trained * FP32,
+    )
+
+
+def memory_here() -> tuple[int, str]:
+    """Bytes that runs have to share, and whose."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_properties(0).total_memory, torch.cuda.get_device_name(0)
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), "this machine"
+
+
+def device_here() -> torch.device:
+    import torch
+
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def latent_shape(model: Model) -> tuple[int, int, int]:
+    side = model.unet_config["sample_size"]
+    return model.unet_config["in_channels"], side, side
+
+
+def lora_numbers(model: Model, rank: int) -> int:
+    """Numbers in the two low-rank matrices of every attention projection."""
+    from ddpo_bench.policies.stable_diffusion import ATTENTION_PROJECTIONS
+
+    endings = tuple(f".{name}.weight" for name in ATTENTION_PROJECTIONS)
+    return sum(rank * sum(shape) for name, shape in model.unet.items() if name.endswith(endings))
+
+
+@cache
+def learning_bytes(folder: Path, with_maps: bool) -> int:
+    """Bytes in fp32 at the height of one sample's forward and backward pass through the UNet, beside its weights.
+
+    Args:
+        folder: of the model.
+        with_maps: whether attention makes its maps, as it does on a CPU; fused attention does not.
+    """
+    import torch
+    from diffusers import UNet2DConditionModel
+    from diffusers.models.attention_processor import AttnProcessor
+
+    from ddpo_bench.sweep.height import Height
+
+    model = read_model(folder)
+    assert model is not None
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(model.unet_config)
+        unet.set_attn_processor(AttnProcessor())
+        unet.requires_grad_(False)  # of weights the gradients are counted apart
+        tokens = model.text_config.get("max_position_embeddings", TOKENS)
+        x_t = torch.empty(1, *latent_shape(model), requires_grad=True)
+        text = torch.empty(1, tokens, unet.config.cross_attention_dim)
+        step = torch.zeros(1, dtype=torch.long)
+    with Height(None if with_maps else tokens) as height:
+        unet(x_t, step, encoder_hidden_states=text).sample.sum().backward()
+    return height.most
+
+
+@cache
+def decoding_bytes(folder: Path) -> int:
+    """Bytes in fp32 at the height of decoding one sample into an image."""
+    import torch
+    from diffusers import AutoencoderKL
+
+    from ddpo_bench.sweep.height import Height
+
+    model = read_model(folder)
+    assert model is not None
+    with torch.device("meta"), torch.no_grad():
+        vae = AutoencoderKL.from_config(model.vae_config)
+        with Height() as height:
+            vae.decode(torch.empty(1, *latent_shape(model)))
+    return height.most

@@ -1,0 +1,134 @@
+"""What can be found wrong with a configuration before any run of it begins, beyond the names and values in the file.
+
+A suite's settings are looked at as they are written, so that a mistake elsewhere in the file hides none of these.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ddpo_bench.config import RunConfig
+from ddpo_bench.sweep.estimate import size
+from ddpo_bench.sweep.form import covers
+from ddpo_bench.sweep.model_files import model_mistakes
+from ddpo_bench.sweep.suite import Cell, Suite, is_suite
+
+TRIED_REWARDS = ("python", "scene_alignment")  # that may refuse what they are given; cheap, and never from the network
+TRIED_IMAGES = 2
+PIXELS = 64  # of their sides
+
+
+def settings_mistakes(data: Mapping[str, Any]) -> list[str]:
+    """Models that are not whole and loggers that are not installed, each with its place in the file."""
+    found = []
+    for place, model in values_of(data, "policy.model"):
+        found += [f"{place}: {mistake}" for mistake in model_mistakes(str(model))]
+    for place, logger in values_of(data, "logger"):
+        if logger in ("wandb", "tensorboard") and importlib.util.find_spec(logger) is None:
+            found.append(f"{place}: {logger} is not installed. Run: pip install 'ddpo-bench[{logger}]'.")
+    return found
+
+
+def values_of(data: Mapping[str, Any], key: str) -> Iterator[tuple[str, Any]]:
+    """Every value that a suite, or a run's configuration, gives a dotted key, with its place."""
+    if not is_suite(data):
+        yield from inside(data, key, "", key)
+        return
+    base, matrix = data.get("base"), data.get("matrix")
+    yield from inside(base, key, "base.", key)
+    for varied, values in matrix.items() if isinstance(matrix, Mapping) else ():
+        if covers(str(varied), key) and isinstance(values, list):
+            for index, value in enumerate(values):
+                place = f"matrix.{varied}[{index}]"
+                if varied == key:
+                    yield place, value
+                else:
+                    yield from inside(value, key.removeprefix(f"{varied}."), f"{place}.", key)
+
+
+def inside(data: Any, path: str, before: str, key: str) -> Iterator[tuple[str, Any]]:
+    """The value at a dotted path, where there is one."""
+    for name in path.split("."):
+        if not isinstance(data, Mapping) or name not in data:
+            return
+        data = data[name]
+    yield before + path, data
+
+
+def results_mistakes(root: Path) -> list[str]:
+    """Whether a suite's results can be written to this folder, which need not exist yet."""
+    there = nearest_existing(root)
+    if not there.is_dir():
+        return [f"{there} is a file, so {root} cannot be made. Give another --results DIR."]
+    if not os.access(there, os.W_OK | os.X_OK):
+        return [f"{there} cannot be written to. Give another --results DIR."]
+    return []
+
+
+def free_bytes(root: Path) -> int:
+    return shutil.disk_usage(nearest_existing(root)).free
+
+
+def nearest_existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+
+
+def space_mistakes(root: Path, needed: int) -> list[str]:
+    free = free_bytes(root)
+    if needed <= free:
+        return []
+    return [f"{root} needs up to {size(needed)} for checkpoints, and {size(free)} are free. Lower checkpoints_kept."]
+
+
+def reward_mistakes(configs: Iterable[tuple[str, RunConfig]]) -> list[str]:
+    """Rewards that cannot judge two grey images of the configuration's own prompts.
+
+    Args:
+        configs: with the place that each got its reward from.
+    """
+    first: dict[tuple[str, ...], tuple[str, RunConfig]] = {}
+    for place, config in configs:
+        if config.reward.name in TRIED_REWARDS:
+            first.setdefault((repr(config.reward), repr(config.prompts)), (place, config))
+    return [f"{place}: {mistake}" for place, config in first.values() if (mistake := trial_of(config))]
+
+
+def trial_of(config: RunConfig) -> str | None:
+    """What goes wrong where a reward judges a batch; None where nothing does."""
+    import torch
+
+    from ddpo_bench.rewards.checking import RewardError, score
+
+    rng, prompts = np.random.default_rng(0), config.prompts.build()
+    drawn = [prompts(rng) for _ in range(TRIED_IMAGES)]
+    images = torch.full((TRIED_IMAGES, 3, PIXELS, PIXELS), 0.5)
+    try:
+        score(config.reward.build(), images, [prompt for prompt, _ in drawn], [facts for _, facts in drawn])
+    except RewardError as error:
+        return str(error)
+    except Exception as error:  # the user's own function may raise anything
+        return f"{config.reward.options.get('function', config.reward)} cannot judge images: {in_one_line(error)}"
+    return None
+
+
+def in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}".rstrip(".") + "."
+
+
+def reward_places(suite: Suite) -> Sequence[tuple[str, RunConfig]]:
+    return [(place_of("reward", cell, suite), cell.config) for cell in suite.cells]
+
+
+def place_of(key: str, cell: Cell, suite: Suite) -> str:
+    """Where in a suite's file a cell got its value of a key."""
+    for varied, value in cell.varied.items():
+        if covers(varied, key):
+            return f"matrix.{varied}[{suite.matrix[varied].index(value)}]"
+    return f"base.{key}"

@@ -1,0 +1,86 @@
+"""Seconds that a run would take, by a measurement: one micro-batch is sampled, judged and learned from."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from ddpo_bench.config import RunConfig
+from ddpo_bench.protocols import AdvantageEstimator, Algorithm
+
+PASSES = 2  # of which the last is timed: the first allocates, compiles, and is a warm-up for algorithms that have one
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds on this machine, with one thread where there is no GPU, as every worker has.
+
+    Attributes:
+        samples: in the micro-batch.
+        start: loading the model.
+        sampling: of the micro-batch, with its reward.
+        learning: of one update on it.
+        scales: whether learning takes longer with more samples; with a replay it does not.
+    """
+
+    samples: int
+    start: float
+    sampling: float
+    learning: float
+    scales: bool
+
+    def of_run(self, config: RunConfig) -> float:
+        """A whole run: epochs, and the held-out evaluations between and around them."""
+        batches = config.samples_per_epoch / self.samples
+        learning = self.learning * (batches if self.scales else 1)
+        evaluations = 2 + (config.epochs // config.evaluation.every if config.evaluation.every else 0)
+        evaluating = evaluations * self.sampling * config.evaluation.samples / self.samples
+        return self.start + config.epochs * (self.sampling * batches + learning) + evaluating
+
+
+def measure(config: RunConfig) -> Pace:
+    """Load the model and go through one micro-batch."""
+    import accelerate
+    import torch
+
+    from ddpo_bench.algorithms.gradient import GradientAlgorithm
+    from ddpo_bench.training.rollout import Collector
+    from ddpo_bench.training.trainer import start_policy
+
+    device = accelerate.PartialState().device
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    clock = time.perf_counter()
+    policy, sampler = start_policy(config, device)
+    algorithm: Algorithm = config.algorithm.build()
+    advantages: AdvantageEstimator = config.advantages.build()
+    algorithm.start(policy, config.seed)
+    start = time.perf_counter() - clock
+    samples = samples_of(config)
+    collector = Collector(
+        policy, sampler, config.prompts.build(), config.reward.build(), advantages,
+        samples, config.samples_per_prompt, config.micro_batch, config.seed,
+    )  # fmt: skip
+    for epoch in range(1, PASSES + 1):
+        clock = now(device)
+        rollout, _ = collector.collect(epoch, lambda done: None)
+        sampled = now(device)
+        algorithm.update(policy, rollout)
+        learned = now(device)
+    return Pace(samples, start, sampled - clock, learned - sampled, isinstance(algorithm, GradientAlgorithm))
+
+
+def samples_of(config: RunConfig) -> int:
+    """A micro-batch of whole groups of one prompt."""
+    groups = max(1, min(config.micro_batch, config.samples_per_epoch) // config.samples_per_prompt)
+    return groups * config.samples_per_prompt
+
+
+def now(device: Any) -> float:
+    """The time when the device has done what it was given."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -1,0 +1,137 @@
+"""A search space: which values a key of a run's configuration may take, checked against that configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ddpo_bench.config import ConfigError, RunConfig
+from ddpo_bench.sweep.form import covers
+
+Resolve = Callable[[Mapping[str, Any]], RunConfig]  # a cell's configuration with some keys changed
+FORM = "expected {low, high, log} or {choices}"
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from low to high, both included; whole ones where the key takes whole numbers."""
+
+    low: float
+    high: float
+    log: bool
+    whole: bool
+
+    def holds(self, value: Any) -> bool:
+        return isinstance(value, (int, float)) and self.low <= value <= self.high
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"low": self.low, "high": self.high, "log": self.log}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Some values, in no order."""
+
+    values: tuple[Any, ...]
+
+    def holds(self, value: Any) -> bool:
+        return value in self.values
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"choices": list(self.values)}
+
+
+Space = dict[str, Range | Choices]
+
+
+def dimensions(
+    space: Mapping[str, Any], where: str, varied: Sequence[str], resolve: Resolve
+) -> tuple[Space, list[str]]:
+    """The space of one cell, and what is wrong with it.
+
+    Args:
+        where: of the space in the file.
+        varied: the matrix's keys.
+        resolve: of the cell.
+    """
+    found: Space = {}
+    mistakes: list[str] = []
+    for key, written in space.items():
+        dimension = None
+        if wrong := misplaced(str(key), varied):
+            mistakes.append(f"{where}.{key}: {wrong}")
+        else:
+            dimension = read_dimension(written, key, f"{where}.{key}", resolve, mistakes)
+        if dimension:
+            found[key] = dimension
+    return found, mistakes
+
+
+def misplaced(key: str, varied: Sequence[str]) -> str | None:
+    """Why a key cannot be tuned, whatever its values."""
+    if key in ("seed", "seeds"):
+        return "seeds are not tuned; tune.seeds says on which ones."
+    taken = next((other for other in varied if covers(key, other)), None)
+    return f"the matrix varies {taken!r}. Tune keys inside it, as {taken}.learning_rate." if taken else None
+
+
+def read_dimension(written: Any, key: str, place: str, resolve: Resolve, mistakes: list[str]) -> Range | Choices | None:
+    if isinstance(written, Mapping) and written.keys() == {"choices"}:
+        return choices(written["choices"], key, place, resolve, mistakes)
+    if isinstance(written, Mapping) and {"low", "high"} <= written.keys() <= {"low", "high", "log"}:
+        return a_range(written, key, place, resolve, mistakes)
+    mistakes.append(f"{place}: {FORM}, got {written!r}.")
+    return None
+
+
+def choices(values: Any, key: str, place: str, resolve: Resolve, mistakes: list[str]) -> Choices | None:
+    if not isinstance(values, list) or len(values) < 2:
+        mistakes.append(f"{place}.choices: give a list of two values or more, got {values!r}.")
+        return None
+    own = [line for i, value in enumerate(values) for line in refusal(key, value, f"{place}.choices[{i}]", resolve)]
+    mistakes += own
+    return None if own else Choices(tuple(values))
+
+
+def a_range(written: Mapping[str, Any], key: str, place: str, resolve: Resolve, mistakes: list[str]) -> Range | None:
+    low, high, log = number(written["low"]), number(written["high"]), written.get("log", False)
+    if low is None or high is None or not isinstance(log, bool):
+        mistakes.append(f"{place}: low and high must be numbers, log true or false; got {dict(written)!r}.")
+        return None
+    if not low < high or (log and low <= 0):
+        mistakes.append(f"{place}: low must be below high, and above 0 where log is true; got {dict(written)!r}.")
+        return None
+    own = refusal(key, written["low"], f"{place}.low", resolve) or refusal(
+        key, written["high"], f"{place}.high", resolve
+    )
+    mistakes += own
+    if own:
+        return None
+    whole = not isinstance(value_at(resolve({key: written["low"]}), key), float)
+    return Range(int(low) if whole else low, int(high) if whole else high, log, whole)
+
+
+def refusal(key: str, value: Any, place: str, resolve: Resolve) -> list[str]:
+    """Why a cell's configuration cannot have this value; empty where it can."""
+    try:
+        resolve({key: value})
+    except ConfigError as error:
+        return [f"{place}: {line.partition(': ')[2].removeprefix(f'{key}: ')}" for line in error.mistakes]
+    return []
+
+
+def value_at(config: RunConfig, key: str) -> Any:
+    """The value of a dotted key; None where there is none."""
+    value: Any = config.to_dict()
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def number(value: Any) -> float | None:
+    """A YAML number; YAML 1.1 reads 1e-4 as text."""
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None

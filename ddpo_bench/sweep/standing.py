@@ -1,0 +1,193 @@
+"""What stands of a sweep right now: read from its plan, its book and its run folders, and nothing touched.
+
+Works while others write, and where there are run folders only.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from ddpo_bench.config import RunConfig, load_yaml
+from ddpo_bench.sweep.estimate import Course, seconds_left
+from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, is_alive, news_of, signalled
+from ddpo_bench.sweep.plan import run_folder
+from ddpo_bench.sweep.run_state import read_status, whole_rows
+from ddpo_bench.sweep.storage import open_existing
+
+PLAN = "suite.yaml"
+RANK = {TrialState.RUNNING: 2, TrialState.WAITING: 1}  # of attempts at one run, over those that have ended
+
+
+@dataclass(frozen=True)
+class RunStanding:
+    """One run.
+
+    Attributes:
+        name: cell/seed-k.
+        folder: with the results folder before it.
+        state: queued, running, done, failed or killed, as the book and the folder together say.
+        status: of its status.json.
+        worker: "host:pid" of who works on it.
+        alive: whether they still do.
+        heartbeat: seconds since they last showed it; None where they never did.
+    """
+
+    name: str
+    folder: Path
+    state: str
+    epochs: int
+    status: Mapping[str, Any]
+    worker: str | None = None
+    alive: bool = False
+    heartbeat: float | None = None
+
+    @property
+    def epoch(self) -> int:
+        return int(self.status.get("epoch", 0))
+
+    @cached_property
+    def news(self) -> dict[str, Any]:
+        """The newest row of training, with what the heartbeat tells of the epoch that is being sampled."""
+        rows = [row for row in whole_rows(self.folder) if "queries" in row]
+        return {**(rows[-1] if rows else {}), "now": news_of(self.folder)}
+
+    @property
+    def course(self) -> Course:
+        at_work = self.alive and self.heartbeat is not None
+        since = age(self.folder / "status.json") or 0.0 if at_work else 0.0
+        return Course(self.folder.parent.name, self.epoch, self.epochs, float(self.status.get("seconds", 0.0)), since)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A sweep.
+
+    Attributes:
+        runs: the plan's.
+        others: that have a folder here and are not in the plan as it was last written, or all where there is no plan.
+    """
+
+    name: str
+    root: Path
+    runs: list[RunStanding]
+    others: list[RunStanding]
+
+    @property
+    def all(self) -> list[RunStanding]:
+        return [*self.runs, *self.others]
+
+    def counts(self) -> Counter[str]:
+        return Counter(run.state for run in self.runs or self.others)
+
+    def at_work(self) -> list[RunStanding]:
+        return [run for run in self.all if run.state == "running" and run.alive]
+
+    def seconds_left(self) -> float | None:
+        """For the workers that are alive, or for one where none is."""
+        unfinished = [run for run in self.all if run.state in ("running", "killed", "queued")]
+        unfinished.sort(key=lambda run: run.state != "running")
+        finished = [run.course for run in self.all if run.state == "done"]
+        return seconds_left([*finished, *(run.course for run in unfinished)], len(self.at_work()))
+
+
+def is_results(folder: Path) -> bool:
+    """Whether a folder is a suite's results."""
+    return (folder / PLAN).is_file() or any(folder.glob("runs/*/seed-*"))
+
+
+def standing(root: Path, storage: str | None = None) -> Standing:
+    """What stands of the sweep in a results folder.
+
+    Args:
+        storage: URL of the database that holds its book; None is the journal in `root`.
+    """
+    plan = read_plan(root)
+    name = str(plan.get("name", root.resolve().name))
+    attempts = last_attempts(root, storage, name)
+    planned = planned_runs(plan)
+    here = {folder.relative_to(root): RunConfig.epochs for folder in sorted(root.glob("runs/*/seed-*"))}
+    runs, others = (
+        [stand_of(root, folder, epochs, attempts.get(str(folder))) for folder, epochs in several.items()]
+        for several in (planned, {folder: epochs for folder, epochs in here.items() if folder not in planned})
+    )
+    return Standing(name, root, runs, others)
+
+
+def read_plan(root: Path) -> dict[str, Any]:
+    return load_yaml(root / PLAN) if (root / PLAN).is_file() else {}
+
+
+def planned_runs(plan: Mapping[str, Any]) -> dict[Path, int]:
+    """Folder to epochs of every run of a plan, in the order in which they are run."""
+    usual = plan.get("base", {}).get("epochs", RunConfig.epochs)
+    return {
+        run_folder(cell["name"], cell["hash"], seed): cell.get("varied", {}).get("epochs", usual)
+        for seed in plan.get("seeds", [])
+        for cell in plan.get("cells", [])
+    }
+
+
+def last_attempts(root: Path, storage: str | None, name: str) -> dict[str, FrozenTrial]:
+    """Of each run's trials the one that counts, by its folder: a running one, else one that waits, else the last.
+
+    A journal holds this sweep alone; of a database the studies of its name are read, one for every matrix it has had.
+    """
+    found: dict[str, FrozenTrial] = {}
+    for trial in trials_of(root, storage, name):
+        folder = trial.user_attrs.get("folder", "")
+        held = found.get(folder)
+        if held is None or RANK.get(trial.state, 0) >= RANK.get(held.state, 0):
+            found[folder] = trial
+    return found
+
+
+def trials_of(root: Path, storage: str | None, name: str) -> Iterator[FrozenTrial]:
+    book = open_existing(storage, root)
+    for study in book.get_all_studies() if book else ():
+        if storage is None or study.study_name.startswith(f"{name}-"):
+            yield from book.get_all_trials(study._study_id, deepcopy=False) if book else ()
+
+
+def stand_of(root: Path, folder: Path, epochs: int, trial: FrozenTrial | None) -> RunStanding:
+    home = root / folder
+    status = read_status(home)
+    state = state_of(status["state"], trial)
+    name = f"{folder.parent.name[:-13]}/{folder.name}"  # without the hash
+    epochs = status.get("epochs", epochs)
+    if state != "running":
+        return RunStanding(name, home, state, epochs, status)
+    heartbeat = age(home / HEARTBEAT)
+    holder = trial.user_attrs.get("worker", {}) if trial else {}
+    if trial is None:
+        alive = signalled(status.get("pid", 0)) if heartbeat is None else heartbeat < LEASE_SECONDS
+    else:
+        alive = is_alive(holder, home, trial.datetime_start.timestamp() if trial.datetime_start else 0.0)
+    worker = f"{holder.get('host', '?')}:{holder.get('pid', status.get('pid', '?'))}"
+    return RunStanding(name, home, state, epochs, status, worker, alive, heartbeat)
+
+
+def state_of(told: str, trial: FrozenTrial | None) -> str:
+    """The state of a run whose status.json says `told`, which a killed process could not change any more."""
+    if trial is None or told == "done":
+        return told
+    if trial.state == TrialState.RUNNING:
+        return "running"
+    if trial.state == TrialState.WAITING and told == "failed":
+        return "queued"  # entered again by --retry-failed
+    return "killed" if told == "running" else told
+
+
+def age(path: Path) -> float | None:
+    """Seconds since a file was written; None where there is none."""
+    try:
+        return max(0.0, time.time() - path.stat().st_mtime)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,108 @@
+"""The `tune:` block of a suite file: what is searched, within which budget, by which means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from ddpo_bench.config import parse
+from ddpo_bench.registry import unknown
+from ddpo_bench.sweep.search_space import number
+
+KL = "eval/kl_reference_nats"  # what the measure "kl" is in a row of metrics.jsonl
+UNTUNED = "frozen"  # learns nothing, so there is nothing to tune
+FEWEST_FOR_WILCOXON = 5  # seeds: before its last one a trial must have four, the fewest that can pass the test's 0.1
+
+
+class Limit(NamedTuple):
+    """A constraint: a measure of the last held-out evaluation, mean over seeds, may not leave this interval."""
+
+    min: float | None
+    max: float | None
+
+
+@dataclass(frozen=True)
+class Tune:
+    """A `tune:` block.
+
+    Every cell that has a space gets a study of its own: `trials` configurations, each tried on all `seeds`, judged by
+    the interquartile mean of the final reward.  The `top` ones are run again on the suite's own seeds.
+    """
+
+    space: dict  # key to {low, high, log} or {choices}; or algorithm to such a mapping
+    trials: int  # configurations a cell
+    seeds: list[int]  # of every trial; none of those that are reported
+    equal_budget: bool = False  # promises that every algorithm but frozen is tuned, and one configuration of each swept
+    top: int = 1  # configurations of a cell that are run again on the suite's seeds
+    sampler: Literal["tpe", "gp", "random"] = "tpe"  # gp for few costly trials
+    pruner: Literal["none", "wilcoxon", "hyperband"] = "none"  # wilcoxon gives up between seeds, hyperband epochs
+    objectives: list[Literal["reward", "kl"]] = field(default_factory=lambda: ["reward"])  # kl to pretrained, nats
+    constraints: dict = field(default_factory=dict)  # measure to {min, max}
+    seed: int = 0  # of the sampler
+
+    def __post_init__(self) -> None:
+        if self.trials < 1 or self.top < 1 or self.seed < 0:
+            raise ValueError("trials and top must be at least 1, seed at least 0.")
+        if self.top > self.trials:
+            raise ValueError(f"top: of {self.trials} trials the best {self.top} cannot be taken.")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError("seeds: give different whole numbers from 0 up, for example [100, 101].")
+        if self.objectives not in (["reward"], ["reward", "kl"]):
+            raise ValueError("objectives: must be [reward] or [reward, kl].")
+        if self.pruner != "none" and len(self.objectives) > 1:
+            raise ValueError(f"pruner: {self.pruner} knows one objective only. Remove it, or the objective kl.")
+        if self.pruner == "wilcoxon" and len(self.seeds) < FEWEST_FOR_WILCOXON:
+            raise ValueError(
+                f"pruner: wilcoxon compares seeds, and can say nothing of fewer than {FEWEST_FOR_WILCOXON}."
+            )
+        if self.equal_budget and (self.top > 1 or len(self.objectives) > 1):
+            raise ValueError(
+                "equal_budget: sweeps one winner of each algorithm; needs top: 1 and objectives: [reward]."
+            )
+
+    @property
+    def limits(self) -> dict[str, Limit]:
+        """The constraints, by measure."""
+        return {name: Limit(ends.get("min"), ends.get("max")) for name, ends in self.constraints.items()}
+
+
+def check_tune(data: Any, report_seeds: Sequence[int], mistakes: list[str]) -> Tune | None:
+    """A `tune:` block without regard to the cells; None where it is malformed."""
+    own: list[str] = []
+    tune: Tune | None = parse(Tune, data, "tune", own)
+    if tune is not None:
+        for name, ends in tune.constraints.items():
+            own += constraint_mistakes(f"tune.constraints.{name}", str(name), ends)
+        shared = sorted(set(tune.seeds) & set(report_seeds))
+        if shared:
+            own.append(f"tune.seeds: {shared} are also the suite's. Tune on other seeds than you report.")
+    mistakes += own
+    return None if own else tune
+
+
+def constraint_mistakes(where: str, name: str, ends: Any) -> list[str]:
+    if name != "kl" and not name.startswith("eval/"):
+        return [f"{where}: is not a held-out figure. Name kl, or eval/diversity, eval/<reward> and the like."]
+    if not isinstance(ends, Mapping) or not ends or not ends.keys() <= {"min", "max"}:
+        return [f"{where}: expected {{min: ...}}, {{max: ...}} or both, got {ends!r}."]
+    return [f"{where}.{key}: expected a number, got {value!r}." for key, value in ends.items() if number(value) is None]
+
+
+def spaces(tune: Tune, algorithms: Sequence[str], mistakes: list[str]) -> dict[str, Mapping[str, Any]]:
+    """The block's space of each algorithm, still as written: one for all but frozen, or one for each by name."""
+    learning = [name for name in dict.fromkeys(algorithms) if name != UNTUNED]
+    if not tune.space:
+        mistakes.append("tune.space: is empty. Name a key with {low, high} or {choices}.")
+        return {}
+    if not tune.space.keys() & set(algorithms):
+        return dict.fromkeys(learning, tune.space)
+    for name, space in tune.space.items():
+        if name not in learning:
+            mistakes.append(f"tune.space.{name}: {unknown('algorithm of this suite', name, learning)}")
+        elif not isinstance(space, Mapping) or not space:
+            mistakes.append(f"tune.space.{name}: expected keys with {{low, high}} or {{choices}}, got {space!r}.")
+    missing = [name for name in learning if name not in tune.space]
+    if tune.equal_budget and missing:
+        mistakes.append(f"tune.space: equal budgets need a space for every algorithm; none for {', '.join(missing)}.")
+    return {name: space for name, space in tune.space.items() if isinstance(space, Mapping)}

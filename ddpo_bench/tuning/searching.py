@@ -1,0 +1,61 @@
+"""Optuna's samplers and pruners as a `tune:` block names them, and the suggestion of one configuration."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, WilcoxonPruner
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
+
+from ddpo_bench.sweep.search_space import Choices, Space
+from ddpo_bench.sweep.tune_block import Tune
+
+LONGEST_START = 10  # trials at random, at most a third of the budget, before a sampler goes by what it has seen
+
+
+def make_sampler(tune: Tune, slot: int) -> BaseSampler:
+    """A sampler for one slot.
+
+    Seeded by the slot, whoever works on it: no two workers draw the same, and a study that was interrupted goes on as
+    it would have gone on.
+    """
+    seed = int(np.random.SeedSequence([tune.seed, slot]).generate_state(1)[0])
+    start = min(LONGEST_START, tune.trials // 3)
+    if tune.sampler == "gp":
+        return GPSampler(seed=seed, n_startup_trials=start)
+    return TPESampler(seed=seed, n_startup_trials=start) if tune.sampler == "tpe" else RandomSampler(seed=seed)
+
+
+def make_pruner(tune: Tune, epochs: int) -> BasePruner:
+    """wilcoxon: Wilcoxon's signed-rank test against the best trial, seed by seed.  hyperband: Li et al. 2018."""
+    if tune.pruner == "wilcoxon":
+        return WilcoxonPruner()
+    if tune.pruner == "hyperband":
+        return HyperbandPruner(max_resource=max(1, epochs * len(tune.seeds)))
+    return NopPruner()
+
+
+def suggest(trial: optuna.Trial, space: Space) -> dict[str, Any]:
+    """Dotted key to value, of one configuration."""
+    values: dict[str, Any] = {}
+    for key, dimension in space.items():
+        if isinstance(dimension, Choices):
+            values[key] = json.loads(trial.suggest_categorical(key, [json.dumps(value) for value in dimension.values]))
+        elif dimension.whole:
+            values[key] = trial.suggest_int(key, int(dimension.low), int(dimension.high), log=dimension.log)
+        else:
+            values[key] = trial.suggest_float(key, dimension.low, dimension.high, log=dimension.log)
+    return values
+
+
+def as_parameters(values: dict[str, Any], space: Space) -> dict[str, Any]:
+    """Values as `suggest` finds them in a trial: choices, which may be mappings, are their JSON."""
+    return {key: json.dumps(value) if isinstance(space[key], Choices) else value for key, value in values.items()}
+
+
+def values_of(parameters: dict[str, Any], space: Space) -> dict[str, Any]:
+    """The reverse of `as_parameters`."""
+    return {key: json.loads(value) if isinstance(space[key], Choices) else value for key, value in parameters.items()}

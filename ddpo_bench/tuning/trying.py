@@ -1,0 +1,149 @@
+"""One trial: a configuration, trained on every tuning seed as ordinary runs, and the figures that come of them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import optuna
+
+from ddpo_bench.analysis.statistics import iqm
+from ddpo_bench.config import ConfigError, RunConfig
+from ddpo_bench.sweep.book import Book
+from ddpo_bench.sweep.lease import Heartbeat
+from ddpo_bench.sweep.plan import PlannedRun, planned
+from ddpo_bench.sweep.run_state import last_evaluation, learning_curve, read_status
+from ddpo_bench.sweep.tune_block import KL, Tune
+from ddpo_bench.sweep.watcher import Watcher
+from ddpo_bench.sweep.worker import Train, work_through
+from ddpo_bench.training.status import Stop
+from ddpo_bench.tuning.searching import make_sampler, suggest
+from ddpo_bench.tuning.studies import Claim, Studies
+
+
+class TrialFailed(Exception):
+    """A configuration that could not be judged; the message says why."""
+
+
+class Judged(NamedTuple):
+    """What one seed of a trial measured.
+
+    Attributes:
+        limited: figures that the constraints are about, by measure.
+        curve: epoch to mean training reward.
+    """
+
+    reward: float
+    kl: float
+    limited: dict[str, float]
+    curve: dict[int, float]
+
+
+class Trying:
+    """A claimed trial at work."""
+
+    def __init__(self, studies: Studies, claim: Claim, book: Book, train: Train, watcher: Watcher | None):
+        """watcher: of the runs, in a worker in a terminal of its own."""
+        self.studies, self.claim, self.book, self.train, self.watcher = studies, claim, book, train, watcher
+        self.tune: Tune = studies.tune
+        self.judged: list[Judged] = []
+        self.reported: set[int] = set()
+
+    def finish(self) -> None:
+        """Bring the trial to its end, whatever this is."""
+        folder = self.studies.folder(self.claim.study, self.claim.slot)
+        close = self.studies.close
+        try:
+            with Heartbeat(folder, lambda: self.studies.still_ours(self.claim)):
+                self.begin()
+                for seed in self.tune.seeds:
+                    self.judged.append(self.judge(seed))
+                    self.weigh()
+            close(self.claim, "done", None, self.values())
+        except KeyboardInterrupt:
+            close(self.claim, "interrupted", None)
+            raise
+        except Stop as stop:
+            close(self.claim, "pruned", str(stop))
+        except (ConfigError, TrialFailed) as error:
+            close(self.claim, "failed", str(error))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # where the heartbeat was
+
+    def begin(self) -> None:
+        """Ask for parameters, or take those of the worker that died."""
+        study = self.studies.studies[self.claim.study]
+        study.sampler = make_sampler(self.tune, self.claim.slot)
+        self.trial = optuna.Trial(study, self.claim.trial_id)
+        changes = suggest(self.trial, self.claim.cell.space)
+        self.cell = self.studies.suite.changed(self.claim.cell, changes)
+        self.trial.set_user_attr("hash", self.cell.hash)
+
+    def judge(self, seed: int) -> Judged:
+        """Train one seed, unless it was trained before, or see another worker do it."""
+        run = planned(self.cell, seed)
+        book = self.book.narrowed([run])
+        state = "queued"
+        while state not in ("done", "failed"):  # killed by the pruner of another trial with this configuration
+            book.enter()
+            work_through(book, self.pruned_by_epoch, self.watcher)
+            state = read_status(book.root / run.folder)["state"]
+        if state == "failed":
+            raise TrialFailed(f"seed {seed}: {read_status(book.root / run.folder)['reason']}")
+        return self.read(run)
+
+    def read(self, run: PlannedRun) -> Judged:
+        folder = self.book.root / run.folder
+        row = last_evaluation(folder)
+        wanted = {name: KL if name == "kl" else name for name in self.tune.constraints}
+        missing = [name for name in (f"eval/{run.config.reward.name}", KL, *wanted.values()) if name not in row]
+        if missing:
+            raise TrialFailed(f"{folder}: did not measure {', '.join(missing)}; it measured {', '.join(row)}")
+        limited = {name: float(row[key]) for name, key in wanted.items()}
+        return Judged(float(row[f"eval/{run.config.reward.name}"]), float(row[KL]), limited, learning_curve(folder))
+
+    def weigh(self) -> None:
+        """Write down the newest seed, and give up where the pruner says so."""
+        seeds = dict(zip(map(str, self.tune.seeds), (one.reward for one in self.judged), strict=False))
+        self.trial.set_user_attr("per_seed", seeds)
+        if self.tune.pruner == "wilcoxon":
+            self.trial.report(self.judged[-1].reward, len(self.judged) - 1)
+            if len(self.judged) < len(self.tune.seeds) and self.trial.should_prune():
+                raise Stop(f"pruned after {len(self.judged)} seeds")
+        if self.tune.pruner == "hyperband":  # epochs that were trained before, or by another worker
+            for epoch, reward in self.judged[-1].curve.items():
+                self.report_epoch(len(self.judged) - 1, epoch, reward)
+
+    def pruned_by_epoch(self, config: RunConfig, folder: Path, on_row: Callable[[dict[str, Any]], None]) -> None:
+        """Train, and after every epoch ask Hyperband whether to go on."""
+
+        def tell_and_ask(row: dict[str, Any]) -> None:
+            on_row(row)
+            if self.tune.pruner == "hyperband" and "reward_mean" in row:
+                self.report_epoch(len(self.judged), row["epoch"], row["reward_mean"])
+                if self.trial.should_prune():
+                    raise Stop(f"pruned at epoch {row['epoch']} of seed {config.seed}")
+
+        self.train(config, folder, tell_and_ask)
+
+    def report_epoch(self, seeds_before: int, epoch: int, reward: float) -> None:
+        """Mean of what each seed so far got last, at a step that means the same seeds and epochs in every trial."""
+        step = seeds_before * self.cell.config.epochs + epoch
+        before = [one.curve[max(one.curve)] for one in self.judged[:seeds_before]]
+        if step not in self.reported:
+            self.reported.add(step)
+            self.trial.report(float(np.mean([*before, reward])), step)
+
+    def values(self) -> list[float]:
+        """The objectives; writes down the constraints, which are met where they are not above 0."""
+        for name, limit in self.tune.limits.items():
+            mean = float(np.mean([one.limited[name] for one in self.judged]))
+            if limit.max is not None:
+                self.trial.set_constraint(f"{name} <= {limit.max:g}", mean - limit.max)
+            if limit.min is not None:
+                self.trial.set_constraint(f"{name} >= {limit.min:g}", limit.min - mean)
+        objectives = {"reward": [one.reward for one in self.judged], "kl": [one.kl for one in self.judged]}
+        return [float(iqm(objectives[name])) for name in self.tune.objectives]

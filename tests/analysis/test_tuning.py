@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fabricate import final_reward
+from fabricate_tuning import BEST, FAILED, INFEASIBLE, PRUNED, TRIALS, fabricate_tuning
+from matplotlib.figure import Figure
+
+from ddpo_bench.analysis.collect import ResultsError, collect
+from ddpo_bench.analysis.parallel_plot import height, heights_of, rank, scale_of, tuning_parallel
+from ddpo_bench.analysis.tabulate import tabulate
+from ddpo_bench.analysis.tuning import Parameter, Study, read_studies, read_study
+from ddpo_bench.analysis.tuning_html import tuning_html
+from ddpo_bench.analysis.tuning_notes import tuning_notes
+from ddpo_bench.analysis.tuning_plots import (
+    best_so_far,
+    draw_trials,
+    study_panels,
+    tuning_history,
+    tuning_importance,
+    tuning_pareto,
+)
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> Study:
+    data = json.loads(path.read_text())
+    edit(data)
+    path.write_text(json.dumps(data))
+    return read_study(path)
+
+
+@pytest.fixture
+def study(suite: Path) -> Study:
+    return read_study(fabricate_tuning(suite)[0])
+
+
+def test_a_suite_without_studies_has_none(suite: Path) -> None:
+    assert read_studies(suite) == []
+
+
+def test_studies_are_read_by_name(suite: Path) -> None:
+    fabricate_tuning(suite)
+    studies = read_studies(suite)
+    assert [study.cell for study in studies] == [
+        "ppo-jpeg_compressibility", "ppo-target_colour", "trpo-jpeg_compressibility", "trpo-target_colour",
+    ]  # fmt: skip
+    assert [trial.number for trial in studies[0].trials] == list(range(TRIALS))
+
+
+def test_the_best_met_its_constraints(study: Study) -> None:
+    assert max(study.complete, key=lambda trial: trial.values).number == INFEASIBLE
+    assert [trial.number for trial in study.best] == [BEST]
+
+
+def test_the_best_so_far_never_falls_and_skips_what_does_not_count(study: Study) -> None:
+    numbers, best = best_so_far(study)
+    assert numbers == [0, 1, 4, 5, 7, 7]
+    assert best == pytest.approx([-0.2, -0.1, 0.2, 0.3, 0.3, 0.3])
+    assert not {INFEASIBLE, PRUNED, FAILED} & {*numbers}
+
+
+def test_a_pareto_front_is_what_nothing_betters(suite: Path) -> None:
+    study = read_study(fabricate_tuning(suite, objectives=("reward", "kl"))[0])
+    front = {trial.number for trial in study.best}
+    counted = [trial for trial in study.trials if trial.counts]
+    for trial in counted:
+        better = [o for o in counted if o.values[0] > trial.values[0] and o.values[1] < trial.values[1]]
+        assert (trial.number in front) == (not better)
+    assert [trial.values[1] for trial in study.best] == sorted(trial.values[1] for trial in study.best)
+
+
+DAMAGE: list[tuple[Callable[[dict[str, Any]], object], str]] = [
+    (lambda data: data.pop("winners"), "lacks 'winners'"),
+    (lambda data: data["winners"].append("0" * 11 + "2"), "the winner 000000000002 is no complete trial"),
+    (lambda data: data["trials"][0].update(values=[]), "trial 0: complete with 0 values for 1 objectives"),
+    (lambda data: data["trials"][0].update(values=[float("nan")]), "are not all finite"),
+    (lambda data: data["trials"][0].update(state="done"), "trial 0: state 'done' is none of complete, pruned"),
+    (lambda data: data["trials"][1]["params"].update({"algorithm.inner_epochs": 3}), "= 3 is none of its choices"),
+    (lambda data: data["trials"][1]["params"].update({"algorithm.clip_range": "x"}), "= 'x' is no number"),
+    (lambda data: data["space"]["algorithm.learning_rate"].update(low=0), "no range from 0 to 0.001 on a log scale"),
+    (lambda data: data.update(seeds=[]), "8 trials on 0 seeds are no search"),
+    (lambda data: data.update(budget="many"), "invalid literal"),
+    (lambda data: data.update(objectives=[]), "one or two objectives, not 0"),
+]
+
+
+@pytest.mark.parametrize(("edit", "what"), DAMAGE)
+def test_a_damaged_study_is_named_with_the_remedy(suite: Path, edit: Callable, what: str) -> None:
+    path = fabricate_tuning(suite)[0]
+    with pytest.raises(ResultsError, match=re.escape(what)) as raised:
+        change(path, edit)
+    assert str(raised.value).startswith(f"{path}: not a tuning study (")
+    assert "run ddpo-bench tune again" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ['{"cell": "ppo', "[]", "null", "\x00"])
+def test_a_torn_study_is_refused(suite: Path, text: str) -> None:
+    path = fabricate_tuning(suite)[0]
+    path.write_text(text)
+    with pytest.raises(ResultsError, match="not a tuning study"):
+        read_studies(suite)
+
+
+def test_a_log_axis_has_equal_steps_for_equal_factors() -> None:
+    rate = Parameter("algorithm.learning_rate", 1e-5, 1e-3, log=True)
+    assert [height(rate, value) for value in (1e-5, 1e-4, 1e-3)] == pytest.approx([0, 0.5, 1])
+    assert scale_of(rate).ticks == [(0, "1e-05"), (1, "0.001"), (pytest.approx(0.5), "0.0001")]
+    assert height(Parameter("x", 2, 4), 3) == 0.5
+
+
+def test_choices_stand_evenly_on_their_axis() -> None:
+    choices = Parameter("advantages", choices=("a", {"name": "per_prompt", "clip": 5.0}, None))
+    assert scale_of(choices).ticks == [(0, "a"), (0.5, "per_prompt"), (1, "–")]
+    assert height(Parameter("x", choices=(7,)), 7) == 0.5
+    assert np.isnan(height(choices, "unknown"))
+
+
+def test_a_line_goes_through_its_settings_to_its_value(study: Study) -> None:
+    best, worst = study.trials[INFEASIBLE], study.trials[0]
+    assert heights_of(study, worst)[:2] == [0, 0]
+    assert (heights_of(study, worst)[-1], heights_of(study, best)[-1]) == (0, 1)
+    assert (rank(study, worst), rank(study, best)) == (0, 1)
+    assert len(heights_of(study, study.trials[PRUNED])) == len(study.space)
+
+
+def test_winners_are_ringed_where_their_trial_is(study: Study) -> None:
+    axes = Figure().subplots()
+    draw_trials(axes, study, [(trial.number, *trial.values) for trial in study.complete])
+    rings = [line.get_xydata()[0] for line in axes.lines if line.get_markerfacecolor() == "none"]
+    assert rings == [pytest.approx((BEST, 0.3))]
+
+
+@pytest.mark.parametrize("draw", [tuning_history, tuning_parallel, tuning_importance])
+def test_pictures_of_studies_are_the_same_bytes_each_time(suite: Path, draw: Callable, tmp_path: Path) -> None:
+    fabricate_tuning(suite)
+    for name in ("first.png", "second.png"):
+        draw(read_studies(suite), tmp_path / name)
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
+
+
+def test_eight_studies_fill_two_rows() -> None:
+    class Named:
+        cell = "ppo-jpeg_compressibility"
+
+    figure, panels = study_panels([Named()] * 8)  # type: ignore[list-item]
+    assert len(panels) == 8
+    assert {axes.get_subplotspec().get_geometry()[:2] for axes in figure.axes} == {(2, 4)}
+
+
+@pytest.mark.parametrize("objectives", [("reward",), ("reward", "kl")])
+def test_a_study_of_which_nothing_is_complete_is_drawn(suite: Path, tmp_path: Path, objectives: tuple) -> None:
+    def nothing_complete(data: dict[str, Any]) -> None:
+        for trial in data["trials"]:
+            trial.update(state="failed", values=[], per_seed={})
+        data.update(winners=[], importance={})
+
+    study = change(fabricate_tuning(suite, objectives=objectives)[0], nothing_complete)
+    for draw in (tuning_history if len(objectives) == 1 else tuning_pareto, tuning_parallel):
+        draw([study], tmp_path / "picture.png")
+    page = tuning_html([study], "")
+    assert "8 failed" in page
+    assert "0 complete trials are too few" in page
+
+
+def test_winners_stand_beside_what_fresh_seeds_say(suite: Path, study: Study) -> None:
+    page = tuning_html([study], "")
+    fresh = [final_reward("ppo", "jpeg_compressibility", seed) for seed in range(3)]
+    low, value, high = (f"{x:.4f}".replace("-", "−") for x in (min(fresh), np.mean(fresh), max(fresh)))
+    lost = f"{0.3 - np.mean(fresh):.4f}"
+    cells = ["0.3000", "2", f"{value} [{low}, {high}]", "3", lost]
+    assert "".join(f"<td>{cell}</td>" for cell in cells) in page
+    assert "learning_rate&nbsp;0.000178, inner_epochs&nbsp;2, clip_range&nbsp;0.0184" in page
+    assert "ddpo-bench train results/algos/best-ppo-jpeg_compressibility.yaml" in page
+
+
+def test_a_winner_that_was_not_run_again_has_no_fresh_figure(suite: Path, study: Study) -> None:
+    for path in suite.glob(f"runs/*-{study.winners[0]}/*/status.json"):
+        path.write_text(json.dumps({"state": "killed", "reason": None, "seconds": 1.0}))
+    assert "<td>0.3000</td><td>2</td><td>–</td><td>0</td><td>–</td>" in tuning_html([study], "")
+
+
+def test_less_kl_on_fresh_seeds_is_no_loss(suite: Path) -> None:
+    study = read_study(fabricate_tuning(suite, objectives=("reward", "kl"))[0])
+    assert "<td>600.0</td><td>2</td><td>6.6 [6.0, 7.2]</td><td>3</td><td>−593.4</td>" in tuning_html([study], "")
+
+
+def test_the_note_says_every_algorithm_only_where_it_is_so(suite: Path) -> None:
+    paths = fabricate_tuning(suite)
+    records = collect(suite)
+    equal = "Every algorithm was tuned with 8 trials x 2 seeds (100 and 101) a cell, on other seeds than reported."
+    assert tuning_notes(read_studies(suite), records) == [equal]
+    assert equal in tabulate(suite).notes
+    change(paths[0], lambda data: (data["trials"].pop(), data.update(budget=7)))
+    assert tuning_notes(read_studies(suite), records)[0].startswith(
+        "Every algorithm was tuned, not all equally: ppo-jpeg_compressibility with 7 trials x 2 seeds (100 and 101); "
+    )
+    paths[0].unlink()
+    assert tuning_notes(read_studies(suite), records) == [
+        "Tuned with 8 trials x 2 seeds (100 and 101) a cell, on other seeds than reported. "
+        "Not tuned: ppo on jpeg_compressibility."
+    ]
+
+
+def test_the_note_admits_a_seed_that_is_reported_too(suite: Path) -> None:
+    path = fabricate_tuning(suite)[0]
+    study = change(path, lambda data: data.update(report_seeds=[0, 101]))
+    assert "of which 101 is also reported, so that these figures are too good." in tuning_notes([study], [])[0]
+
+
+def test_a_table_of_what_was_not_tuned_has_no_note(suite: Path) -> None:
+    assert not any("uned" in note for note in tabulate(suite).notes)
+
+
+def test_the_section_is_as_the_golden_file_says(suite: Path) -> None:
+    fabricate_tuning(suite)
+    assert tuning_html(read_studies(suite), "<p>pictures</p>") + "\n" == (GOLDEN / "tuning.html").read_text(
+        encoding="utf-8"
+    )

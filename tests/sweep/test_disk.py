@@ -1,0 +1,212 @@
+"""A full disk or a folder that cannot be written: one clear line, nothing lost, and the same command ends the work."""
+
+import errno
+import itertools
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from full_disk import environment, fill
+from real_sweep import command, outcome, write_real_suite
+
+from ddpo_bench import cli
+from ddpo_bench.files import naming_disk_trouble
+from ddpo_bench.sweep import lease
+
+HERE = Path(__file__).parent
+CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once for all children
+CONTEXT.set_forkserver_preload(
+    [
+        "ddpo_bench.training.trainer",
+        "ddpo_bench.policies.stable_diffusion",
+        "ddpo_bench.samplers.ddim",
+        "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    ]
+)
+FULL = "no space is left on its disk. Free some, then give the same command again. Nothing is lost."
+NUMBERS = itertools.count()
+KINDS = [  # what does not fit on the disk any more, and how many bytes of it did
+    ("results/", 0),
+    ("study.journal", 1500),
+    (r"suite.*\.yaml", 100),
+    (r"config.*\.yaml", 100),
+    (r"provenance.*\.json", 0),
+    (r"heartbeat.*\.json", 0),
+    (r"metrics\.jsonl$", 0),
+    (r"metrics\.jsonl$", 700),
+    (r"epoch-0000.*\.png", 100),
+    (r"epoch-0000.*\.partial", 0),
+    (r"epoch-0001.*\.partial", 50_000),
+    ("seed-0", 300_000),
+    (r"epoch-0002.*\.png", 700),
+    (r"status.*\.json", 1000),
+]
+
+
+def work(suite, results, prepare=None, *args):
+    """The bare worker with the real trainer, in a child process; returns its exit code and what it said."""
+    said = suite.parent / f"said-{next(NUMBERS)}.txt"
+    arguments = ["work", suite, "--results", results]
+    process = CONTEXT.Process(target=command, args=(arguments, said, prepare, *args))
+    process.start()
+    process.join()
+    return process.exitcode, said.read_text()
+
+
+def last_line(text):
+    assert "Traceback" not in text
+    return text.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def suite(tiny_model, tmp_path_factory):
+    return write_real_suite(tmp_path_factory.mktemp("suite"), tiny_model)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(suite):
+    """What a sweep that nothing stopped came to."""
+    assert work(suite, suite.parent / "undisturbed")[0] == 0
+    return outcome(suite.parent / "undisturbed" / "mine")
+
+
+def test_a_worker_on_a_full_disk_says_so_in_one_line_and_goes_on_when_there_is_room(suite, undisturbed, tmp_path):
+    results = tmp_path / "results"
+    for pattern, room in KINDS:
+        code, said = work(suite, results, fill, pattern, room)
+        assert code == 1, pattern
+        assert last_line(said).startswith(f"{results / 'mine'}"), pattern
+        assert last_line(said).endswith(FULL), pattern
+        assert not list(results.rglob("*.partial")), pattern
+        states = [json.loads(path.read_text())["state"] for path in results.rglob("status.json")]
+        assert set(states) <= {"running", "killed"}, pattern
+    code, said = work(suite, results)
+    assert code == 0, said
+    assert outcome(results / "mine") == undisturbed
+
+
+def test_a_folder_that_cannot_be_written_is_one_line_and_stays_as_it_was(suite, undisturbed, tmp_path):
+    results = tmp_path / "results"
+    assert work(suite, results, fill, r"epoch-0001.*\.partial")[0] == 1
+    before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+    for error, what in [(errno.EROFS, "it is read-only"), (errno.EACCES, "this user may not write there")]:
+        code, said = work(suite, results, fill, "results/", 0, error)
+        assert code == 1
+        assert last_line(said).startswith(f"{results / 'mine'}: {what}")
+        assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("verb", [["run", "smoke", "--results"], ["work", "smoke", "--results"]])
+def test_a_results_folder_below_a_file_is_one_line(verb, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    assert cli.main([*verb, str(tmp_path / "file" / "results")]) == 1
+    said = capsys.readouterr().err
+    assert said.splitlines() == [
+        f"{tmp_path}/file/results/smoke: cannot be made, since a file has its name or is on the way to it. "
+        "Choose another folder, then give the same command again. Nothing is lost."
+    ]
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_trouble_with_a_file_elsewhere_is_not_the_folders(tmp_path):
+    with pytest.raises(PermissionError), naming_disk_trouble(tmp_path / "results"):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "model.bin"))
+
+
+def fake_run(folder, **variables):
+    """`ddpo-bench run` with worker processes and the fake trainer; returns its exit code and what it said."""
+    arguments = [sys.executable, HERE / "full_disk.py", "run", folder / "mine.yaml", "--results", folder / "results"]
+    path = os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(
+        list(map(str, [*arguments, "--workers", "2"])),
+        env=os.environ | {"PYTHONPATH": path} | variables,
+        capture_output=True,
+        text=True,
+    )
+    return ended.returncode, ended.stdout + ended.stderr
+
+
+def fake_outcome(folder):
+    found = sorted(folder.rglob("metrics.jsonl"))
+    states = {json.loads(path.with_name("status.json").read_text())["state"] for path in found}
+    assert states == {"done"}
+    return [path.read_text() for path in found]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "room"), [("study.journal", 6000), (r"heartbeat.*\.json", 0), (r"report.*\.html", 1000), ("output", 0)]
+)
+def test_workers_on_a_full_disk_end_the_command_with_one_line(tmp_path, pattern, room):
+    base = {"epochs": 3, "samples_per_epoch": 4}
+    suite = {"base": base, "matrix": {"algorithm": ["frozen", "ppo"]}, "seeds": [0, 1]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(suite))
+    code, said = fake_run(tmp_path, **environment(pattern, room))
+    assert code == 1, said
+    assert last_line(said) == f"{tmp_path / 'results' / 'mine'}: {FULL}"
+    code, said = fake_run(tmp_path)
+    assert code == 0, said
+    metrics = fake_outcome(tmp_path / "results")
+    assert len(metrics) == 4
+    assert len(set(metrics)) == 1  # the fake trainer's rows are the same in every run
+
+
+def test_a_real_small_disk_is_named_and_after_it_has_grown_the_sweep_ends_as_ever(suite, undisturbed, tmp_path):
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    disk.mkdir()
+    run = f"'{sys.executable}' -m ddpo_bench run '{suite}' --results '{disk}' --workers 1"
+    script = f"""
+        mount -t tmpfs -o size=300k none '{disk}' || exit 77
+        {run} >'{tmp_path}/first' 2>&1; echo $? >>'{tmp_path}/codes'
+        mount -o remount,size=64m '{disk}'
+        {run} >'{tmp_path}/second' 2>&1; echo $? >>'{tmp_path}/codes'
+        mount -o remount,ro '{disk}'
+        {run} >'{tmp_path}/third' 2>&1; echo $? >>'{tmp_path}/codes'
+        cp -r '{disk}' '{kept}'
+    """
+    variables = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
+    ended = subprocess.run(["unshare", "-rm", "sh", "-c", script], env=variables, capture_output=True, text=True)
+    if ended.returncode == 77 or "unshare" in ended.stderr:
+        pytest.skip(f"this user may not mount a file system of their own: {ended.stderr.strip()}")
+    assert (tmp_path / "codes").read_text().split() == ["1", "0", "1"]
+    assert last_line((tmp_path / "first").read_text()).endswith(FULL)
+    assert f"{disk / 'mine'}: it is read-only." in last_line((tmp_path / "third").read_text())
+    assert outcome(kept / "mine") == undisturbed
+
+
+def test_a_heartbeat_goes_on_to_show_life_on_a_full_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.02)
+    with lease.Heartbeat(tmp_path, lambda: True) as heartbeat:
+        monkeypatch.setattr(lease, "write_sealed_json", no_space)
+        os.utime(heartbeat.path, (0, 0))
+        end = time.monotonic() + 10
+        while heartbeat.path.stat().st_mtime == 0:
+            assert time.monotonic() < end, "it shows no life"
+            time.sleep(0.01)
+        assert heartbeat.thread.is_alive()
+
+
+def test_a_process_that_cannot_show_that_it_lives_ends_before_others_take_over(tmp_path):
+    process = CONTEXT.Process(target=live_unseen, args=(tmp_path,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 1
+
+
+def live_unseen(folder):
+    lease.BEAT_SECONDS, lease.LEASE_SECONDS = 0.02, 0.5
+    with lease.Heartbeat(folder, out_of_reach):
+        time.sleep(30)
+
+
+def out_of_reach():
+    raise ConnectionError("the database does not answer")
+
+
+def no_space(*args):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

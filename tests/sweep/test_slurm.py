@@ -1,0 +1,253 @@
+"""Workers as a job array, on a fake Slurm: its sbatch runs the tasks as processes of this machine."""
+
+import json
+import os
+import pickle
+import shlex
+import shutil
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+import yaml
+from fake_slurm import FakeSlurm
+from fake_training import NO_POLICY
+
+from ddpo_bench import cli
+from ddpo_bench.commands.planning import planned_runs
+from ddpo_bench.sweep import slurm
+from ddpo_bench.sweep.storage import open_storage
+
+HERE = Path(__file__).parent
+PATIENCE = 120.0  # seconds; workers import for seconds on a busy machine
+EPOCHS = 6
+RUN = ["run", "mine.yaml", "--executor", "slurm", "--workers"]
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir() or not shutil.which("setsid"), reason="needs Linux")
+
+
+@pytest.fixture
+def suite(tmp_path, monkeypatch):
+    """mine.yaml, of four runs, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    base = {"epochs": EPOCHS, "samples_per_epoch": 4}
+    content = {"base": base, "matrix": {"algorithm": ["frozen", "ppo"]}, "seeds": [0, 1]}
+    Path("mine.yaml").write_text(yaml.safe_dump(content))
+
+
+@pytest.fixture
+def cluster(suite, tmp_path, monkeypatch):
+    """A Slurm whose workers end at once; `quick_workers` makes them train."""
+    monkeypatch.setattr(slurm, "PROGRAM", ("true",))
+    cluster = FakeSlurm(tmp_path, monkeypatch)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def quick_workers(cluster, monkeypatch):
+    plan, runs, root = planned_runs(parsed(["work", "mine.yaml"]))
+    plan = replace(plan, cells=[without_policy(cell) for cell in plan.cells])
+    Path("plan.pickle").write_bytes(pickle.dumps((plan, [without_policy(run) for run in runs], root)))
+    monkeypatch.setattr(slurm, "PROGRAM", (sys.executable, str(HERE / "fake_worker.py")))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
+    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.5")
+
+
+def without_policy(planned):
+    """A run or a cell that is quick to unpickle: a policy's options import diffusers."""
+    return replace(planned, config=replace(planned.config, policy=NO_POLICY))
+
+
+def parsed(words):
+    return cli.build_parser(cli.load_commands()).parse_args(words)
+
+
+def wait_for(condition):
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def refusal(capsys, words):
+    """What a command that is refused says."""
+    assert cli.main(words) == 1
+    return capsys.readouterr().err
+
+
+def finish(folder, state="done"):
+    """As if a run were over."""
+    folder.mkdir(parents=True)
+    (folder / "status.json").write_text(json.dumps({"state": state, "reason": "none"}))
+    (folder / "metrics.jsonl").write_text(json.dumps({"epoch": EPOCHS, "eval/jpeg_compressibility": -0.5}) + "\n")
+
+
+def run_folders():
+    _, runs, root = planned_runs(parsed(["work", "mine.yaml"]))
+    return [root / run.folder for run in runs]
+
+
+def test_the_arrays_workers_do_every_run_once_and_a_preempted_workers_run_goes_on_elsewhere(
+    cluster, quick_workers, capsys
+):
+    assert cli.main([*RUN, "3", "--slurm", "partition=gpu"]) == 0
+    said = capsys.readouterr().out
+    assert "Submitted job array 101: 3 workers for 4 runs." in said
+    assert "results/mine/slurm/101_*_log.*" in said
+    assert "ddpo-bench status results/mine" in said
+    assert "ddpo-bench table results/mine" in said
+
+    begun = Path("results/mine").glob
+    wait_for(lambda: list(begun("runs/*/*/status.json")))
+    (preempted, *_) = [path.parent for path in begun("runs/*/*/status.json")]
+    victim = json.loads((preempted / "status.json").read_text())["pid"]
+    (task,) = [path.suffixes[0][1:] for path in cluster.folder.glob("*.pid") if path.read_text() == f"{victim}\n"]
+    cluster.cancel(f"101_{task}")
+
+    error = refusal(capsys, [*RUN, "3"])
+    assert "Nothing was submitted: job array 101 still works on this suite." in error
+    assert "scancel 101" in error
+    assert error.count("\n") == 1
+
+    wait_for(lambda: not cluster.alive())
+    assert list(cluster.scripts()) == [101]
+    for folder in run_folders():
+        sessions = (folder / "sessions.txt").read_text().splitlines()
+        assert len(sessions) == (2 if folder == preempted else 1)
+        assert json.loads((folder / "status.json").read_text())["state"] == "done"
+        assert len((folder / "metrics.jsonl").read_text().splitlines()) == EPOCHS + 2
+        assert not (folder / "overlaps.txt").exists()
+    assert "Traceback" not in Path(f"results/mine/slurm/101_{task}_0_log.err").read_text()
+    ends = [trial.user_attrs["end"] for trial in trials_in_the_book()]
+    assert sorted(ends) == ["done"] * 4 + ["interrupted"]  # it saved its state and left, rather than died
+
+    assert cli.main([*RUN, "3"]) == 0
+    said = capsys.readouterr().out
+    assert "Nothing is left to submit: 4 of 4 runs are over." in said
+    assert "results/mine/report.html" in said
+    assert list(cluster.scripts()) == [101]
+
+
+def trials_in_the_book():
+    storage = open_storage(None, Path("results/mine"))
+    (name,) = optuna.get_all_study_names(storage)
+    return optuna.load_study(study_name=name, storage=storage).trials
+
+
+def test_no_more_workers_are_submitted_than_runs_are_left(cluster, capsys):
+    finish(run_folders()[0])
+    finish(run_folders()[1], "failed")
+    assert cli.main([*RUN, "16"]) == 0
+    assert "101: 2 workers for 2 runs" in capsys.readouterr().out
+    wait_for(lambda: not cluster.alive())
+    assert cli.main([*RUN, "16", "--retry-failed"]) == 0  # the first array is over
+    assert "102: 3 workers for 3 runs" in capsys.readouterr().out
+    assert "#SBATCH --array=0-1%2\n" in cluster.scripts()[101]
+    assert "#SBATCH --array=0-2%3\n" in cluster.scripts()[102]
+
+
+def test_the_script_gives_slurm_its_parameters_and_the_worker_time_to_save(cluster):
+    given = [
+        "time=240",
+        "partition=gpu",
+        "gpus_per_node=1",
+        "exclusive=true",
+        "setup=module load cuda",
+        "setup=ulimit -c 0",
+    ]
+    assert cli.main([*RUN, "1", *(word for text in given for word in ("--slurm", text))]) == 0
+    lines = cluster.scripts()[101].splitlines()
+    for line in ("--time=240", "--partition=gpu", "--gpus-per-node=1", "--exclusive", "--job-name=ddpo-bench-mine"):
+        assert f"#SBATCH {line}" in lines
+    assert "#SBATCH --signal=TERM@90" in lines
+    assert lines.index("ulimit -c 0") == lines.index("module load cuda") + 1
+    assert not list(Path("results").rglob("*.pkl"))
+
+
+def test_without_a_time_the_partitions_own_limit_holds(cluster):
+    assert cli.main([*RUN, "1"]) == 0
+    assert "--time" not in cluster.scripts()[101]
+
+
+def test_a_worker_means_the_same_runs_as_the_command_that_submits_it(cluster):
+    options = ["--only", "*/seed-3", "--seeds", "3-4", "--set", "epochs=2", "--set", "reward=jpeg_incompressibility"]
+    options += ["--results", "else where", "--storage", "sqlite:///book.db"]
+    assert cli.main([*RUN, "1", *options]) == 0
+    (line,) = [line for line in cluster.scripts()[101].splitlines() if " work " in line]
+    words = shlex.split(line)
+    worker = parsed(words[words.index("work") :])
+    assert worker.storage == "sqlite:///book.db"
+    assert planned_runs(worker) == planned_runs(parsed(["run", "mine.yaml", *options]))
+
+
+def test_a_suite_to_be_tuned_gets_as_many_workers_as_are_asked_for(cluster, capsys):
+    content = yaml.safe_load(Path("mine.yaml").read_text())
+    content["matrix"]["algorithm"] = ["ppo"]
+    space = {"algorithm.learning_rate": {"low": 1.0e-5, "high": 1.0e-3, "log": True}}
+    content["tune"] = {"space": space, "trials": 2, "seeds": [100]}
+    Path("mine.yaml").write_text(yaml.safe_dump(content))
+    assert cli.main([*RUN, "5"]) == 0
+    assert "Submitted job array 101: 5 workers for the trials" in capsys.readouterr().out
+    assert "#SBATCH --array=0-4%5\n" in cluster.scripts()[101]
+    wait_for(lambda: not cluster.alive())
+    assert refusal(capsys, [*RUN, "5", "--retry-failed"]).startswith("--retry-failed: is for the runs of a suite that")
+
+
+@pytest.mark.parametrize(
+    ("options", "mistake"),
+    [
+        (["partiton=gpu"], "--slurm partiton=gpu: unknown parameter 'partiton'. Did you mean 'partition'?"),
+        (["gpu"], "--slurm gpu: write KEY=VALUE"),
+        (["partition="], "--slurm partition=: write KEY=VALUE"),
+        (["time=4h"], "--slurm time=4h: expected a whole number."),
+        (["stderr_to_stdout=perhaps"], "--slurm stderr_to_stdout=perhaps: expected true or false."),
+        (["map_count=3"], "unknown parameter 'map_count'."),
+        (["time=4h", "gpus=1"], "--slurm gpus=1: unknown parameter 'gpus'."),
+    ],
+)
+def test_wrong_parameters_are_refused_in_a_line_each_before_anything_is_submitted(cluster, capsys, options, mistake):
+    error = refusal(capsys, [*RUN, "2", *(word for text in options for word in ("--slurm", text))])
+    assert mistake in error
+    assert error.count("\n") == len(options)
+    assert not cluster.scripts()
+    assert not Path("results").exists()
+
+
+def test_parameters_without_the_executor_are_refused(suite, capsys):
+    error = refusal(capsys, ["run", "mine.yaml", "--slurm", "partition=gpu"])
+    assert error == "--slurm partition=gpu: is for --executor slurm.\n"
+
+
+def test_the_number_of_workers_is_asked_for(cluster, capsys):
+    assert "as in --workers 8." in refusal(capsys, ["run", "mine.yaml", "--executor", "slurm"])
+
+
+def test_missing_submitit_is_one_line_with_its_remedy(cluster, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    monkeypatch.setitem(sys.modules, "submitit.slurm.slurm", None)
+    assert refusal(capsys, [*RUN, "2"]) == "--executor slurm: needs submitit: pip install 'ddpo-bench[slurm]'.\n"
+
+
+def test_a_machine_without_slurm_is_one_line_with_its_remedy(suite, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    error = refusal(capsys, [*RUN, "2"])
+    assert error.startswith("--executor slurm: no sbatch, srun, squeue in PATH. Give the command on a login node")
+    assert error.count("\n") == 1
+
+
+def test_what_slurm_refuses_is_one_line(cluster, capsys):
+    (cluster.folder / "refuses").touch()
+    error = refusal(capsys, [*RUN, "2"])
+    assert error == "Slurm refused the job array: sbatch: error: Batch job submission failed: Invalid partition\n"
+
+
+def test_nothing_is_submitted_while_slurm_does_not_say_whether_the_array_before_is_over(cluster, capsys):
+    assert cli.main([*RUN, "1"]) == 0
+    (cluster.folder / "down").touch()
+    capsys.readouterr()
+    error = refusal(capsys, [*RUN, "1"])
+    assert "squeue does not answer: squeue: error: Unable to contact slurm controller" in error
+    assert list(cluster.scripts()) == [101]
