@@ -14,7 +14,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
-from importlib import metadata
 from types import FrameType
 from typing import NoReturn
 
@@ -57,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     refuse_unknown_command(parser, arguments)
     args = parser.parse_args(arguments)
     if args.version:
+        from importlib import metadata
+
         print(f"ddpo-bench {metadata.version('ddpo-bench')}")
         return 0
     if args.verb is None:

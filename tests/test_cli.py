@@ -256,7 +256,7 @@ def test_validate_tells_suites_from_run_configurations(tmp_path, capsys):
 
 
 def test_version(capsys, monkeypatch):
-    monkeypatch.setattr(cli.metadata, "version", lambda name: {"ddpo-bench": "1.2.3"}[name])
+    monkeypatch.setattr("importlib.metadata.version", lambda name: {"ddpo-bench": "1.2.3"}[name])
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == "ddpo-bench 1.2.3\n"
 

@@ -15,8 +15,8 @@ CAPTIONS = {
     "profiles": "Final rewards of all runs on one scale: 0 is frozen and 1 the best algorithm on that reward. Left: "
     "the share of runs above tau with its pointwise 95 % band; one curve above another everywhere is better, curves "
     "that cross are better in different things. Right: interquartile mean and mean over all rewards with their "
-    "intervals; n: runs. Both ends of the scale are taken as known, so that bands and intervals leave their error out, and "
-    "another best algorithm would move all scores.",
+    "intervals; n: runs. Both ends of the scale are taken as known, so that bands and intervals leave their error out, "
+    "and another best algorithm would move all scores.",
     "frontier": "Reward against the KL spent on it. Lines: training samples, epoch by epoch (thick: interquartile mean "
     "of the seeds, thin: the seeds). Points: the held-out evaluation after training (large and small alike). Higher at "
     "the same KL is better: the same reward from less change.",

@@ -43,8 +43,8 @@ COLUMNS = [
     Column("harness", "harness", "%", digits=3),
 ]
 MEANING = (
-    "Harness: all but sampling, reward, learning and KL. Held-out evaluations sample and score images as training does, "
-    "and the KL to the pretrained model is made of network passes: these count as work, not as harness, and have "
+    "Harness: all but sampling, reward, learning and KL. Held-out evaluations sample and score images as training "
+    "does, and the KL to the pretrained model is made of network passes: these count as work, not as harness, and have "
     "columns of their own. Other: work that an interruption lost, and what no clock was around."
 )
 
@@ -88,9 +88,7 @@ def profile(records: list[RunRecord], suite: str, results: Path, workers: Worker
         Row(task, figures(label, task, cell, total_of(cell))) for (task, label), cell in sorted_by_task(cells).items()
     ]
     whole = Row(WHOLE, figures("all", "", runs, suite_total(runs, workers)))
-    return Table(
-        f"{suite}: where the time went", COLUMNS, [*rows, whole], "", notes(len(begun) - len(runs), workers)
-    )
+    return Table(f"{suite}: where the time went", COLUMNS, [*rows, whole], "", notes(len(begun) - len(runs), workers))
 
 
 def sorted_by_task(cells: dict[tuple[str, str], list[RunRecord]]) -> dict[tuple[str, str], list[RunRecord]]:

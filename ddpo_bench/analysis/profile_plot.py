@@ -18,7 +18,7 @@ from ddpo_bench.analysis.plots import PANEL, STYLE, appearance, name_below, save
 from ddpo_bench.analysis.profiles import performance_profile
 from ddpo_bench.analysis.statistics import Array
 
-TAUS = 241
+MOST_TAUS = 240
 Scaled = dict[str, list[Array]]
 AXIS = "normalised final reward (0: frozen, 1: best)"
 
@@ -41,17 +41,23 @@ def profile_plot(records: list[RunRecord], path: Path) -> None:
 
 
 def draw_profiles(axes: Axes, scores: Scaled, records: list[RunRecord]) -> None:
-    values = np.concatenate([task for tasks in scores.values() for task in tasks])
-    margin = 0.05 * np.ptp(values)
-    tau = np.linspace(values.min() - margin, values.max() + margin, TAUS)
+    tau = thresholds(scores)
     for label, tasks in scores.items():
         profile, look = performance_profile(tasks, tau), appearance(records, label)
-        axes.fill_between(tau, profile.low, profile.high, color=look.colour, alpha=0.15, lw=0, step="mid")
-        axes.step(tau, profile.share, where="mid", color=look.colour, ls=look.line, lw=1.8)
+        axes.fill_between(tau, profile.low, profile.high, color=look.colour, alpha=0.15, lw=0, step="post")
+        axes.step(tau, profile.share, where="post", color=look.colour, ls=look.line, lw=1.8)
     axes.set_title("performance profiles")
     axes.set_xlabel(f"tau: {AXIS}")
     axes.set_ylabel("share of runs above tau")
     axes.set_ylim(-0.02, 1.02)
+
+
+def thresholds(scores: Scaled) -> Array:
+    """Every score, as the shares change there alone, with a margin; evenly spaced where there are very many."""
+    values = np.unique(np.concatenate([task for tasks in scores.values() for task in tasks]))
+    margin = 0.05 * np.ptp(values)
+    between = values if len(values) <= MOST_TAUS else np.linspace(values[0], values[-1], MOST_TAUS)
+    return np.array([values[0] - margin, *between, values[-1] + margin])
 
 
 def draw_aggregates(axes: Axes, scores: Scaled, records: list[RunRecord]) -> None:
@@ -66,4 +72,6 @@ def draw_aggregates(axes: Axes, scores: Scaled, records: list[RunRecord]) -> Non
     axes.set_title("over all rewards")
     axes.set_xlabel(AXIS)
     kinds = [Line2D([], [], ls="", marker="o", color=FAINT, mfc=fill) for fill in (FAINT, "white")]
-    axes.legend(kinds, ["IQM", "mean"], loc="best", frameon=False, fontsize=8)
+    axes.legend(
+        kinds, ["IQM", "mean"], loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, frameon=False, fontsize=8
+    )  # beside the title, where no dot can be

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from argparse import ArgumentParser, Namespace
 
-from ddpo_bench import registry
 from ddpo_bench.commands.command import Command
-from ddpo_bench.config import ConfigError
 
 EXAMPLES = """\
 examples:
@@ -23,6 +20,9 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def execute(args: Namespace) -> int:
+    from ddpo_bench import registry
+    from ddpo_bench.config import ConfigError
+
     if args.kind is not None and args.kind not in registry.FOLDERS:
         raise ConfigError([f"list: {registry.unknown('kind', args.kind, registry.FOLDERS)}"])
     for kind in [args.kind] if args.kind else registry.FOLDERS:
@@ -34,6 +34,8 @@ def execute(args: Namespace) -> int:
 
 def first_line(plugin: type) -> str:
     """The first line of a plugin's own docstring; a dataclass without one has a generated signature for it."""
+    import dataclasses
+
     generated = dataclasses.is_dataclass(plugin) and (plugin.__doc__ or "").startswith(f"{plugin.__name__}(")
     return "" if generated else (plugin.__doc__ or "").strip().partition("\n")[0]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ddpo_bench.commands.command import Command
-from ddpo_bench.config import ConfigError
 
 DEPTH = 3  # folders below DIR that are looked into
 EXAMPLES = """\
@@ -27,6 +26,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def execute(args: Namespace) -> int:
+    from ddpo_bench.config import ConfigError
     from ddpo_bench.console import print_table
 
     if not args.folder.is_dir():
@@ -54,12 +54,11 @@ def results_below(folder: Path, depth: int) -> Iterator[Path]:
 
 def row_of(root: Path, folder: Path) -> list[str]:
     from ddpo_bench.sweep.estimate import size
-    from ddpo_bench.sweep.run_state import read_status
-    from ddpo_bench.sweep.standing import planned_runs, read_plan
+    from ddpo_bench.sweep.standing import planned_runs, read_plan, status_of
 
     plan = read_plan(root)
     here = list(root.glob("runs/*/seed-*"))
-    states = [read_status(run)["state"] for run in here]
+    states = [status_of(run)["state"] for run in here]
     planned = str(len(planned_runs(plan))) if plan else "?"
     changed, occupied = newest_and_size(root)
     return [

@@ -11,7 +11,7 @@ from ddpo_bench.config import RunConfig
 from ddpo_bench.sweep.estimate import duration, makespan, size
 from ddpo_bench.sweep.memory import Needs, memory_here, needs
 from ddpo_bench.sweep.model_files import local_folder
-from ddpo_bench.sweep.run_state import read_status
+from ddpo_bench.sweep.standing import status_of
 from ddpo_bench.sweep.workers import default_count
 
 
@@ -125,7 +125,7 @@ def remedy(plan: Plan, measure: bool) -> str:
 
 def seconds_of(config: RunConfig, root: Path, measure: bool) -> tuple[float, str] | None:
     """What a run takes, and how that is known: by finished runs of the same configuration, or by a measurement."""
-    statuses = [read_status(folder) for folder in root.glob(f"runs/*-{config.identity()}/seed-*")]
+    statuses = [status_of(folder) for folder in root.glob(f"runs/*-{config.identity()}/seed-*")]
     done = [status["seconds"] for status in statuses if status["state"] == "done"]
     if done:
         return median(done), "by finished runs"

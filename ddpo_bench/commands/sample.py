@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddpo_bench.commands.command import Command
-from ddpo_bench.config import RunConfig, run_config
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from ddpo_bench.config import RunConfig
 
 GRID_COLUMNS = 8
 DEFAULT_SAMPLES = 16
@@ -35,6 +36,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> int:
     from ddpo_bench.commands.planning import load_run
+    from ddpo_bench.config import run_config
     from ddpo_bench.training.generate import sample_images
 
     source = args.run / "config.yaml" if args.run else args.config

@@ -11,7 +11,7 @@ from ddpo_bench.commands.command import Command, add_results, add_storage
 if TYPE_CHECKING:
     from ddpo_bench.sweep.standing import RunStanding, Standing
 
-STATES = ("running", "failed", "killed", "queued")
+STATES = ("running", "failed", "damaged", "killed", "queued")
 EXAMPLES = """\
 examples:
   ddpo-bench status algos                          while it runs, from any terminal
@@ -64,7 +64,7 @@ def print_standing(found: Standing) -> None:
     print(f"{found.name}: {counts['done']}/{total} runs done{rest} ({found.root})")
     if found.runs and found.others:
         print(f"beside them {len(found.others)} runs that the plan, as last written, does not hold")
-    for state, line in {"running": line_of_running, "failed": line_of_failed}.items():
+    for state, line in LINES.items():
         if several := [run for run in found.all if run.state == state]:
             print(f"{state}:")
             for line_of_run in aligned([line(run) for run in several]):
@@ -117,4 +117,5 @@ def outlook(found: Standing) -> str:
     return f"{speed:.3g} images/s while sampling, by {hands}; time left: {left}"
 
 
+LINES = {"running": line_of_running, "failed": line_of_failed, "damaged": line_of_failed}
 COMMAND = Command("what stands of a sweep right now", EXAMPLES, add_options, execute)

@@ -6,7 +6,6 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ddpo_bench.commands.command import Command, add_metric, amount
-from ddpo_bench.config import ConfigError
 
 EXAMPLES = """\
 examples:
@@ -37,6 +36,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> int:
     from ddpo_bench.commands.printing import print_summary, print_table_as
+    from ddpo_bench.config import ConfigError
 
     if args.at is not None and args.budget is None:
         raise ConfigError(["--at: says how much of a budget. Give --budget queries, seconds or kl too."])

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddpo_bench.commands.command import SOME_FAILED, Command, add_suite, add_workers
-from ddpo_bench.config import ConfigError
 
 if TYPE_CHECKING:
     from ddpo_bench.sweep.suite import Suite
@@ -32,6 +31,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> int:
     from ddpo_bench.commands.planning import planned_runs
+    from ddpo_bench.config import ConfigError
 
     suite, _, root = planned_runs(args)
     if suite.tune is None:

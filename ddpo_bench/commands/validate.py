@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ddpo_bench.commands.command import Command, add_results
-from ddpo_bench.config import ConfigError, RunConfig, load_yaml
 
 if TYPE_CHECKING:
     from ddpo_bench.commands.outlook import Plan
+    from ddpo_bench.config import RunConfig
 
 EXAMPLES = """\
 examples:
@@ -36,6 +36,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> int:
     from ddpo_bench.commands.outlook import outlook
+    from ddpo_bench.config import ConfigError, load_yaml
     from ddpo_bench.sweep import preflight
     from ddpo_bench.sweep.shipped import find_suite
 

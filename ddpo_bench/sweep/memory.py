@@ -73,7 +73,7 @@ def counted(config: RunConfig, model: Model) -> Needs:
         unet = model.unet_numbers * (2 * FP32 + BF16 * half)
     batch = min(config.micro_batch, config.samples_per_epoch)
     rows = batch * (1 if options["guidance_scale"] == 1.0 else 2)
-    learning = rows * learning_bytes(model.folder, device.type == "cpu") // (2 if half else 1)
+    learning = rows * learning_bytes(model.folder, device.type == "cpu", lora) // (2 if half else 1)
     steps, latents = config.sampler.options.get("steps", 0), math.prod(latent_shape(model))
     return Needs(
         trained=trained,
@@ -116,12 +116,13 @@ def lora_numbers(model: Model, rank: int) -> int:
 
 
 @cache
-def learning_bytes(folder: Path, with_maps: bool) -> int:
+def learning_bytes(folder: Path, with_maps: bool, lora: bool) -> int:
     """Bytes in fp32 at the height of one sample's forward and backward pass through the UNet, beside its weights.
 
     Args:
         folder: of the model.
         with_maps: whether attention makes its maps, as it does on a CPU; fused attention does not.
+        lora: whether the weights themselves are frozen, so that their inputs need not be kept.
     """
     import torch
     from diffusers import UNet2DConditionModel
@@ -134,14 +135,20 @@ def learning_bytes(folder: Path, with_maps: bool) -> int:
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(model.unet_config)
         unet.set_attn_processor(AttnProcessor())
-        unet.requires_grad_(False)  # of weights the gradients are counted apart
+        unet.requires_grad_(not lora)
         tokens = model.text_config.get("max_position_embeddings", TOKENS)
         x_t = torch.empty(1, *latent_shape(model), requires_grad=True)
         text = torch.empty(1, tokens, unet.config.cross_attention_dim)
         step = torch.zeros(1, dtype=torch.long)
+    for weight in unet.parameters() if not lora else ():
+        weight.register_post_accumulate_grad_hook(forget)  # gradients of weights are counted apart
     with Height(None if with_maps else tokens) as height:
         unet(x_t, step, encoder_hidden_states=text).sample.sum().backward()
     return height.most
+
+
+def forget(weight: torch.Tensor) -> None:
+    weight.grad = None
 
 
 @cache

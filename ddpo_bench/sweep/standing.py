@@ -16,6 +16,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from ddpo_bench.config import RunConfig, load_yaml
+from ddpo_bench.sealed import Damaged
 from ddpo_bench.sweep.estimate import Course, seconds_left
 from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, is_alive, news_of, signalled
 from ddpo_bench.sweep.plan import run_folder
@@ -33,7 +34,7 @@ class RunStanding:
     Attributes:
         name: cell/seed-k.
         folder: with the results folder before it.
-        state: queued, running, done, failed or killed, as the book and the folder together say.
+        state: queued, running, done, failed, killed or damaged, as the book and the folder together say.
         status: of its status.json.
         worker: "host:pid" of who works on it.
         alive: whether they still do.
@@ -158,7 +159,7 @@ def trials_of(root: Path, storage: str | None, name: str) -> Iterator[FrozenTria
 
 def stand_of(root: Path, folder: Path, epochs: int, trial: FrozenTrial | None) -> RunStanding:
     home = root / folder
-    status = read_status(home)
+    status = status_of(home)
     state = state_of(status["state"], trial)
     name = f"{folder.parent.name[:-13]}/{folder.name}"  # without the hash
     epochs = status.get("epochs", epochs)
@@ -174,9 +175,17 @@ def stand_of(root: Path, folder: Path, epochs: int, trial: FrozenTrial | None) -
     return RunStanding(name, home, state, epochs, status, worker, alive, heartbeat)
 
 
+def status_of(folder: Path) -> dict[str, Any]:
+    """A run's status.json; one that is damaged hides none of the others."""
+    try:
+        return read_status(folder)
+    except Damaged as damage:
+        return {"state": "damaged", "reason": str(damage)}
+
+
 def state_of(told: str, trial: FrozenTrial | None) -> str:
     """The state of a run whose status.json says `told`, which a killed process could not change any more."""
-    if trial is None or told == "done":
+    if trial is None or told in ("done", "damaged"):
         return told
     if trial.state == TrialState.RUNNING:
         return "running"

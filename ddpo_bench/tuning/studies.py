@@ -26,7 +26,7 @@ from ddpo_bench.sweep.search_space import value_at
 from ddpo_bench.sweep.storage import open_storage
 from ddpo_bench.sweep.suite import Cell, Suite
 from ddpo_bench.sweep.tune_block import Tune
-from ddpo_bench.tuning.searching import as_parameters, make_pruner
+from ddpo_bench.tuning.searching import as_parameters, make_pruner, make_sampler
 
 FOLDER = "tuning"  # below results/<suite>
 DIRECTIONS = {"reward": StudyDirection.MAXIMIZE, "kl": StudyDirection.MINIMIZE}
@@ -72,16 +72,20 @@ class Studies:
         self.tune: Tune = place.suite.tune
         self.storage = open_storage(place.storage, place.root)
         self.cells = {study_name(self.suite, cell): cell for cell in self.suite.cells if cell.space}
-        self.studies = {name: self.make(name, cell) for name, cell in self.cells.items()}
+        self.studies = {name: self.make(name) for name in self.cells}
 
-    def make(self, name: str, cell: Cell) -> optuna.Study:
+    def make(self, name: str) -> optuna.Study:
         return optuna.create_study(
             storage=self.storage,
             study_name=name,
             directions=[DIRECTIONS[objective] for objective in self.tune.objectives],
-            pruner=make_pruner(self.tune, cell.config.epochs),
             load_if_exists=True,
         )
+
+    def fresh(self, claim: Claim) -> optuna.Study:
+        """The study as one trial needs it: with the slot's sampler, and no memory of what it looked like before."""
+        sampler, pruner = make_sampler(self.tune, claim.slot), make_pruner(self.tune, claim.cell.config.epochs)
+        return optuna.load_study(study_name=claim.study, storage=self.storage, sampler=sampler, pruner=pruner)
 
     def enter(self) -> None:
         """Fill the slots that are still empty; the first one tries the cell's own settings."""

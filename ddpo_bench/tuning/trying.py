@@ -20,7 +20,7 @@ from ddpo_bench.sweep.tune_block import KL, Tune
 from ddpo_bench.sweep.watcher import Watcher
 from ddpo_bench.sweep.worker import Train, work_through
 from ddpo_bench.training.status import Stop
-from ddpo_bench.tuning.searching import make_sampler, suggest
+from ddpo_bench.tuning.searching import suggest
 from ddpo_bench.tuning.studies import Claim, Studies
 
 
@@ -75,9 +75,7 @@ class Trying:
 
     def begin(self) -> None:
         """Ask for parameters, or take those of the worker that died."""
-        study = self.studies.studies[self.claim.study]
-        study.sampler = make_sampler(self.tune, self.claim.slot)
-        self.trial = optuna.Trial(study, self.claim.trial_id)
+        self.trial = optuna.Trial(self.studies.fresh(self.claim), self.claim.trial_id)
         changes = suggest(self.trial, self.claim.cell.space)
         self.cell = self.studies.suite.changed(self.claim.cell, changes)
         self.trial.set_user_attr("hash", self.cell.hash)

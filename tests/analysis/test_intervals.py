@@ -16,6 +16,7 @@ from ddpo_bench.analysis.common_scale import no_common_scale, on_common_scale
 from ddpo_bench.analysis.improvement_plot import ALL_REWARDS, MOST_PAIRS, improvement_intervals, pairs_of
 from ddpo_bench.analysis.intervals import draw_runs, reward_intervals
 from ddpo_bench.analysis.plots import COLOURS, appearance
+from ddpo_bench.analysis.profile_plot import MOST_TAUS, thresholds
 from ddpo_bench.analysis.profile_plot import profile_plot as draw_profile_plot
 from ddpo_bench.analysis.profiles import performance_profile
 from ddpo_bench.analysis.statistics import estimate, iqm, probability_of_improvement
@@ -111,7 +112,7 @@ def test_of_very_many_algorithms_only_the_comparisons_with_frozen_remain(tmp_pat
     for i in range(11):
         fabricate_run(tmp_path, "ppo", TASK, 0, clip_range=i / 1000)
     pairs = pairs_of(collect(tmp_path))
-    assert 12 * 11 / 2 > MOST_PAIRS
+    assert MOST_PAIRS < 12 * 11 / 2
     assert len(pairs) == 11
     assert {theirs for _, theirs in pairs} == {"frozen"}
 
@@ -132,6 +133,13 @@ def test_the_profile_is_of_scores_on_one_scale(suite: Path, drawn: list[Figure])
     assert np.array_equal(curves[COLOURS["trpo"]].get_ydata(), profile.share)
     assert dots(right)[2 - 0.16] == pytest.approx(float(iqm(np.concatenate(scores["trpo"]))))
     assert dots(right)[2 + 0.16] == pytest.approx(np.mean(scores["trpo"]))
+
+
+def test_the_thresholds_miss_no_step_and_are_not_too_many() -> None:
+    few = {"a": [np.array([0.0, 2.0])], "b": [np.array([1.0, 2.0])]}
+    assert list(thresholds(few)) == pytest.approx([-0.1, 0, 1, 2, 2.1])
+    many = {"a": [np.random.default_rng(0).normal(size=1000)]}
+    assert len(thresholds(many)) == MOST_TAUS + 2
 
 
 def test_one_reward_has_a_profile_too(suite: Path, drawn: list[Figure]) -> None:

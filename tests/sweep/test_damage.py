@@ -1,0 +1,254 @@
+"""No damaged file of a results folder is read silently: it is named with its remedy, or what it said is made anew."""
+
+import itertools
+import json
+import random
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from real_sweep import SAC, outcome, write_real_suite
+from test_disk import work
+
+from ddpo_bench.analysis.collect import ResultsError, collect
+from ddpo_bench.config import ConfigError
+from ddpo_bench.sealed import Damaged
+from ddpo_bench.sweep.lease import news_of
+from ddpo_bench.sweep.run_state import final_reward, read_status
+from ddpo_bench.sweep.storage import StorageError, open_storage
+from ddpo_bench.training.checkpoint import CorruptCheckpoint, load_newest
+from ddpo_bench.training.metrics_file import MetricsFile
+
+SEED = 11  # of the damages
+CUT, EMPTY, FLIPPED = "cut short", "empty", "flipped"
+
+
+def damages(content, how_many=25):
+    """Kind and content of `how_many` files cut short at random, as many with a byte changed, and an empty one."""
+    rng = random.Random(SEED)
+    yield EMPTY, b""
+    for _ in range(how_many):
+        yield CUT, content[: rng.randrange(1, len(content))]
+        at = rng.randrange(len(content))
+        yield FLIPPED, content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
+
+
+def is_one_line_about(error, path):
+    return str(path) in str(error) and "\n" not in str(error)
+
+
+@pytest.fixture(scope="module")
+def suite(tiny_model, tmp_path_factory):
+    return write_real_suite(tmp_path_factory.mktemp("suite"), tiny_model, algorithms=(SAC,), epochs=3)
+
+
+@pytest.fixture(scope="module")
+def finished(suite):
+    """results/<suite> with one run that is done."""
+    assert work(suite, suite.parent / "finished")[0] == 0
+    return suite.parent / "finished" / "mine"
+
+
+def stop_after_two_epochs():
+    from ddpo_bench.training import trainer
+
+    save = trainer.save_checkpoint
+
+    def save_twice(run, epoch, *rest):
+        save(run, epoch, *rest)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    trainer.save_checkpoint = save_twice
+
+
+@pytest.fixture(scope="module")
+def broken_off(suite):
+    """results/<suite> with one run that was interrupted after two of its three epochs."""
+    assert work(suite, suite.parent / "broken-off", stop_after_two_epochs)[0] == 130
+    return suite.parent / "broken-off" / "mine"
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Copies a results folder; gives its root and the folder of its run."""
+
+    def copied(results):
+        root = shutil.copytree(results, tmp_path / "results" / "mine")
+        (run,) = root.glob("runs/*/seed-0")
+        return SimpleNamespace(root=root, run=run)
+
+    return copied
+
+
+@pytest.mark.parametrize("name", ["status.json", "config.yaml", "provenance.json", "metrics.jsonl", "../../../suite.yaml"])
+def test_a_table_names_a_damaged_file_or_is_as_it_was(finished, place, name):
+    here = place(finished)
+    path = (here.run / name).resolve()
+    whole, before = path.read_bytes(), figures(here.root)
+    named = 0
+    for kind, content in damages(whole):
+        path.write_bytes(content)
+        try:
+            assert figures(here.root) == before, f"{kind}, silently"
+        except (Damaged, ResultsError, ConfigError) as error:
+            assert is_one_line_about(error, path)
+            named += 1
+    assert named > 45
+
+
+def figures(root):
+    (record,) = collect(root)
+    return record.status, record.seconds, record.config, record.provenance, record.epochs, record.evaluated
+
+
+def test_a_checkpoint_is_loaded_as_it_was_written_or_named(broken_off, place):
+    import torch
+
+    here = place(broken_off)
+    path = sorted((here.run / "checkpoint").iterdir())[-1]
+    whole = path.read_bytes()
+    before = flat(load_newest(here.run, torch.device("cpu")))
+    named = 0
+    for kind, content in damages(whole, 60):
+        path.write_bytes(content)
+        try:
+            after = flat(load_newest(here.run, torch.device("cpu")))
+        except CorruptCheckpoint as error:
+            assert is_one_line_about(error, path)
+            named += 1
+        else:  # a byte of padding
+            assert all(torch.equal(x, y) if torch.is_tensor(x) else x == y for x, y in zip(before, after, strict=True)), kind
+    assert named > 100
+
+
+def flat(state):
+    """All leaves of nested containers."""
+    if isinstance(state, dict):
+        state = list(itertools.chain(*state.items()))
+    return [leaf for part in state for leaf in flat(part)] if isinstance(state, (list, tuple)) else [state]
+
+
+def test_rows_that_a_checkpoint_has_seen_are_there_on_resuming_or_named(broken_off, place):
+    here = place(broken_off)
+    path = here.run / "metrics.jsonl"
+    whole, file = path.read_bytes(), MetricsFile(path)
+    for line in whole.splitlines():
+        file.append(json.loads(line))  # behind those that are there: only the checksum is wanted
+    seen = file.state_dict()
+    path.write_bytes(whole + b'{"epoch": 3, "que')
+    MetricsFile(path).load_state_dict(seen)
+    assert path.read_bytes() == whole
+    for _, content in damages(whole):
+        path.write_bytes(content)
+        with pytest.raises(Damaged) as raised:
+            MetricsFile(path).load_state_dict(seen)
+        assert is_one_line_about(raised.value, path)
+        assert path.read_bytes() == content
+
+
+def test_a_sweep_names_a_damaged_status_and_the_rows_of_a_finished_run(finished, place):
+    here = place(finished)
+    reward = final_reward(here.run, "jpeg_compressibility")
+    for name in ("status.json", "metrics.jsonl"):
+        path = here.run / name
+        whole = path.read_bytes()
+        for kind, content in damages(whole):
+            path.write_bytes(content)
+            try:
+                assert read_status(here.run)["state"] == "done", f"{kind}, silently"
+                assert final_reward(here.run, "jpeg_compressibility") == reward, f"{kind}, silently"
+            except Damaged as error:
+                assert is_one_line_about(error, path)
+        path.write_bytes(whole)
+
+
+def test_a_damaged_heartbeat_is_no_news(tmp_path):
+    from ddpo_bench.sweep.lease import HEARTBEAT, Heartbeat
+
+    with Heartbeat(tmp_path, lambda: True) as heartbeat:
+        heartbeat.news = {"epoch": 3, "sampled": 4}
+        heartbeat.write()
+        whole = (tmp_path / HEARTBEAT).read_bytes()
+        for _, content in damages(whole):
+            (tmp_path / HEARTBEAT).write_bytes(content)
+            assert news_of(tmp_path) in ({}, {"epoch": 3, "sampled": 4}, unsealed(content))
+
+
+def unsealed(content):
+    """What is read where the damage is in the name of the checksum alone."""
+    try:
+        held = json.loads(content)
+    except ValueError:
+        return {}
+    return held if "crc32" not in held else {}
+
+
+def test_a_damaged_book_is_named_or_is_as_it_was_up_to_where_it_was_cut(finished, tmp_path):
+    whole = (finished / "study.journal").read_bytes()
+    path = tmp_path / "study.journal"
+    path.write_bytes(whole)
+    entries = [state_of(tmp_path)]
+    for line in reversed(whole.splitlines(keepends=True)):
+        path.write_bytes(path.read_bytes()[: -len(line)])
+        entries.append(state_of(tmp_path))
+    for kind, content in damages(whole, 60):
+        path.write_bytes(content)
+        try:
+            found = state_of(tmp_path)
+        except StorageError as error:
+            assert is_one_line_about(error, path)
+        else:
+            assert found in entries, kind
+            assert kind != FLIPPED or found in entries[:2] or b'"crc32"' not in content.splitlines()[0], kind
+
+
+def state_of(root):
+    book = open_storage(None, root)
+    return [
+        (study.study_name, [(t.state, t.params, t.user_attrs, t.intermediate_values, t.values) for t in trials])
+        for study in book.get_all_studies()
+        for trials in [book.get_all_trials(study._study_id)]
+    ]
+
+
+@pytest.mark.parametrize("kind", [EMPTY, CUT, FLIPPED])
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "checkpoint", "status.json", "config.yaml", "provenance.json", "heartbeat.json",
+             "suite.yaml", "study.journal"],
+)  # fmt: skip
+def test_a_sweep_goes_on_to_the_same_numbers_or_names_the_file_and_a_remedy_that_works(
+    suite, finished, broken_off, place, name, kind
+):
+    here = place(broken_off)
+    path = {
+        "checkpoint": sorted((here.run / "checkpoint").iterdir())[-1],
+        "suite.yaml": here.root / name,
+        "study.journal": here.root / name,
+    }.get(name, here.run / name)
+    if name == "heartbeat.json":
+        path.write_text('{"epoch": 3, "sampled": 2}')
+    content = path.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    path.write_bytes({EMPTY: b"", CUT: content[:middle], FLIPPED: flipped}[kind])
+    code, said = work(suite, here.root.parent)
+    assert "Traceback" not in said
+    if code != 0:
+        reason = said + str(json.loads((here.run / "status.json").read_text())["reason"] if code == 2 else "")
+        assert str(path) in reason
+        assert "elete" in reason
+        delete(here, path, reason)
+        code, said = work(suite, here.root.parent)
+    assert code == 0, said
+    assert outcome(here.root) == outcome(finished)
+
+
+def delete(here, path, reason):
+    """Do as the line says, and make a failed run one that is to be done."""
+    if f"Delete {here.run}" in reason:
+        shutil.rmtree(here.run)
+        return
+    path.unlink()
+    if (status := here.run / "status.json").exists() and read_status(here.run)["state"] == "failed":
+        status.unlink()

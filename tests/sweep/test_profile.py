@@ -1,0 +1,154 @@
+"""`ddpo-bench profile`: what counts as harness, a sum that can be checked by hand, and results that cannot tell."""
+
+import json
+import os
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from ddpo_bench import cli
+from ddpo_bench.analysis.collect import ResultsError, collect
+from ddpo_bench.analysis.harness import EPOCH_PARTS, EVALUATION_PARTS, WHOLE, WorkerTime, profile
+from ddpo_bench.sweep.attendance import shifts
+from ddpo_bench.sweep.lease import this_process
+from ddpo_bench.sweep.storage import open_storage
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
+
+import fabricate
+
+EPOCH = {"sampling": 4.0, "reward": 0.5, "learning": 3.0, "kl": 1.0}  # seconds; 6 epochs
+EVALUATION = {"eval_sampling": 2.0, "eval_reward": 0.25, "eval_kl": 0.5, "eval_files": 0.05}  # 2 evaluations
+OVERHEADS = {"start": 0.9, "checkpoint": 0.6, "files": 0.2}
+WORK = 6 * 8.5 + 2 * 2.75
+START = datetime(2026, 1, 1, 12)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """results/mine with frozen and ppo on two rewards, one seed, 60 seconds a run."""
+    folder = fabricate.fabricate_suite(tmp_path / "results" / "mine", ("frozen", "ppo"), seeds=1)
+    for run in folder.glob("runs/*/*"):
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for row in rows:
+            row |= {f"seconds_{part}": seconds for part, seconds in (EPOCH if "queries" in row else EVALUATION).items()}
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        status = json.loads((run / "status.json").read_text())
+        status |= {f"seconds_{part}": seconds for part, seconds in OVERHEADS.items()}
+        (run / "status.json").write_text(json.dumps(status))
+    return folder
+
+
+def write_book(results, workers):
+    """A book in which the runs are worked on in turn: [(age, [(start, end), ...]), ...], seconds after START."""
+    storage = open_storage(None, results)
+    study = storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "mine-0123abcd")
+    folders = sorted(str(run.relative_to(results)) for run in results.glob("runs/*/*"))
+    for pid, (age, spans) in enumerate(workers):
+        for index, (start, end) in enumerate(spans):
+            worker = this_process() | {"pid": pid, "age": age + 100 * index}
+            trial = optuna.trial.create_trial(
+                state=TrialState.COMPLETE, value=0.0, user_attrs={"folder": folders.pop(), "worker": worker}
+            )
+            trial.datetime_start = START + timedelta(seconds=start)
+            trial.datetime_complete = START + timedelta(seconds=end)
+            storage.create_new_trial(study, trial)
+
+
+def row_of(table, group, algorithm):
+    (row,) = [row for row in table.rows if row.group == group and row.values["algorithm"] == algorithm]
+    return {key: getattr(value, "value", value) for key, value in row.values.items()}
+
+
+def test_all_that_is_not_sampling_reward_or_learning_is_harness(results):
+    table = profile(collect(results), "mine", results, None)
+    row = row_of(table, "target_colour", "ppo")
+    assert {part: row[part] for part in EPOCH_PARTS} == {part: 6 * seconds for part, seconds in EPOCH.items()}
+    assert {part: row[part] for part in EVALUATION_PARTS} == {part: 2 * EVALUATION[part] for part in EVALUATION_PARTS}
+    assert (row["start"], row["files"]) == (0.9, pytest.approx(0.6 + 0.2 + 2 * 0.05))
+    assert row["other"] == pytest.approx(60 - WORK - 0.9 - 0.9)
+    assert row["total"] == pytest.approx(60)
+    assert row["harness"] == pytest.approx(100 * (60 - WORK) / 60)
+
+
+def test_the_whole_suite_is_the_workers_time_from_birth_to_their_last_runs_end(results):
+    workers = WorkerTime(workers=2, start=8.0, seconds=8.0 + 4 * 60 + 12)
+    row = row_of(profile(collect(results), "mine", results, workers), WHOLE, "all")
+    assert row["runs"] == 4
+    assert row["start"] == pytest.approx(4 * 0.9 + 8)
+    assert row["between"] == pytest.approx(12)
+    assert row["total"] == pytest.approx(260)
+    assert row["harness"] == pytest.approx(100 * (260 - 4 * WORK) / 260)
+
+
+def test_the_book_tells_when_each_worker_was_there(results):
+    write_book(results, [(5.0, [(0, 61), (63, 124)]), (3.0, [(0, 60), (61, 130)])])
+    first, second = sorted(shifts("mine", results), key=lambda shift: shift.seconds)
+    assert (first.start, first.seconds) == (5.0, 5 + 124)
+    assert (second.start, second.seconds) == (3.0, 3 + 130)
+    assert len(first.folders | second.folders) == 4
+    assert shifts("another", results) == []
+
+
+def test_without_a_book_nobody_was_there(results):
+    assert shifts("mine", results) == []
+    assert not (results / "study.journal").exists()
+
+
+def test_a_worker_that_died_unseen_was_there_until_its_run_last_wrote(results):
+    storage = open_storage(None, results)
+    study = storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "mine-0123abcd")
+    run = next(results.glob("runs/*/*"))
+    trial = storage.create_new_trial(study)
+    storage.set_trial_user_attr(trial, "folder", str(run.relative_to(results)))
+    storage.set_trial_user_attr(trial, "worker", this_process())
+    began = storage.get_trial(trial).datetime_start
+    end = began + timedelta(seconds=30)
+    os.utime(run / "status.json", (end.timestamp(), end.timestamp()))
+    (shift,) = shifts("mine", results)
+    assert shift.seconds - shift.start == pytest.approx(30, abs=0.1)
+
+
+def test_a_process_knows_its_age():
+    assert 0 < this_process()["age"] < 24 * 3600
+
+
+def test_the_command_prints_every_cell_and_says_what_counts_as_what(results, capsys, monkeypatch):
+    write_book(results, [(5.0, [(0, 61), (63, 124)]), (3.0, [(0, 60), (61, 130)])])
+    (results.parent.parent / "mine.yaml").write_text("matrix: {algorithm: [frozen, ppo]}\nseeds: [0]\n")
+    monkeypatch.chdir(results.parent.parent)
+    monkeypatch.setenv("COLUMNS", "300")
+    assert cli.main(["profile", "mine.yaml"]) == 0
+    output = capsys.readouterr().out
+    assert output.count("  ppo ") == 2
+    assert "whole suite" in output
+    assert "the time of 2 worker processes" in output
+    assert "these count as work, not as harness" in output
+    assert "start-up" in output
+
+
+def test_a_book_that_does_not_know_all_runs_is_not_measured_by(results, capsys, monkeypatch):
+    write_book(results, [(5.0, [(0, 61), (63, 124)])])
+    (results.parent.parent / "mine.yaml").write_text("matrix: {algorithm: [frozen, ppo]}\nseeds: [0]\n")
+    monkeypatch.chdir(results.parent.parent)
+    assert cli.main(["profile", "mine.yaml"]) == 0
+    assert "no book tells of all of them" in capsys.readouterr().out
+
+
+def test_results_of_an_older_version_are_refused_in_one_line(results):
+    fabricate.without(results, "seconds_eval")
+    with pytest.raises(ResultsError, match="no run here measured where all of its time went") as refused:
+        profile(collect(results), "mine", results, None)
+    assert "\n" not in str(refused.value)
+
+
+def test_runs_of_an_older_version_among_others_are_named_and_left_out(results):
+    fabricate.without(results, "seconds_kl", "runs/ppo-*/*")
+    table = profile(collect(results), "mine", results, WorkerTime(2, 8.0, 260.0))
+    assert {row.values["algorithm"] for row in table.rows} == {"frozen", "all"}
+    assert row_of(table, WHOLE, "all")["total"] == pytest.approx(120)
+    assert table.notes[-1].startswith("2 runs of an older version")

@@ -1,0 +1,261 @@
+"""`status` and `ls`: what they say of sweeps in every state, and that they leave them alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ddpo_bench import cli
+from ddpo_bench.files import write_json
+from ddpo_bench.sweep import lease
+from ddpo_bench.sweep.book import Book, Claim
+from ddpo_bench.sweep.plan import plan
+from ddpo_bench.sweep.runner import begin
+from ddpo_bench.sweep.standing import standing
+from ddpo_bench.sweep.suite import load_suite
+
+sys.path.insert(0, str(Path(__file__).parent / "analysis"))
+
+from fabricate import fabricate_suite
+
+SUITE = {"base": {"epochs": 4}, "matrix": {"algorithm": ["frozen", "ppo"]}, "seeds": [0, 1]}
+
+
+@pytest.fixture
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """results/mine of a suite of four runs, entered in its book, none begun; in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text(yaml.safe_dump(SUITE))
+    suite = load_suite(Path("mine.yaml"))
+    root = Path("results", "mine")
+    begin(suite, plan(suite), root, None, retry_failed=False)
+    return root
+
+
+def book_of(root: Path, storage: str | None = None) -> Book:
+    suite = load_suite(Path("mine.yaml"))
+    return begin(suite, plan(suite), root, storage, retry_failed=False).open()
+
+
+def claim(book: Book) -> Claim:
+    taken = book.claim()
+    assert taken
+    return taken
+
+
+def write(folder: Path, state: str, epoch: int, reason: str | None = None, rows: int = 0) -> None:
+    """What a trainer leaves in a run's folder; ten seconds an epoch."""
+    status = {
+        "state": state,
+        "reason": reason,
+        "epoch": epoch,
+        "epochs": 4,
+        "seconds": 10.0 * epoch,
+        "pid": os.getpid(),
+    }
+    write_json(folder / "status.json", status)
+    curve: list[dict[str, Any]] = [
+        {"epoch": k, "queries": k, "reward_mean": -2.0 / k, "images_per_second": 12.5} for k in range(1, rows + 1)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
+
+
+def sweep_under_way(root: Path, storage: str | None = None) -> None:
+    """One run done, one failed, one in its third epoch, one waiting."""
+    book = book_of(root, storage)
+    done, failed, running = claim(book), claim(book), claim(book)
+    write(root / done.run.folder, "done", 4)
+    book.close(done, "done", None, -1.0)
+    write(root / failed.run.folder, "failed", 1, "ValueError: the reward returned NaN\nsecond line")
+    (root / failed.run.folder / "error.log").write_text("Traceback")
+    book.close(failed, "failed", "ValueError: the reward returned NaN")
+    write(root / running.run.folder, "running", 2, rows=2)
+    write_json(root / running.run.folder / lease.HEARTBEAT, {"epoch": 3, "sampled": 64})
+
+
+def files_under(root: Path) -> dict[str, tuple[float, bytes]]:
+    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in root.rglob("*") if path.is_file()}
+
+
+def say(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    assert cli.main(list(arguments)) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["results/mine", "mine.yaml"])
+def test_counts_runs_failures_speed_and_time_left_are_told(
+    sweep: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    sweep_under_way(sweep)
+    lines = say(capsys, "status", name).splitlines()
+    assert lines[0] == "mine: 1/4 runs done, 1 running, 1 failed, 1 queued (results/mine)"
+    running, failed = lines[lines.index("running:") + 1], lines[lines.index("failed:") + 1]
+    us = lease.this_process()
+    for part in (
+        "frozen/seed-1",
+        f"{us['host']}:{us['pid']}",
+        "epoch 2/4",
+        "reward -1",
+        "64 sampled",
+        "heartbeat 0 s ago",
+    ):
+        assert part in running
+    assert "dead?" not in running
+    assert failed.split("  ")[1:4] == ["ppo/seed-0", "ValueError: the reward returned NaN", f"see {error_log(sweep)}"]
+    assert lines[-1] == "12.5 images/s while sampling, by 1 worker; time left: about 1 min"  # 2 + 4 epochs of 10 s
+
+
+def error_log(root: Path) -> Path:
+    (log,) = root.glob("runs/ppo-*/seed-0/error.log")
+    return log
+
+
+def test_looking_changes_nothing(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep_under_way(sweep)
+    with (sweep / "study.journal").open("a") as journal:
+        journal.write('{"op_code": 5, "worker')  # as another process is writing it
+    before = files_under(Path("results"))
+    say(capsys, "status", "results/mine")
+    say(capsys, "ls")
+    assert files_under(Path("results")) == before
+
+
+@pytest.mark.parametrize(("age", "dead"), [(1.0, False), (lease.LEASE_SECONDS + 5, True)])
+def test_a_worker_on_another_host_whose_lease_is_over_may_be_dead(
+    sweep: Path, capsys: pytest.CaptureFixture[str], age: float, dead: bool
+) -> None:
+    book = book_of(sweep)
+    running = claim(book)
+    elsewhere = {"host": "elsewhere", "space": "", "pid": 7, "born": "1"}
+    book.storage.set_trial_user_attr(running.trial_id, "worker", elsewhere)
+    write(sweep / running.run.folder, "running", 2, rows=2)
+    heartbeat = sweep / running.run.folder / lease.HEARTBEAT
+    write_json(heartbeat, {})
+    then = heartbeat.stat().st_mtime - age
+    os.utime(heartbeat, (then, then))
+    output = say(capsys, "status", "results/mine")
+    assert "elsewhere:7" in output
+    # A claim counts as a sign of life too, and this one is new; a standing is asked as of then.
+    trial = next(t for ts in book.trials().values() for t in ts if t._trial_id == running.trial_id)
+    assert trial.datetime_start
+    assert lease.is_alive(elsewhere, heartbeat.parent, trial.datetime_start.timestamp() - 1000) != dead
+
+
+def test_a_dead_process_of_this_host_is_told_and_does_not_count_as_a_worker(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep_under_way(sweep)
+    book = book_of(sweep)
+    (running,) = [t for ts in book.trials().values() for t in ts if t.state.name == "RUNNING"]
+    book.storage.set_trial_user_attr(running._trial_id, "worker", lease.this_process() | {"pid": 2**22 + 1})
+    output = say(capsys, "status", "results/mine")
+    assert "heartbeat 0 s ago, dead?" in output
+    assert output.splitlines()[-1] == "nobody works on it; time left for one worker: about 1 min"
+
+
+def test_without_a_book_the_run_folders_tell(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep_under_way(sweep)
+    (sweep / "study.journal").unlink()
+    lines = say(capsys, "status", "results/mine").splitlines()
+    assert lines[0] == "mine: 1/4 runs done, 1 running, 1 failed, 1 queued (results/mine)"
+    assert f"?:{os.getpid()}" in lines[2]
+    assert not (sweep / "study.journal").exists()
+
+
+def test_run_folders_alone_are_a_sweep_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fabricate_suite(tmp_path / "old", ("frozen", "ppo"), seeds=2)
+    assert say(capsys, "status", str(tmp_path / "old")).splitlines() == [f"old: 8/8 runs done ({tmp_path / 'old'})"]
+
+
+def test_runs_of_an_earlier_plan_are_counted_apart(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep_under_way(sweep)
+    (done,) = sweep.glob("runs/frozen-*/seed-0")
+    shutil.copytree(done, done.with_name("seed-7"))
+    lines = say(capsys, "status", "results/mine").splitlines()
+    assert lines[0].startswith("mine: 1/4 runs done")
+    assert lines[1] == "beside them 1 runs that the plan, as last written, does not hold"
+
+
+def test_a_run_that_a_killed_process_left_running_is_not_running(sweep: Path) -> None:
+    book = book_of(sweep)
+    running = claim(book)
+    write(sweep / running.run.folder, "running", 1)
+    book.close(running, "died", "its worker died in epoch 2")
+    assert standing(sweep).counts() == {"killed": 1, "queued": 3}
+
+
+def test_a_failed_run_that_waits_again_is_queued(sweep: Path) -> None:
+    sweep_under_way(sweep)
+    suite = load_suite(Path("mine.yaml"))
+    begin(suite, plan(suite), sweep, None, retry_failed=True)
+    assert standing(sweep).counts()["queued"] == 2
+
+
+def test_a_damaged_file_hides_no_other_run(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep_under_way(sweep)
+    (done,) = sweep.glob("runs/frozen-*/seed-0")
+    (done / "status.json").write_text('{"state": "do')
+    output = say(capsys, "status", "results/mine")
+    assert output.startswith("mine: 0/4 runs done, 1 running, 1 failed, 1 damaged, 1 queued")
+    assert f"{done}/status.json: is damaged" in output
+
+
+def test_a_book_in_a_database_is_read_and_none_is_made(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (sweep / "study.journal").unlink()
+    assert say(capsys, "status", "results/mine", "--storage", "sqlite:///none.db").startswith("mine: 0/4 runs done, 4")
+    assert not Path("none.db").exists()
+    sqlite3.connect("empty.db").execute("create table mine (k)")
+    say(capsys, "status", "results/mine", "--storage", "sqlite:///empty.db")
+    tables = sqlite3.connect("empty.db").execute("select name from sqlite_master").fetchall()
+    assert tables == [("mine",)]
+    sweep_under_way(sweep, "sqlite:///book.db")
+    output = say(capsys, "status", "results/mine", "--storage", "sqlite:///book.db")
+    assert "1 running, 1 failed, 1 queued" in output
+    assert f"{lease.this_process()['host']}:{os.getpid()}" in output
+
+
+def test_a_suite_that_has_not_been_run_is_said_to_be_so(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.rmtree("results")
+    assert say(capsys, "status", "mine.yaml").startswith("mine: nothing has been run: there is no results/mine.")
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "mistake"),
+    [
+        (["status", "smke"], "unknown shipped suite 'smke'. Did you mean 'smoke'?"),
+        (["status", "empty"], "empty: is no results folder: it holds neither suite.yaml nor runs."),
+        (["ls", "nowhere"], "nowhere: no such folder."),
+    ],
+)
+def test_what_does_not_exist_is_one_line_and_exit_code_1(
+    sweep: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], mistake: str
+) -> None:
+    Path("empty").mkdir()
+    assert cli.main(arguments) == 1
+    error = capsys.readouterr().err
+    assert mistake in error
+    assert error.count("\n") == 1
+
+
+def test_ls_names_every_results_folder_with_what_it_compares(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep_under_way(sweep)
+    fabricate_suite(Path("results", "older", "theirs"), ("frozen", "sac"), seeds=1)
+    rows = [line.split("│")[1:-1] for line in say(capsys, "ls").splitlines() if line.startswith("│")]
+    cells = [[cell.strip() for cell in row] for row in rows]
+    assert cells[0][:6] == ["mine", "1", "1", "4", "frozen, ppo", "jpeg_compressibility"]
+    assert cells[1][:6] == ["older/theirs", "4", "0", "?", "frozen, sac", "jpeg_compressibility, target_colour"]
+    assert all(row[6].startswith("20") and row[7].endswith("B") for row in cells)
+
+
+def test_ls_says_where_there_is_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert say(capsys, "ls", str(tmp_path)).startswith(f"{tmp_path}: no results here.")
