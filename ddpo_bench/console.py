@@ -69,8 +69,8 @@ class PlainLines:
 
     def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
         every = max(1, run.config.epochs // REPORTS)
-        if self.forecast and "queries" in row:
-            self.forecast.reached(run, row["epoch"])
+        if self.forecast:
+            self.forecast.row(run, row)
         if "queries" in row and row["epoch"] % every == 0:
             say(f"{run.name}: epoch {row['epoch']}/{run.config.epochs}, {progress_of(row)}")
 
@@ -107,8 +107,7 @@ class LiveDisplay:
 
     def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
         self.lines[run.folder].hear(row)
-        if "queries" in row:
-            self.forecast.reached(run, row["epoch"])
+        self.forecast.row(run, row)
 
     def ended(self, run: PlannedRun, state: str, reason: str | None) -> None:
         self.tally.count(state)
@@ -148,7 +147,8 @@ class Line:
         if "queries" in row:
             self.epoch, self.images_per_second, self.doing = row["epoch"], row["images_per_second"], ""
             self.rewards.append(row["reward_mean"])
-        elif "sampled" in row and row["epoch"] > self.epoch:  # the heartbeat may be older than the last row
+        elif row.get("sampled") and row["epoch"] > self.epoch:  # the heartbeat may be older than the last row
+            self.epoch = row["epoch"] - 1  # of a run that goes on from a checkpoint
             self.doing = f"{row['sampled']}/{count} sampled" if row["sampled"] < count else "learning"
 
 

@@ -55,7 +55,7 @@ def check_sealed_yaml(path: Path, remedy: str) -> None:
     seal = SEAL.match(content)
     if not content:
         raise Damaged(f"{path}: is damaged: it is empty. {remedy}")
-    untrue = int(seal[1], 16) != zlib.crc32(content[seal.end() :]) if seal else content.startswith(b"# crc32")
+    untrue = int(seal[1], 16) != zlib.crc32(content[seal.end() :]) if seal else b"crc32" in content[:16]
     if untrue:
         raise Damaged(f"{path}: is damaged: its checksum differs. {remedy}")
 

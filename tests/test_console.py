@@ -81,6 +81,13 @@ def test_a_heartbeat_older_than_the_last_row_is_not_news() -> None:
     assert display.lines[RUNS[0].folder].doing == "learning"
 
 
+def test_a_resumed_run_shows_how_far_it_was() -> None:
+    display = LiveDisplay(RUNS, 0, Console(file=io.StringIO()))
+    display.started(RUNS[0], "here:1")
+    display.row(RUNS[0], {"epoch": 3, "sampled": 64})
+    assert display.lines[RUNS[0].folder].epoch == 2
+
+
 def test_a_killed_run_can_start_again() -> None:
     display = LiveDisplay(RUNS, 0, Console(file=io.StringIO()))
     for _ in range(2):

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "rewards": LEAVES | {"embedded"},
     "prompts": LEAVES | {"embedded"},
     "training": LEAVES | PLUGINS,
-    "sweep": LEAVES | PLUGINS | {"training"},
+    "sweep": LEAVES | PLUGINS | {"embedded", "training"},
     "tuning": LEAVES | {"training", "sweep", "analysis", "console"},
     "analysis": {"config", "registry", "files", "sealed"},
     "microbench": LEAVES | {"analysis", "embedded"},

@@ -111,7 +111,7 @@ def test_counts_runs_failures_speed_and_time_left_are_told(
         assert part in running
     assert "dead?" not in running
     assert failed.split("  ")[1:4] == ["ppo/seed-0", "ValueError: the reward returned NaN", f"see {error_log(sweep)}"]
-    assert lines[-1] == "12.5 images/s while sampling, by 1 worker; time left: about 1 min"  # 2 + 4 epochs of 10 s
+    assert lines[-1] == "12.5 images/s while sampling, 1 worker at work; time left: about 1 min"  # 2 + 4 epochs of 10 s
 
 
 def error_log(root: Path) -> Path:
@@ -129,25 +129,24 @@ def test_looking_changes_nothing(sweep: Path, capsys: pytest.CaptureFixture[str]
     assert files_under(Path("results")) == before
 
 
-@pytest.mark.parametrize(("age", "dead"), [(1.0, False), (lease.LEASE_SECONDS + 5, True)])
+@pytest.mark.parametrize(("lease_seconds", "dead"), [(60.0, False), (0.0, True)])
 def test_a_worker_on_another_host_whose_lease_is_over_may_be_dead(
-    sweep: Path, capsys: pytest.CaptureFixture[str], age: float, dead: bool
+    sweep: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    lease_seconds: float,
+    dead: bool,
 ) -> None:
+    monkeypatch.setattr(lease, "LEASE_SECONDS", lease_seconds)
     book = book_of(sweep)
     running = claim(book)
     elsewhere = {"host": "elsewhere", "space": "", "pid": 7, "born": "1"}
     book.storage.set_trial_user_attr(running.trial_id, "worker", elsewhere)
     write(sweep / running.run.folder, "running", 2, rows=2)
-    heartbeat = sweep / running.run.folder / lease.HEARTBEAT
-    write_json(heartbeat, {})
-    then = heartbeat.stat().st_mtime - age
-    os.utime(heartbeat, (then, then))
+    write_json(sweep / running.run.folder / lease.HEARTBEAT, {})
     output = say(capsys, "status", "results/mine")
     assert "elsewhere:7" in output
-    # A claim counts as a sign of life too, and this one is new; a standing is asked as of then.
-    trial = next(t for ts in book.trials().values() for t in ts if t._trial_id == running.trial_id)
-    assert trial.datetime_start
-    assert lease.is_alive(elsewhere, heartbeat.parent, trial.datetime_start.timestamp() - 1000) != dead
+    assert ("dead?" in output) == dead
 
 
 def test_a_dead_process_of_this_host_is_told_and_does_not_count_as_a_worker(
@@ -182,7 +181,7 @@ def test_runs_of_an_earlier_plan_are_counted_apart(sweep: Path, capsys: pytest.C
     shutil.copytree(done, done.with_name("seed-7"))
     lines = say(capsys, "status", "results/mine").splitlines()
     assert lines[0].startswith("mine: 1/4 runs done")
-    assert lines[1] == "beside them 1 runs that the plan, as last written, does not hold"
+    assert lines[1] == "beside them 1 run that the plan, as last written, does not hold"
 
 
 def test_a_run_that_a_killed_process_left_running_is_not_running(sweep: Path) -> None:

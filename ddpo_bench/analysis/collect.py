@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ddpo_bench.analysis.short_numbers import shortened
 from ddpo_bench.config import EXECUTION_KEYS, load_yaml, unique_mapping
 from ddpo_bench.sealed import check_crc32, check_sealed_yaml, read_sealed_json
 
@@ -118,17 +119,20 @@ class RunRecord:
         return math.nan if value is None else float(value)
 
 
-def collect(results: Path) -> list[RunRecord]:
+def collect(results: Path, planned: bool = True) -> list[RunRecord]:
     """All runs of results/<suite>, in the order of its plan.
 
     With a suite.yaml the plan decides: planned runs that have no folder yet are records too (queued), and folders of
-    an earlier plan are left out.  Without one, all folders are read, by name.
+    an earlier plan, or of the trials of a tuning, are left out.  Without one, all folders are read, by name.
+
+    Args:
+        planned: False reads all folders in any case.
 
     Raises:
         ResultsError: where there are no runs.
         ResultsError, ConfigError, Damaged: where a file is damaged.
     """
-    folders = planned_folders(results) or sorted(results.glob("runs/*/seed-*"), key=natural_key)
+    folders = (planned_folders(results) if planned else []) or sorted(results.glob("runs/*/seed-*"), key=natural_key)
     folders = [folder for folder in folders if SEED.match(folder.name)]
     if not any(folder.is_dir() for folder in folders):
         raise ResultsError(nothing_in(results))
@@ -252,7 +256,7 @@ def tell_apart(records: list[RunRecord]) -> list[RunRecord]:
         }
         for record, flat in zip(records, flats, strict=True)
     ]
-    return [replace(record, varied=keys) for record, keys in zip(records, varied, strict=True)]
+    return [replace(record, varied=keys) for record, keys in zip(records, shortened(varied), strict=True)]
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from ddpo_bench.analysis.across_tasks import average_probability_of_improvement
 from ddpo_bench.analysis.collect import RunRecord
-from ddpo_bench.analysis.intervals import ROWS_STYLE, draw_estimate, labels_of, note_right, row_panels, tasks_of
+from ddpo_bench.analysis.intervals import NAME, ROWS_STYLE, draw_estimate, labels_of, note_right, row_panels, tasks_of
 from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.plots import appearance, cells_of, save
 
@@ -30,7 +30,7 @@ def improvement_intervals(records: list[RunRecord], path: Path) -> None:
     pairs, finals = pairs_of(records), finals_of(records)
     panels = {task: [task] for task in finals} | ({ALL_REWARDS: list(finals)} if len(finals) > 1 else {})
     with mpl.rc_context(ROWS_STYLE):
-        figure, drawn = row_panels(list(panels), [f"{ours} > {theirs}" for ours, theirs in pairs])
+        figure, drawn = row_panels(list(panels), [pair_name(*pair) for pair in pairs])
         for axes, tasks in zip(drawn, panels.values(), strict=True):
             for row, (ours, theirs) in enumerate(pairs):
                 if all({ours, theirs} <= {*finals[task]} for task in tasks):
@@ -49,6 +49,12 @@ def pairs_of(records: list[RunRecord]) -> list[Pair]:
         return pairs
     baselines = {record.label for record in records if record.algorithm == BASELINE} or set(labels[:1])
     return [(ours, theirs) for ours, theirs in pairs if theirs in baselines]
+
+
+def pair_name(ours: str, theirs: str) -> str:
+    """In one line where there is room for it."""
+    name = f"{ours} > {theirs}"
+    return name if len(name) <= NAME else f"{ours}\n> {theirs}"
 
 
 def finals_of(records: list[RunRecord]) -> Finals:

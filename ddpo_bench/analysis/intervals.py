@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +17,7 @@ from ddpo_bench.analysis.plots import COLOURS, PANELS_A_ROW, STYLE, Appearance, 
 from ddpo_bench.analysis.statistics import Estimate, estimate
 
 WIDTH, ROW, AROUND = 3.6, 0.26, 1.0  # inches: of a panel, of a row, of what stands over and under the rows
+NAME = 34  # characters of a line of a row's name
 FAINT = "#666666"
 ROWS_STYLE = STYLE | {"axes.grid.axis": "x", "ytick.color": "#222222", "ytick.major.size": 0}
 
@@ -68,9 +70,12 @@ def note_right(axes: Axes, row: float, text: str) -> None:
 
 def row_panels(titles: Sequence[str], names: Sequence[str]) -> tuple[Figure, list[Axes]]:
     """A panel a title, all with the same named rows, the first at the top; names stand at the left edge alone."""
+    names = ["\n".join(fill(line, NAME) for line in name.split("\n")) for name in names]
     columns = min(len(titles), PANELS_A_ROW)
     lines = -(-len(titles) // columns)
-    size = WIDTH * columns + 0.075 * max(map(len, names)), (AROUND + ROW * len(names)) * lines
+    room = 0.075 * max(len(line) for name in names for line in name.split("\n"))
+    row = ROW * (1 + 0.6 * max(name.count("\n") for name in names))
+    size = WIDTH * columns + room, (AROUND + row * len(names)) * lines
     figure = Figure(figsize=size, layout="constrained")
     grid = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flatten())
     for spare in grid[len(titles) :]:

@@ -96,8 +96,9 @@ def find_measure(name: str, records: list[RunRecord]) -> Measure:
 def measured_names(records: list[RunRecord]) -> set[str]:
     """What `find_measure` finds among these runs."""
     done = [record for record in records if record.status == "done"]
-    columns = {key for record in done for row in (*record.epochs, *record.evaluated) for key in row}
-    return {*NAMED, *columns} - {*NOT_MEASURES}
+    curve = {key for record in done for row in record.epochs for key in row}
+    held_out = {key for record in done for row in record.evaluated for key in row if key.startswith("eval/")}
+    return {*NAMED, *curve, *held_out} - {*NOT_MEASURES}
 
 
 def last_epoch(run: RunRecord, column: str) -> float:

@@ -152,7 +152,7 @@ def commands(suite: str, plan: Mapping[str, Any], records: list[RunRecord]) -> s
         f"ddpo-bench train results/{one}/config.yaml --out again   # one run by itself",
     ]
     text = f"<pre>{escape(chr(10).join(steps))}</pre>"
-    planned = {key: plan[key] for key in ("name", "base", "matrix", "seeds") if key in plan}
+    planned = {key: plan[key] for key in ("name", "base", "matrix", "seeds", "tune") if key in plan}
     if not planned:
         return text
     source = escape(yaml.safe_dump(planned, sort_keys=False))

@@ -21,7 +21,8 @@ from ddpo_bench.analysis.strip import before_after, filmed, illustrated, through
 from ddpo_bench.analysis.tables import Table
 from ddpo_bench.analysis.tabulate import with_origin
 from ddpo_bench.analysis.time_profile import time_profile, timed
-from ddpo_bench.analysis.tuning import Study, read_studies
+from ddpo_bench.analysis.tuning import Study
+from ddpo_bench.analysis.tuning_files import read_studies
 from ddpo_bench.analysis.tuning_plots import tuning_history, tuning_importance, tuning_pareto
 from ddpo_bench.config import load_yaml
 from ddpo_bench.files import replacing, write_text

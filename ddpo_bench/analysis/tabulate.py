@@ -11,7 +11,7 @@ from ddpo_bench.analysis.comparison import comparison
 from ddpo_bench.analysis.measures import FINAL, find_measure
 from ddpo_bench.analysis.notes import is_done
 from ddpo_bench.analysis.tables import Table
-from ddpo_bench.analysis.tuning import read_studies
+from ddpo_bench.analysis.tuning_files import read_studies
 from ddpo_bench.analysis.tuning_notes import tuning_notes
 from ddpo_bench.config import load_yaml
 

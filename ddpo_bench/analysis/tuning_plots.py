@@ -19,7 +19,7 @@ from ddpo_bench.analysis.plots import STYLE, legend_below, save
 from ddpo_bench.analysis.tuning import Study, Trial
 
 SMALL = (3.3, 2.3)  # inches of a panel
-A_ROW = 4
+A_ROW, ALONE = 4, 1.4
 TITLE = 34  # characters of a line
 # No algorithm's colours: a panel is about one algorithm already.
 COUNTS, INFEASIBLE, UNFINISHED, BEST = "#333333", "#cc79a7", "#999999", "#56b4e9"
@@ -143,7 +143,9 @@ def named(objective: str) -> str:
 
 
 def study_panels(studies: list[Study], width: float = SMALL[0], height: float = SMALL[1]) -> tuple[Figure, list[Axes]]:
-    """A small panel a study."""
+    """A small panel a study, a larger one where it is alone."""
+    if len(studies) == 1:
+        width, height = ALONE * width, ALONE * height
     columns = min(len(studies), max(1, int(A_ROW * SMALL[0] // width)))
     rows = -(-len(studies) // columns)
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,9 +44,13 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.sweep.shipped import find_suite
 
     path = find_suite(args.suite)
-    suite = str(load_yaml(path).get("name", path.stem))
+    data = load_yaml(path)
+    suite = str(data.get("name", path.stem))
     results = args.results / suite
-    records = collect(results)
+    if "tune" in data:  # every trial's runs too, together by algorithm
+        records = [replace(record, varied={}) for record in collect(results, planned=False)]
+    else:
+        records = collect(results)
     workers = worker_time(records, results, shifts(suite, results, args.storage))
     print_table_as(profile(records, suite, results, workers), None)
     return 0

@@ -63,7 +63,8 @@ def print_standing(found: Standing) -> None:
     rest = "".join(f", {counts[state]} {state}" for state in STATES if counts[state])
     print(f"{found.name}: {counts['done']}/{total} runs done{rest} ({found.root})")
     if found.runs and found.others:
-        print(f"beside them {len(found.others)} runs that the plan, as last written, does not hold")
+        runs = f"{len(found.others)} run{'s' * (len(found.others) > 1)}"
+        print(f"beside them {runs} that the plan, as last written, does not hold")
     for state, line in LINES.items():
         if several := [run for run in found.all if run.state == state]:
             print(f"{state}:")
@@ -80,7 +81,8 @@ def line_of_running(run: RunStanding) -> list[str]:
     sampled = row["now"].get("sampled")
     doing = f"{sampled} sampled" if sampled else ""
     shown = "no heartbeat" if run.heartbeat is None else f"heartbeat {run.heartbeat:.0f} s ago"
-    return [run.name, run.worker or "", f"epoch {run.epoch}/{run.epochs}", reward, speed, doing, shown + dead(run)]
+    epoch = max(run.epoch, row.get("epoch", 0))  # status.json is written after the row and its checkpoint
+    return [run.name, run.worker or "", f"epoch {epoch}/{run.epochs}", reward, speed, doing, shown + dead(run)]
 
 
 def dead(run: RunStanding) -> str:
@@ -114,7 +116,8 @@ def outlook(found: Standing) -> str:
         return f"nobody works on it; time left for one worker: {left}"
     speed = sum(run.news.get("images_per_second", 0.0) for run in workers)
     hands = f"{len(workers)} worker{'s' * (len(workers) > 1)}"
-    return f"{speed:.3g} images/s while sampling, by {hands}; time left: {left}"
+    pace = f"{speed:.3g} images/s while sampling, " if speed else ""
+    return f"{pace}{hands} at work; time left: {left}"
 
 
 LINES = {"running": line_of_running, "failed": line_of_failed, "damaged": line_of_failed}

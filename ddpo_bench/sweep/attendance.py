@@ -42,7 +42,8 @@ def shifts(suite: str, root: Path, storage: str | None = None) -> list[Shift]:
     for study in book.get_all_studies():
         if study.study_name.startswith(f"{suite}-"):
             for trial in book.get_all_trials(study._study_id, deepcopy=False):
-                if worker := trial.user_attrs.get("worker"):
+                worker = trial.user_attrs.get("worker")
+                if worker and "folder" in trial.user_attrs:  # an attempt at a run; tuning keeps its own trials beside
                     workers[tuple(str(worker[key]) for key in ("host", "space", "pid", "born"))].append(trial)
     return [shift(trials, root) for trials in workers.values()]
 

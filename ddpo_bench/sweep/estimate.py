@@ -63,7 +63,7 @@ def makespan(loads: Iterable[float], workers: int) -> float:
 
 def duration(seconds: float) -> str:
     """A time in two units at most, for people: "40 s", "12 min", "3 h 20 min", "2 d 4 h"."""
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     if minutes < 60:

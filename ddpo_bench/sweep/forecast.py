@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ddpo_bench.sweep.estimate import Course, seconds_left
 from ddpo_bench.sweep.plan import PlannedRun
@@ -44,12 +45,15 @@ class Forecast:
     def started(self, run: PlannedRun) -> None:
         self.runs[run.folder].mark = self.clock()
 
-    def reached(self, run: PlannedRun, epoch: int) -> None:
-        """An epoch has been finished."""
+    def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
+        """Of metrics.jsonl, where it ends an epoch, or {"epoch", "sampled"} within one."""
         heard, now = self.runs[run.folder], self.clock()
-        heard.seconds += now - (now if heard.mark is None else heard.mark)
-        heard.measured += 1
-        heard.epoch, heard.mark = epoch, now
+        if "queries" in row:
+            heard.seconds += now - (now if heard.mark is None else heard.mark)
+            heard.measured += 1
+            heard.epoch, heard.mark = row["epoch"], now
+        elif "sampled" in row:  # a run that goes on from a checkpoint shows here how far it was
+            heard.epoch = max(heard.epoch, row["epoch"] - 1)
 
     def ended(self, run: PlannedRun, state: str) -> None:
         """state: done, failed or killed, after which the run goes on."""

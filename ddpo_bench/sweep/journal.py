@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class SealedJournal(JournalFileBackend):
         self.lock = JournalFileSymlinkLock(str(path), LOCK_SECONDS)
         super().__init__(str(path), self.lock)
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Entries without their checksums; one that has none, as older versions wrote it, is taken as it is.
 
         Raises:

@@ -29,7 +29,8 @@ def settings_mistakes(data: Mapping[str, Any]) -> list[str]:
     """Models that are not whole and loggers that are not installed, each with its place in the file."""
     found = []
     for place, model in values_of(data, "policy.model"):
-        found += [f"{place}: {mistake}" for mistake in model_mistakes(str(model))]
+        if isinstance(model, str):
+            found += [f"{place}: {mistake}" for mistake in model_mistakes(model)]
     for place, logger in values_of(data, "logger"):
         if logger in ("wandb", "tensorboard") and importlib.util.find_spec(logger) is None:
             found.append(f"{place}: {logger} is not installed. Run: pip install 'ddpo-bench[{logger}]'.")

@@ -74,7 +74,9 @@ def work_on_suite(
 def begin(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None, retry_failed: bool) -> BookPlace:
     """Write down the plan, and in the book what of it is to be done."""
     place = book_place(suite, runs, root, storage)
-    place.open().enter(retry_failed)
+    book = place.open()
+    book.recover()  # of a command that died after its last run there may be nobody else to do it
+    book.enter(retry_failed)
     write_plan(suite, root)
     return place
 

@@ -16,7 +16,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from ddpo_bench.config import RunConfig, load_yaml
-from ddpo_bench.sealed import Damaged
+from ddpo_bench.sealed import Damaged, check_sealed_yaml
 from ddpo_bench.sweep.estimate import Course, seconds_left
 from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, is_alive, news_of, signalled
 from ddpo_bench.sweep.plan import run_folder
@@ -123,7 +123,10 @@ def standing(root: Path, storage: str | None = None) -> Standing:
 
 
 def read_plan(root: Path) -> dict[str, Any]:
-    return load_yaml(root / PLAN) if (root / PLAN).is_file() else {}
+    if not (root / PLAN).is_file():
+        return {}
+    check_sealed_yaml(root / PLAN, f"Give ddpo-bench run {root.resolve().name} again, which writes it anew.")
+    return load_yaml(root / PLAN)
 
 
 def planned_runs(plan: Mapping[str, Any]) -> dict[Path, int]:

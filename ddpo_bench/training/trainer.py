@@ -85,8 +85,9 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
     done = 0
     if state is not None:
         done = state["epoch"]
-        for name in state.keys() - {"epoch"}:
-            parts[name].load_state_dict(state[name])
+        for name, part in parts.items():
+            if name in state or part is metrics:
+                part.load_state_dict(state[name])
     with closing(make_logger(config, folder)) as logger:
 
         def write(row: Row) -> None:

@@ -77,7 +77,7 @@ def test_frozen_is_a_line_through_every_row(suite: Path, drawn: list[Figure]) ->
 
 
 def test_one_seed_has_a_dot_and_no_bar(tmp_path: Path, drawn: list[Figure]) -> None:
-    reward_intervals(collect(fabricate_suite(tmp_path, seeds=1)), Path())
+    reward_intervals(collect(fabricate_suite(tmp_path / "algos", seeds=1)), Path())
     assert all(not bars(axes, COLOURS["ppo"]) and len(dots(axes)) == 3 for axes in drawn[0].axes)
 
 
@@ -108,10 +108,10 @@ def test_a_pair_that_lacks_a_side_is_left_empty(suite: Path, drawn: list[Figure]
 
 
 def test_of_very_many_algorithms_only_the_comparisons_with_frozen_remain(tmp_path: Path) -> None:
-    fabricate_run(tmp_path, "frozen", TASK, 0)
+    fabricate_run(tmp_path / "algos", "frozen", TASK, 0)
     for i in range(11):
-        fabricate_run(tmp_path, "ppo", TASK, 0, clip_range=i / 1000)
-    pairs = pairs_of(collect(tmp_path))
+        fabricate_run(tmp_path / "algos", "ppo", TASK, 0, clip_range=i / 1000)
+    pairs = pairs_of(collect(tmp_path / "algos"))
     assert MOST_PAIRS < 12 * 11 / 2
     assert len(pairs) == 11
     assert {theirs for _, theirs in pairs} == {"frozen"}

@@ -131,7 +131,13 @@ def test_provenance_counts_the_runs_where_they_differ(suite: Path) -> None:
 
 
 def test_it_gives_the_commands_and_the_plan_that_they_ran(suite: Path) -> None:
-    plan = {"name": "algos", "base": {"epochs": 6}, "matrix": {"reward": ["target_colour"]}, "seeds": [0, 1]}
+    plan = {
+        "name": "algos",
+        "base": {"epochs": 6},
+        "matrix": {"reward": ["target_colour"]},
+        "seeds": [0, 1],
+        "tune": {"trials": 8},
+    }
     folders = sorted({path.parent.name for path in suite.glob("runs/*/seed-0")})
     cells = [{"name": name[:-13], "hash": name[-12:], "varied": {}} for name in folders]
     (suite / "suite.yaml").write_text(yaml.safe_dump(plan | {"cells": cells, "wall_seconds": 1.0}))

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from ddpo_bench.analysis.collect import ResultsError, collect
 from ddpo_bench.analysis.parallel_plot import height, heights_of, rank, scale_of, tuning_parallel
 from ddpo_bench.analysis.tabulate import tabulate
-from ddpo_bench.analysis.tuning import Parameter, Study, read_studies, read_study
+from ddpo_bench.analysis.tuning import Parameter, Study
+from ddpo_bench.analysis.tuning_files import read_studies, read_study
 from ddpo_bench.analysis.tuning_html import tuning_html
 from ddpo_bench.analysis.tuning_notes import tuning_notes
 from ddpo_bench.analysis.tuning_plots import (

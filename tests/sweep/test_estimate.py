@@ -44,7 +44,7 @@ def test_a_forecast_falls_with_the_clock_between_epochs() -> None:
     forecast.started(first)
     assert forecast.seconds_left() is None
     clock.now += 10
-    forecast.reached(first, 1)
+    forecast.row(first, {"epoch": 1, "queries": 128})
     assert forecast.seconds_left() == pytest.approx(30 + 40)  # one worker does both
     clock.now += 4
     assert forecast.seconds_left() == pytest.approx(26 + 40)
@@ -58,8 +58,21 @@ def test_a_resumed_run_is_not_taken_for_a_quick_one() -> None:
     forecast = Forecast([run], clock)
     forecast.started(run)
     clock.now += 5
-    forecast.reached(run, 8)  # its first epoch here: the seven before were another day's
+    forecast.row(run, {"epoch": 8, "queries": 1024})  # its first epoch here: the seven before were another day's
     assert forecast.seconds_left() == pytest.approx(2 * 5)
+
+
+def test_a_resumed_run_counts_from_where_it_goes_on_before_its_first_epoch_here_ends() -> None:
+    clock = Clock()
+    done, resumed = run_of("ppo", 0, epochs=1), run_of("ppo", 1, epochs=10)
+    forecast = Forecast([done, resumed], clock)
+    forecast.started(done)
+    clock.now += 5
+    forecast.row(done, {"epoch": 1, "queries": 128})
+    forecast.ended(done, "done")
+    forecast.started(resumed)
+    forecast.row(resumed, {"epoch": 8, "sampled": 64})
+    assert forecast.seconds_left() == pytest.approx(3 * 5)
 
 
 def test_a_killed_run_waits_with_what_it_has_done_and_a_failed_one_is_over() -> None:
@@ -69,7 +82,7 @@ def test_a_killed_run_waits_with_what_it_has_done_and_a_failed_one_is_over() -> 
     for run in (killed, failed):
         forecast.started(run)
     clock.now += 10
-    forecast.reached(killed, 1)
+    forecast.row(killed, {"epoch": 1, "queries": 128})
     forecast.ended(failed, "failed")
     forecast.ended(killed, "killed")
     clock.now += 1000  # nobody works on it

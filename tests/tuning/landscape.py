@@ -7,13 +7,12 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ddpo_bench.config import RunConfig
-from ddpo_bench.files import InUse, exclusive, write_json
-from ddpo_bench.sweep.run_state import read_status, whole_rows
+from ddpo_bench.files import InUse, exclusive, write_json, write_yaml
+from ddpo_bench.sweep.run_state import whole_rows
 
 BEST = 1e-4  # the learning rate with the highest reward
 EPOCH_SECONDS = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))
@@ -43,6 +42,7 @@ def train(config: RunConfig, folder: Path, on_row: Callable[[dict[str, Any]], No
 def train_alone(config: RunConfig, folder: Path, on_row: Callable[[dict[str, Any]], None]) -> None:
     with (folder / "sessions").open("a") as file:
         file.write("one\n")
+    write_yaml(folder / "config.yaml", config.to_dict())
     if config.algorithm.options.get("learning_rate", 0.0) > BREAKS_ABOVE:
         raise FloatingPointError("the loss is NaN")
     rows = whole_rows(folder)
@@ -66,11 +66,3 @@ def append(folder: Path, row: dict[str, Any]) -> None:
 
 def status(state: str, epoch: int, epochs: int) -> dict[str, Any]:
     return {"state": state, "reason": None, "epoch": epoch, "epochs": epochs, "seconds": 1.0, "pid": os.getpid()}
-
-
-def state(folder: Path) -> str:
-    return read_status(folder)["state"]
-
-
-def with_seed(config: RunConfig, seed: int) -> RunConfig:
-    return replace(config, seed=seed)

@@ -1,0 +1,299 @@
+"""`validate`: what it finds before anything runs, and what it says a plan will cost."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ddpo_bench import cli
+from ddpo_bench.config import run_config
+from ddpo_bench.files import write_json
+from ddpo_bench.sweep import memory, preflight, probe
+from ddpo_bench.sweep.model_files import local_folder, model_mistakes, read_model, shapes
+from ddpo_bench.sweep.plan import plan
+from ddpo_bench.sweep.suite import load_suite
+
+GOOD = {"epochs": 2, "samples_per_epoch": 8, "micro_batch": 4, "sampler": {"name": "ddim", "steps": 2}}
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def suite(base: dict[str, Any] | None = None, **matrix: list[Any]) -> str:
+    Path("mine.yaml").write_text(yaml.safe_dump({"base": GOOD | (base or {}), "matrix": matrix, "seeds": [0, 1]}))
+    return "mine.yaml"
+
+
+def output_of(capsys: Captured, *arguments: str) -> list[str]:
+    assert cli.main(["validate", *arguments]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def mistakes_of(capsys: Captured, *arguments: str) -> list[str]:
+    assert cli.main(["validate", *arguments]) == 1
+    return capsys.readouterr().err.splitlines()
+
+
+def line(lines: list[str], word: str) -> str:
+    (found,) = [text.strip() for text in lines if text.strip().startswith(word)]
+    return found
+
+
+def test_a_plans_size_and_needs_are_told_and_nothing_is_written(folder: Path, capsys: Captured) -> None:
+    lines = output_of(capsys, suite(algorithm=["frozen", {"name": "ppo", "updates_per_epoch": 3}]))
+    assert lines[0] == "mine.yaml: ok, a suite of 4 runs (2 cells x 2 seeds), 64 images"
+    assert line(lines, "learning") == "learning  12 optimiser updates"  # of ppo: 2 seeds x 2 epochs x 3
+    assert "ppo: weights" in line(lines, "(ppo")
+    assert "3,988,680 numbers trained" in line(lines, "(ppo")
+    # 2 cells x 2 seeds x 16 MB of weights; before, 2 checkpoints of each, and those of ppo with two moments a weight.
+    assert line(lines, "disk").endswith("64 MB when all runs are done, at most 255 MB before")
+    assert "not known: no run of it is done in results/mine; --measure" in line(lines, "time")
+    assert [path.name for path in folder.iterdir()] == ["mine.yaml"]
+
+
+def test_updates_that_an_algorithm_does_not_tell_are_not_made_up(folder: Path, capsys: Captured) -> None:
+    Path("run.yaml").write_text("algorithm: {name: sac, warmup_epochs: 2, updates_per_epoch: 4}\nepochs: 5\n")
+    assert line(output_of(capsys, "run.yaml"), "learning") == "learning  12 optimiser updates"
+
+
+def test_the_time_of_finished_runs_of_the_same_configuration_is_taken(folder: Path, capsys: Captured) -> None:
+    path = suite(algorithm=["frozen", "ppo"])
+    for run in plan(load_suite(Path(path))):
+        seconds = {"frozen": 30.0, "ppo": 90.0}[run.cell]
+        write_json(folder / "results" / "mine" / run.folder / "status.json", {"state": "done", "seconds": seconds})
+    time = line(output_of(capsys, path), "time")
+    assert "for 4 runs" in time
+    assert "(by finished runs)" in time
+    ppo = next(folder.glob("results/mine/runs/ppo-*"))
+    shutil.rmtree(ppo)
+    assert "for 2 runs" in line(output_of(capsys, path), "time")
+    assert "not known for ppo: --measure" in line(output_of(capsys, path), "time")
+
+
+def test_a_measurement_gives_the_time(folder: Path, tiny_model: Path, capsys: Captured) -> None:
+    path = suite({"policy": {"name": "stable_diffusion", "model": str(tiny_model)}}, algorithm=["ppo"])
+    assert "(by measuring a micro-batch)" in line(output_of(capsys, path, "--measure"), "time")
+
+
+def test_the_measured_parts_are_added_up_over_a_run() -> None:
+    config = run_config(GOOD | {"epochs": 5, "evaluation": {"samples": 16, "every": 2}}, "test")
+    pace = probe.Pace(samples=4, start=1.0, sampling=2.0, learning=3.0, scales=True)
+    evaluations = 4 * 4 * 2.0  # before, twice between, after; four micro-batches each
+    assert pace.of_run(config) == 1.0 + 5 * 2 * (2.0 + 3.0) + evaluations
+    fixed = probe.Pace(samples=4, start=1.0, sampling=2.0, learning=3.0, scales=False)
+    assert fixed.of_run(config) == 1.0 + 5 * (2 * 2.0 + 3.0) + evaluations
+
+
+def test_a_hub_model_is_not_asked_for(folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("went to the network"))
+    lines = output_of(capsys, suite({"policy": {"name": "stable_diffusion", "model": "nobody/has-this-model"}}))
+    assert "nobody/has-this-model: not on this machine; the first run downloads it" in line(lines, "model")
+    assert "not known" in line(lines, "memory")
+    assert "run one seed of each cell first" in line(lines, "time")
+
+
+def test_all_mistakes_come_at_once_each_with_its_place(folder: Path, capsys: Captured) -> None:
+    path = suite(
+        {"policy": {"name": "stable_diffusion", "model": "no-such-folder"}, "logger": "wandb"},
+        algorithm=["pppo"],
+        **{"policy.model": ["also/not/one"]},
+    )
+    Path("results").write_text("a file")
+    lines = mistakes_of(capsys, path)
+    assert all(text.startswith("mine.yaml: ") for text in lines)
+    starts = [
+        "matrix.algorithm[0]: unknown algorithm 'pppo'",
+        "base.policy.model: 'no-such-folder' is neither a folder",
+    ]
+    starts += ["matrix.policy.model[0]: 'also/not/one' is neither"]
+    for start in starts:
+        assert len([text for text in lines if text.startswith(f"mine.yaml: {start}")]) == 1, lines
+
+
+def test_a_logger_that_is_not_installed_is_a_mistake(
+    folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda name: None)
+    assert mistakes_of(capsys, suite({"logger": "wandb"})) == [
+        "mine.yaml: base.logger: wandb is not installed. Run: pip install 'ddpo-bench[wandb]'."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "mistake"),
+    [
+        (
+            "def judge(images): return images.mean()",
+            "rewards_of_mine:judge cannot judge images: TypeError: judge() takes",
+        ),
+        ("def judge(images, prompts, metadata): return images.mean()", "returned scores of shape [] for 2 images"),
+        ("def judge(images, prompts, metadata): return images.mean((1, 2, 3))", None),
+    ],
+)
+def test_a_python_reward_is_called(
+    folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch, body: str, mistake: str | None
+) -> None:
+    monkeypatch.delitem(sys.modules, "rewards_of_mine", raising=False)
+    Path("rewards_of_mine.py").write_text(body + "\n")
+    path = suite(reward=["jpeg_compressibility", "python:rewards_of_mine:judge"])
+    if mistake is None:
+        output_of(capsys, path)
+    else:
+        (only,) = mistakes_of(capsys, path)
+        assert only.startswith("mine.yaml: matrix.reward[1]: ")
+        assert mistake in only
+
+
+def test_a_reward_that_cannot_judge_the_prompts_is_a_mistake(folder: Path, capsys: Captured) -> None:
+    (only,) = mistakes_of(capsys, suite({"reward": "scene_alignment", "prompts": "imagenet_animals"}))
+    assert only.startswith("mine.yaml: base.reward: reward scene_alignment: cannot judge the prompt")
+
+
+def test_results_that_cannot_be_written_are_a_mistake(folder: Path, capsys: Captured) -> None:
+    Path("results").write_text("a file")
+    (only,) = mistakes_of(capsys, suite())
+    assert only.endswith("results is a file, so results/mine cannot be made. Give another --results DIR.")
+
+
+def test_too_little_room_on_the_disk_is_a_mistake(
+    folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "free_bytes", lambda root: 1_000_000)
+    (only,) = mistakes_of(capsys, suite())
+    assert "results/mine needs up to 191 MB for checkpoints, and 1.0 MB are free." in only
+
+
+@pytest.mark.parametrize(
+    ("damage", "mistake"),
+    [
+        (lambda copy: (copy / "model_index.json").unlink(), "holds no model_index.json"),
+        (lambda copy: shutil.rmtree(copy / "vae"), "lacks vae/config.json, vae's weights."),
+        (
+            lambda copy: (copy / "scheduler" / "scheduler_config.json").unlink(),
+            "lacks scheduler/scheduler_config.json.",
+        ),
+        (lambda copy: shutil.rmtree(copy / "tokenizer"), "lacks tokenizer/tokenizer.json."),
+        (lambda copy: cut(copy / "unet" / "diffusion_pytorch_model.safetensors", -100), "is cut short: "),
+        (
+            lambda copy: cut(copy / "unet" / "diffusion_pytorch_model.safetensors", 20),
+            "or is cut short. Copy it again.",
+        ),
+    ],
+)
+def test_a_model_folder_that_is_not_whole_is_a_mistake(
+    tiny_model: Path, tmp_path: Path, damage: Any, mistake: str
+) -> None:
+    copy = Path(shutil.copytree(tiny_model, tmp_path / "copy"))
+    assert model_mistakes(str(copy)) == []
+    damage(copy)
+    (only,) = model_mistakes(str(copy))
+    assert mistake in only
+    assert only.endswith(".")
+
+
+def cut(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def test_weights_in_several_files_are_found_and_counted(tiny_model: Path, tmp_path: Path) -> None:
+    whole = read_model(tiny_model)
+    copy = Path(shutil.copytree(tiny_model, tmp_path / "parts"))
+    file = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    part = file.with_name("diffusion_pytorch_model-00001-of-00001.safetensors")
+    file.rename(part)
+    index = {"weight_map": dict.fromkeys(shapes(part), part.name)}
+    file.with_name(f"{file.name}.index.json").write_text(json.dumps(index))
+    split = read_model(copy)
+    assert model_mistakes(str(copy)) == []
+    assert whole
+    assert split
+    assert split.unet_numbers == whole.unet_numbers
+    part.unlink()
+    assert "lacks unet's weights" in model_mistakes(str(copy))[0]
+
+
+@pytest.mark.parametrize("adapter", ["full", "lora"])
+def test_counted_weights_are_those_that_training_holds(tiny_model: Path, adapter: str) -> None:
+    import torch
+
+    from ddpo_bench.training.trainer import start_policy
+
+    options = {"name": "stable_diffusion", "model": str(tiny_model), "adapter": {"name": adapter}, "precision": "fp32"}
+    config = run_config({"policy": options, "algorithm": "ppo"}, "test")
+    need = memory.needs(config)
+    policy, _ = start_policy(config, torch.device("cpu"))
+    trained = policy.parameters()
+    optimiser = torch.optim.AdamW(trained)
+    sum(weight.sum() for weight in trained).backward()  # type: ignore[union-attr]
+    optimiser.step()
+    moments = [value for state in optimiser.state.values() for value in state.values() if value.ndim]
+    assert need
+    assert need.trained == sum(weight.numel() for weight in trained)
+    assert need.optimiser == sum(moment.nbytes for moment in moments)
+    assert need.gradients == sum(weight.grad.nbytes for weight in trained if weight.grad is not None)
+
+
+def test_the_heights_of_learning_and_decoding_are_those_of_real_tensors(tiny_model: Path) -> None:
+    """The same passes with real tensors, counted by the same rule, on the CPU."""
+    import torch
+    from diffusers import UNet2DConditionModel
+    from diffusers.models.attention_processor import AttnProcessor
+
+    unet = UNet2DConditionModel.from_pretrained(tiny_model / "unet").requires_grad_(False)
+    unet.set_attn_processor(AttnProcessor())
+    kept: dict[int, int] = {}
+    own = {weight.untyped_storage().data_ptr() for weight in unet.parameters()}
+
+    def keep(saved: torch.Tensor) -> torch.Tensor:
+        storage = saved.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return saved
+
+    x_t = torch.randn(1, 4, 8, 8, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
+        unet(x_t, torch.zeros(1, dtype=torch.long), encoder_hidden_states=torch.randn(1, 16, 16))
+    for_backward = sum(kept.values())
+    height = memory.learning_bytes(tiny_model, with_maps=True, lora=True)
+    assert for_backward <= height <= 2 * for_backward
+    assert memory.learning_bytes(tiny_model, with_maps=False, lora=True) < height
+    assert memory.learning_bytes(tiny_model, with_maps=True, lora=False) > height
+    assert memory.decoding_bytes(tiny_model) > 3 * 16 * 16 * 4
+
+
+def test_guidance_bf16_and_micro_batches_scale_what_learning_needs(tiny_model: Path) -> None:
+    def micro_batch(guidance: float, precision: str, size: int) -> int:
+        options = {"name": "stable_diffusion", "model": str(tiny_model), "precision": precision}
+        data = {"policy": options | {"guidance_scale": guidance}, "algorithm": "ppo", "micro_batch": size}
+        need = memory.needs(run_config(data, "test"))
+        assert need
+        return need.micro_batch
+
+    one = micro_batch(1.0, "fp32", 4)
+    assert micro_batch(1.0, "fp32", 8) == 2 * one
+    assert micro_batch(5.0, "fp32", 4) == 2 * one
+    assert math.isclose(micro_batch(5.0, "bf16", 4), one, rel_tol=0.01)
+
+
+def test_a_cached_hub_model_is_looked_at_where_it_lies(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import huggingface_hub
+
+    cached = {name: str(tiny_model / name) for name in ("unet/config.json", "model_index.json")}
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name: cached.get(name))
+    assert local_folder("owner/name") == tiny_model
+    del cached["unet/config.json"]
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name: None)
+    assert local_folder("owner/name") is None

@@ -1,0 +1,107 @@
+"""A wrong `tune:` block is refused before anything runs, each mistake by its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import suite_data
+
+from ddpo_bench import cli
+from ddpo_bench.config import ConfigError
+from ddpo_bench.sweep.search_space import Choices, Range
+from ddpo_bench.sweep.suite import Suite, load_suite
+
+Load = Callable[..., Suite]
+RATE = "algorithm.learning_rate"
+
+
+def test_numbers_are_whole_where_the_key_takes_whole_numbers(load: Load) -> None:
+    space = {RATE: {"low": 1, "high": "1e1"}, "algorithm.inner_epochs": {"low": 1, "high": 3}}
+    found = load(space=space).cells[1].space
+    assert found == {RATE: Range(1.0, 10.0, False, False), "algorithm.inner_epochs": Range(1, 3, False, True)}
+
+
+def test_any_key_can_be_searched_and_frozen_is_not_tuned(load: Load) -> None:
+    space = {
+        "policy.adapter": {"choices": [{"name": "full"}, {"name": "lora", "rank": 2}]},
+        "sampler.eta": {"choices": [0.5, 1]},
+    }
+    frozen, ppo = load(space=space).cells
+    assert frozen.space == {}
+    assert ppo.space["policy.adapter"] == Choices(({"name": "full"}, {"name": "lora", "rank": 2}))
+
+
+def test_a_space_can_be_given_by_algorithm(load: Load) -> None:
+    suite = load(space={"ppo": {RATE: {"low": 1e-4, "high": 1e-3}}})
+    assert [list(cell.space) for cell in suite.cells] == [[], [RATE]]
+
+
+@pytest.mark.parametrize(
+    ("tune", "mistake"),
+    [
+        ({"space": {}}, "tune.space: is empty. Name a key with {low, high} or {choices}."),
+        ({"space": {RATE: {"low": 1}}}, f"tune.space.{RATE}: expected {{low, high, log}} or {{choices}}, got"),
+        ({"space": {RATE: {"low": 2, "high": 1}}}, f"tune.space.{RATE}: low must be below high"),
+        (
+            {"space": {RATE: {"low": 0, "high": 1, "log": True}}},
+            "low must be below high, and above 0",
+        ),
+        ({"space": {RATE: {"choices": [1]}}}, f"tune.space.{RATE}.choices: give a list of two values or more"),
+        ({"space": {RATE: {"choices": [1, "x"]}}}, f"tune.space.{RATE}.choices[1]: expected a number, got 'x'."),
+        ({"space": {"algorithm.learning_rat": {"low": 1, "high": 2}}}, "Did you mean 'learning_rate'?"),
+        ({"space": {"algorithm": {"choices": ["ppo", "sac"]}}}, "tune.space.algorithm: the matrix varies 'algorithm'."),
+        ({"space": {"seed": {"low": 1, "high": 2}}}, "tune.space.seed: seeds are not tuned"),
+        ({"space": {"ppo": {}}}, "tune.space.ppo: expected keys with"),
+        ({"space": {"ppo": {RATE: {"low": 1, "high": 2}}, "sacc": {}}}, "tune.space.sacc: unknown algorithm of this"),
+        ({"trials": 0}, "tune: trials and top must be at least 1"),
+        ({"top": 9}, "tune: top: of 6 trials the best 9 cannot be taken."),
+        ({"seeds": [2, 100]}, "tune.seeds: [2] are also the suite's. Tune on other seeds than you report."),
+        ({"seeds": []}, "tune: seeds: give different whole numbers"),
+        ({"sampler": "tpo"}, "Did you mean 'tpe'?"),
+        ({"pruner": "wilcoxon"}, "tune: pruner: wilcoxon compares seeds, and can say nothing of fewer than 5."),
+        ({"pruner": "hyperband", "objectives": ["reward", "kl"]}, "tune: pruner: hyperband knows one objective only."),
+        ({"objectives": ["kl"]}, "tune: objectives: must be [reward] or [reward, kl]."),
+        ({"constraints": {"kl": 5}}, "tune.constraints.kl: expected {min: ...}, {max: ...} or both, got 5."),
+        ({"constraints": {"speed": {"max": 5}}}, "tune.constraints.speed: is not a held-out figure."),
+        ({"equal_budget": True, "top": 2}, "tune: equal_budget: sweeps one winner of each algorithm"),
+        ({"trails": 3}, "tune.trails: unknown key 'trails'. Did you mean 'trials'?"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(load: Load, tmp_path: Path, tune: dict[str, Any], mistake: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load(**tune)
+    assert any(line.startswith(f"{tmp_path}/mine.yaml: ") and mistake in line for line in error.value.mistakes)
+
+
+def test_equal_budgets_need_a_space_for_every_algorithm(tmp_path: Path) -> None:
+    data = suite_data(equal_budget=True, space={"ppo": {RATE: {"low": 1e-4, "high": 1e-3}}})
+    data["matrix"]["algorithm"].append("sac")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(ConfigError, match=r"tune.space: equal budgets need a space for every algorithm; none for sac"):
+        load_suite(tmp_path / "mine.yaml")
+
+
+def test_seeds_of_the_command_line_are_kept_apart_from_the_tuning_seeds_too(
+    load: Load, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load()
+    assert cli.main(["tune", str(tmp_path / "mine.yaml"), "--seeds", "100", "--dry-run"]) == 1
+    assert "tune.seeds: [100] are also the suite's" in capsys.readouterr().err
+
+
+def test_a_suite_without_the_block_is_sent_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"seeds": [0]}))
+    assert cli.main(["tune", str(tmp_path / "mine.yaml")]) == 1
+    assert "has no tune: block. Use: ddpo-bench run" in capsys.readouterr().err
+
+
+def test_the_plan_says_how_much_at_most(load: Load, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    load()
+    results = tmp_path / "results"
+    assert cli.main(["tune", str(tmp_path / "mine.yaml"), "--dry-run", "--results", str(results)]) == 0
+    assert "At most 144 images (reward queries) in all trials; then 6 runs" in capsys.readouterr().out
+    assert not results.exists()

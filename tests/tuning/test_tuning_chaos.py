@@ -1,0 +1,70 @@
+"""Tuning in worker processes that are killed at random: no trial is lost or doubled, and the records are the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+from conftest import suite_data
+
+HERE = Path(__file__).parent
+PATIENCE = 240.0  # seconds
+KILLS = 8
+
+
+def start(folder: Path, epoch_seconds: str) -> subprocess.Popen[bytes]:
+    folder.mkdir()
+    data = suite_data(sampler="random", trials=5)  # whose suggestions do not depend on which trial ended first
+    (folder / "mine.yaml").write_text(yaml.safe_dump(data))
+    path = os.pathsep.join([str(HERE), str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])
+    command = [sys.executable, HERE / "tuning_command.py", "tune", folder / "mine.yaml", "--results", folder]
+    variables = os.environ | {"FAKE_EPOCH_SECONDS": epoch_seconds, "PYTHONPATH": path}
+    with (folder / "output.txt").open("w") as output:
+        command = [*map(str, command), "--workers", "2"]
+        return subprocess.Popen(command, env=variables, stdout=output, stderr=output, start_new_session=True)
+
+
+def workers_of(session: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+            command = (stat.parent / "cmdline").read_text()
+        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            continue
+        if int(fields[3]) == session and fields[0] != "Z" and "spawn_main" in command:
+            found.append(int(stat.parent.name))
+    return found
+
+
+def record(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "mine" / "tuning" / "ppo.json").read_text())
+
+
+def test_records_are_the_same_however_often_workers_are_killed(tmp_path: Path) -> None:
+    quiet = start(tmp_path / "quiet", "0")
+    assert quiet.wait(PATIENCE) == 0, (tmp_path / "quiet" / "output.txt").read_text()
+    harassed = start(tmp_path / "harassed", "0.2")
+    rng, killed, end = random.Random(0), 0, time.monotonic() + PATIENCE
+    while harassed.poll() is None:
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(rng.expovariate(1.0))
+        if killed < KILLS and (workers := workers_of(harassed.pid)):
+            os.kill(rng.choice(workers), signal.SIGKILL)
+            killed += 1
+    assert killed > 1
+    assert harassed.returncode == 0, (tmp_path / "harassed" / "output.txt").read_text()
+    assert record(tmp_path / "harassed") == record(tmp_path / "quiet")
+    assert [trial["state"] for trial in record(tmp_path / "quiet")["trials"]] == ["complete"] * 5
+    assert not list(tmp_path.glob("harassed/**/overlap"))
+    assert not list(tmp_path.glob("harassed/**/heartbeat.json"))
+    for name in ("report.html", "best.yaml", "table.md"):
+        assert (tmp_path / "harassed" / "mine" / name).exists()
