@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.sweep.estimate import duration, makespan, size
@@ -15,33 +16,34 @@ from ddpo_bench.sweep.standing import status_of
 from ddpo_bench.sweep.workers import default_count
 
 
+class PlannedCell(NamedTuple):
+    """A cell and how often it is run, in trials and then on the suite's seeds."""
+
+    name: str
+    config: RunConfig
+    runs: int
+
+
 @dataclass(frozen=True)
 class Plan:
-    """Cells and how often each is run.
+    """What would be run, and the folder for its results."""
 
-    Attributes:
-        cells: name and configuration.
-        seeds: runs of each cell.
-        root: where their results go.
-    """
-
-    cells: Sequence[tuple[str, RunConfig]]
-    seeds: int
+    cells: Sequence[PlannedCell]
     root: Path
 
     @property
     def workers(self) -> int:
-        return min(default_count(), len(self.cells) * self.seeds)
+        return min(default_count(), sum(cell.runs for cell in self.cells))
 
-    def needs(self) -> list[tuple[str, RunConfig, Needs]]:
+    def needs(self) -> list[tuple[PlannedCell, Needs]]:
         """Of those cells whose model can be counted."""
-        return [(name, config, need) for name, config in self.cells if (need := needs(config))]
+        return [(cell, need) for cell in self.cells if (need := needs(cell.config))]
 
     def disk(self) -> tuple[int, int]:
         """Bytes of checkpoints where every run is broken off, and where every run is done."""
         known = self.needs()
-        most = sum(config.checkpoints_kept * need.checkpoint for _, config, need in known)
-        return self.seeds * most, self.seeds * sum(need.policy for _, _, need in known)
+        most = sum(cell.runs * cell.config.checkpoints_kept * need.checkpoint for cell, need in known)
+        return most, sum(cell.runs * need.policy for cell, need in known)
 
 
 def outlook(plan: Plan, measure: bool) -> Iterator[str]:
@@ -50,7 +52,7 @@ def outlook(plan: Plan, measure: bool) -> Iterator[str]:
     Args:
         measure: whether cells without a finished run may be timed.
     """
-    for model in dict.fromkeys(str(config.policy.options.get("model", "")) for _, config in plan.cells):
+    for model in dict.fromkeys(str(config.policy.options.get("model", "")) for _, config, _ in plan.cells):
         if model and local_folder(model) is None:
             yield f"model     {model}: not on this machine; the first run downloads it from the hub"
     yield f"learning  {learning_line(plan)}"
@@ -59,12 +61,12 @@ def outlook(plan: Plan, measure: bool) -> Iterator[str]:
 
 
 def learning_line(plan: Plan) -> str:
-    updates = {name: updates_of(config) for name, config in plan.cells}
-    known = {name: count for name, count in updates.items() if count is not None}
+    updates = [(cell, updates_of(cell.config)) for cell in plan.cells]
+    known = [cell.runs * count for cell, count in updates if count is not None]
     if not known:
         return "the algorithms do not tell how many optimiser updates they make"
-    text = f"{plan.seeds * sum(known.values()):,} optimiser updates"
-    silent = sorted({config.algorithm.name for name, config in plan.cells if updates[name] is None})
+    text = f"{sum(known):,} optimiser updates"
+    silent = sorted({cell.config.algorithm.name for cell, count in updates if count is None})
     return text + (f", without those of {', '.join(silent)}, which do not tell" if silent else "")
 
 
@@ -84,7 +86,7 @@ def memory_lines(plan: Plan) -> Iterator[str]:
     if not known:
         yield "memory    not known: the model is not here, or its weights are not safetensors"
         return
-    name, _, most = max(known, key=lambda cell: cell[2].memory)
+    cell, most = max(known, key=lambda pair: pair[1].memory)
     parts = {
         "weights": most.weights,
         "gradients": most.gradients,
@@ -96,7 +98,7 @@ def memory_lines(plan: Plan) -> Iterator[str]:
     room, where = memory_here()
     many = f" for each of {plan.workers} workers" if where == "this machine" and plan.workers > 1 else ""
     yield f"memory    about {size(most.memory)} beside torch itself{many}; {where} has {size(room)}"
-    yield f"          ({name}: {listed}; {most.trained:,} numbers trained)"
+    yield f"          ({cell.name}: {listed}; {most.trained:,} numbers trained)"
     if most.memory * (plan.workers if many else 1) > room:
         yield "          This is more than there is: lower micro_batch or --workers, or train adapter: {name: lora}."
     broken_off, done = plan.disk()
@@ -104,20 +106,20 @@ def memory_lines(plan: Plan) -> Iterator[str]:
 
 
 def time_line(plan: Plan, measure: bool) -> str:
-    seconds = {name: seconds_of(config, plan.root, measure) for name, config in plan.cells}
-    known = {name: found for name, found in seconds.items() if found is not None}
+    seconds = [(cell, seconds_of(cell.config, plan.root, measure)) for cell in plan.cells]
+    known = [(cell, found) for cell, found in seconds if found is not None]
     if not known:
         return f"not known: no run of it is done in {plan.root}; {remedy(plan, measure)}"
-    total = makespan([found for _ in range(plan.seeds) for found, _ in known.values()], plan.workers)
-    sources = ", ".join(dict.fromkeys(source for _, source in known.values()))
+    total = makespan([found for cell, (found, _) in known for _ in range(cell.runs)], plan.workers)
+    sources = ", ".join(dict.fromkeys(source for _, (_, source) in known))
     hands = f"{plan.workers} worker{'s' * (plan.workers > 1)}"
-    text = f"about {duration(total)} for {len(known) * plan.seeds} runs with {hands} ({sources})"
-    missing = [name for name in seconds if name not in known]
+    text = f"about {duration(total)} for {sum(cell.runs for cell, _ in known)} runs with {hands} ({sources})"
+    missing = [cell.name for cell, found in seconds if found is None]
     return text + (f"; not known for {', '.join(missing)}: {remedy(plan, measure)}" if missing else "")
 
 
 def remedy(plan: Plan, measure: bool) -> str:
-    here = any(local_folder(str(config.policy.options.get("model", ""))) for _, config in plan.cells)
+    here = any(local_folder(str(config.policy.options.get("model", ""))) for _, config, _ in plan.cells)
     if here and not measure:
         return "--measure tries one micro-batch of each cell"
     return "run one seed of each cell first, or have the model in a local folder and add --measure"

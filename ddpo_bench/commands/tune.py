@@ -44,6 +44,7 @@ def tune_and_compare(args: Namespace, suite: Suite, root: Path) -> int:
     from ddpo_bench.commands.planning import refuse_missing_backends
     from ddpo_bench.commands.printing import print_failures, print_summary
     from ddpo_bench.console import display
+    from ddpo_bench.files import naming_disk_trouble
     from ddpo_bench.sweep.plan import plan
     from ddpo_bench.sweep.workers import default_count
     from ddpo_bench.tuning.display import tuning_display
@@ -51,7 +52,8 @@ def tune_and_compare(args: Namespace, suite: Suite, root: Path) -> int:
 
     refuse_missing_backends(plan(suite))
     workers = args.workers or default_count()
-    outcome = tune_suite(suite, root, workers, tuning_display, display, args.retry_failed, args.storage)
+    with naming_disk_trouble(root):
+        outcome = tune_suite(suite, root, workers, tuning_display, display, args.retry_failed, args.storage)
     print_failures(outcome.failed, root)
     print("\n".join(outcome.without_winner), end="\n" * bool(outcome.without_winner))
     if outcome.runs:

@@ -64,7 +64,7 @@ def read(path: Path, data: Mapping[str, Any], results: Path) -> tuple[str, Plan,
     Raises:
         ConfigError: naming every mistake in it.
     """
-    from ddpo_bench.commands.outlook import Plan
+    from ddpo_bench.commands.outlook import Plan, PlannedCell
     from ddpo_bench.commands.planning import count_images, load_run
     from ddpo_bench.sweep.plan import plan
     from ddpo_bench.sweep.preflight import reward_places
@@ -74,13 +74,19 @@ def read(path: Path, data: Mapping[str, Any], results: Path) -> tuple[str, Plan,
         config = load_run(path, [])
         images = config.epochs * config.samples_per_epoch
         what = f"one run of {config.algorithm} on {config.reward}, {images:,} images"
-        return what, Plan([(path.stem, config)], 1, results / "train"), [("reward", config)]
+        return what, Plan([PlannedCell(path.stem, config, 1)], results / "train"), [("reward", config)]
     suite = load_suite(path)
     runs = plan(suite)
     cells = f"{len(suite.cells)} cells x {len(suite.seeds)} seeds"
     what = f"a suite of {len(runs)} runs ({cells}), {count_images(runs)} images"
-    planned = Plan([(cell.name, cell.config) for cell in suite.cells], len(suite.seeds), results / suite.name)
-    return what, planned, reward_places(suite)
+    trials = suite.tune.trials * len(suite.tune.seeds) if suite.tune else 0  # runs, of each cell that is tuned
+    planned = [
+        PlannedCell(cell.name, cell.config, len(suite.seeds) + (trials if cell.space else 0)) for cell in suite.cells
+    ]
+    if suite.tune:
+        tuned = sum(bool(cell.space) for cell in suite.cells)
+        what += f", after {tuned} x {suite.tune.trials} trials of up to {tuned * trials} runs in all"
+    return what, Plan(planned, results / suite.name), reward_places(suite)
 
 
 COMMAND = Command("check a suite or a run configuration, and what it will cost", EXAMPLES, add_options, execute)

@@ -12,6 +12,7 @@ import optuna
 
 from ddpo_bench.analysis.statistics import iqm
 from ddpo_bench.config import ConfigError, RunConfig
+from ddpo_bench.files import DiskTrouble
 from ddpo_bench.sweep.book import Book
 from ddpo_bench.sweep.lease import Heartbeat
 from ddpo_bench.sweep.plan import PlannedRun, planned
@@ -63,7 +64,7 @@ class Trying:
                     self.judged.append(self.judge(seed))
                     self.weigh()
             close(self.claim, "done", None, self.values())
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, DiskTrouble):
             close(self.claim, "interrupted", None)
             raise
         except Stop as stop:

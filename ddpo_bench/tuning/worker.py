@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from ddpo_bench.files import naming_disk_trouble
 from ddpo_bench.sweep.book import Book
 from ddpo_bench.sweep.runner import book_place
 from ddpo_bench.sweep.watcher import Watcher
@@ -19,7 +20,7 @@ def work(place: TuningPlace, train: str) -> None:
     Args:
         train: "module:function" that trains one run.
     """
-    with as_worker():
+    with as_worker(), naming_disk_trouble(place.root):
         book = book_place(place.suite, [], place.root, place.storage).open()
         tune_through(place.open(), book, resolve(train))
 
