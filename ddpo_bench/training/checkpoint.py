@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import torch
 
@@ -19,22 +19,54 @@ class CorruptCheckpoint(Exception):
     """A checkpoint file that cannot be read back."""
 
 
-def save_checkpoint(run: Path, epoch: int, state: dict[str, Any], keep: int) -> None:
-    """Write `state` as the checkpoint of `epoch` and remove all but the newest `keep`."""
-    folder = run / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"epoch-{epoch:04d}.pt"
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            write_state(state, file)
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)  # half a file, where the disk is full, takes what room there was
-    sync(folder)
-    for old in checkpoints(run)[:-keep]:
-        old.unlink()
+class Checkpoints:
+    """Writes the checkpoints of a run; the disk is waited for beside the next epoch, and before the next checkpoint."""
+
+    def __init__(self, run: Path):
+        self.run = run
+        self.pool = ThreadPoolExecutor(max_workers=1)
+        self.pending: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        self.pool.shutdown()
+        if kind is None:
+            self.wait()
+
+    def save(self, epoch: int, state: dict[str, Any], keep: int) -> None:
+        """Write `state` as the checkpoint of `epoch`, and remove all but the newest `keep`."""
+        self.wait()
+        folder = self.run / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = folder / f"epoch-{epoch:04d}.partial"
+        try:
+            with partial.open("wb") as file:
+                write_state(state, file)
+        except BaseException:
+            partial.unlink(missing_ok=True)  # half a file, where the disk is full, takes what room there was
+            raise
+        self.pending = self.pool.submit(self.publish, partial, keep)
+
+    def publish(self, partial: Path, keep: int) -> None:
+        try:
+            sync(partial)
+            partial.replace(partial.with_suffix(".pt"))
+        finally:
+            partial.unlink(missing_ok=True)
+        sync(partial.parent)
+        for old in checkpoints(self.run)[:-keep]:
+            old.unlink()
+
+    def wait(self) -> None:
+        """Until the last checkpoint is safe.
+
+        Raises:
+            OSError: where it could not be written.
+        """
+        if self.pending:
+            self.pending.result()
 
 
 def write_state(state: dict[str, Any], file: IO[bytes]) -> None:

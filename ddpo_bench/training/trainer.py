@@ -20,7 +20,7 @@ from ddpo_bench.config import EXECUTION_KEYS, RunConfig, load_yaml
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Sampler
 from ddpo_bench.sealed import check_sealed_yaml, write_sealed_json, write_sealed_yaml
-from ddpo_bench.training.checkpoint import load_newest, save_checkpoint
+from ddpo_bench.training.checkpoint import Checkpoints, load_newest
 from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.loggers import make_logger
 from ddpo_bench.training.metrics_file import MetricsFile
@@ -88,7 +88,7 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
         for name, part in parts.items():
             if name in state or part is metrics:
                 part.load_state_dict(state[name])
-    with closing(make_logger(config, folder)) as logger:
+    with closing(make_logger(config, folder)) as logger, Checkpoints(folder) as checkpoints:
 
         def write(row: Row) -> None:
             with status.measure("files"):
@@ -100,7 +100,7 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
             last = epoch == config.epochs
             with status.measure("checkpoint"):
                 state = snapshot(parts, epoch, last)
-                save_checkpoint(folder, epoch, state, keep=1 if last else config.checkpoints_kept)
+                checkpoints.save(epoch, state, keep=1 if last else config.checkpoints_kept)
 
         status.is_ready()
         if state is None:

@@ -58,16 +58,16 @@ def finished(suite):
 
 
 def stop_after_two_epochs():
-    from ddpo_bench.training import trainer
+    from ddpo_bench.training.checkpoint import Checkpoints
 
-    save = trainer.save_checkpoint
+    save = Checkpoints.save
 
-    def save_twice(run, epoch, state, keep):
-        save(run, epoch, state, keep)
+    def save_twice(self, epoch, state, keep):
+        save(self, epoch, state, keep)
         if epoch == 2:
             raise KeyboardInterrupt
 
-    trainer.save_checkpoint = save_twice
+    Checkpoints.save = save_twice
 
 
 @pytest.fixture(scope="module")
