@@ -157,6 +157,8 @@ def natural_key(folder: Path) -> tuple[str, int, str]:
 
 def nothing_in(results: Path) -> str:
     """One line on a folder without runs, with the nearest folder that has some."""
+    if any(results.glob("runs/*/seed-*")):
+        return f"{results}: none of the runs that are to be compared has begun; see ddpo-bench status {results}."
     what = "holds no runs" if results.is_dir() else "no such folder"
     near = sorted({runs.parent for place in (results, results.parent) for runs in place.glob("*/runs")})
     names = difflib.get_close_matches(results.name, [path.name for path in near], n=1) or [path.name for path in near]

@@ -74,7 +74,7 @@ def check_tune(data: Any, report_seeds: Sequence[int], mistakes: list[str]) -> T
     if tune is not None:
         for name, ends in tune.constraints.items():
             own += constraint_mistakes(f"tune.constraints.{name}", str(name), ends)
-        shared = sorted(set(tune.seeds) & set(report_seeds))
+        shared = [seed for seed in tune.seeds if seed in report_seeds]
         if shared:
             own.append(f"tune.seeds: {shared} are also the suite's. Tune on other seeds than you report.")
     mistakes += own
