@@ -82,7 +82,7 @@ def test_plugins_of_one_kind_know_no_other_kind(folder: str) -> None:
 
 
 def test_reading_results_never_imports_torch() -> None:
-    for path in (ROOT / "analysis").glob("*.py"):
+    for path in (ROOT / "analysis").rglob("*.py"):
         assert not {name.split(".")[0] for name in imported(path)} & HEAVY
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def print_summary(results: Path) -> None:
     """Make the table, plots and report of a results folder and print the table."""
-    from ddpo_bench.analysis.summary import summarise
+    from ddpo_bench.analysis.report.summary import summarise
 
     with naming_disk_trouble(results):
         table = summarise(results)

@@ -9,15 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from ddpo_bench.analysis import improvement_plot, intervals, profile_plot
 from ddpo_bench.analysis.across_tasks import normalise
 from ddpo_bench.analysis.collect import RunRecord, collect
 from ddpo_bench.analysis.common_scale import no_common_scale, on_common_scale
-from ddpo_bench.analysis.improvement_plot import ALL_REWARDS, MOST_PAIRS, improvement_intervals, pairs_of
-from ddpo_bench.analysis.intervals import draw_runs, reward_intervals
-from ddpo_bench.analysis.plots import COLOURS, appearance
-from ddpo_bench.analysis.profile_plot import MOST_TAUS, thresholds
-from ddpo_bench.analysis.profile_plot import profile_plot as draw_profile_plot
+from ddpo_bench.analysis.plots import improvement, intervals, performance
+from ddpo_bench.analysis.plots.improvement import ALL_REWARDS, MOST_PAIRS, improvement_intervals, pairs_of
+from ddpo_bench.analysis.plots.intervals import draw_runs, reward_intervals
+from ddpo_bench.analysis.plots.performance import MOST_TAUS, thresholds
+from ddpo_bench.analysis.plots.performance import profile_plot as draw_profile_plot
+from ddpo_bench.analysis.plots.shared import COLOURS, appearance
 from ddpo_bench.analysis.profiles import performance_profile
 from ddpo_bench.analysis.statistics import estimate, iqm, probability_of_improvement
 
@@ -28,7 +28,7 @@ TASK = "target_colour"
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are saved, in place of their files."""
     figures: list[Figure] = []
-    for module in (intervals, improvement_plot, profile_plot):
+    for module in (intervals, improvement, performance):
         monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
     return figures
 

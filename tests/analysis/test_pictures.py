@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ddpo_bench.analysis.collect import ResultsError, collect
-from ddpo_bench.analysis.frontier import draw_ends, draw_paths, frontier
-from ddpo_bench.analysis.plots import COLOURS, appearance, learning_curves, legend_below, spread
-from ddpo_bench.analysis.strip import (
+from ddpo_bench.analysis.plots.frontier import draw_ends, draw_paths, frontier
+from ddpo_bench.analysis.plots.learning_curves import learning_curves, spread
+from ddpo_bench.analysis.plots.shared import COLOURS, appearance, legend_below
+from ddpo_bench.analysis.plots.strip import (
     GAP,
     LABEL_WIDTH,
     MARGIN,
@@ -27,7 +28,7 @@ from ddpo_bench.analysis.strip import (
     through_training,
     wrap,
 )
-from ddpo_bench.analysis.time_profile import time_profile
+from ddpo_bench.analysis.plots.time_profile import time_profile
 
 
 @pytest.mark.parametrize("draw", [learning_curves, frontier, before_after, time_profile])

@@ -11,7 +11,7 @@ import yaml
 from fabricate import without
 from fabricate_tuning import fabricate_tuning
 
-from ddpo_bench.analysis.summary import summarise
+from ddpo_bench.analysis.report.summary import summarise
 
 
 class Tags(HTMLParser):

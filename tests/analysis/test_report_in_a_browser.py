@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from fabricate_tuning import BEST, TRIALS, fabricate_study, fabricate_tuning
 
-from ddpo_bench.analysis.summary import summarise
+from ddpo_bench.analysis.report.summary import summarise
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [

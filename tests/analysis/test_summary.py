@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 import ddpo_bench.analysis
-from ddpo_bench.analysis.summary import summarise
+from ddpo_bench.analysis.report.summary import summarise
 
 MODULES = sorted(path.stem for path in Path(ddpo_bench.analysis.__file__).parent.glob("[!_]*.py"))
 

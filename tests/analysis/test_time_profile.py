@@ -6,7 +6,7 @@ import pytest
 from fabricate import EPOCHS, SECONDS
 
 from ddpo_bench.analysis.collect import collect
-from ddpo_bench.analysis.time_profile import PARTS, parts_of, seconds_of, timed
+from ddpo_bench.analysis.plots.time_profile import PARTS, parts_of, seconds_of, timed
 
 
 def test_the_parts_are_the_epochs_together_and_the_rest_of_the_run(suite: Path) -> None:

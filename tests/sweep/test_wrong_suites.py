@@ -79,7 +79,12 @@ def wrong_suites(draw: st.DrawFn) -> dict[str, Any]:
         at(data, tuple(parents))[last] = draw(st.sampled_from([None, [[1]], {"a": {"b": 1}}, True, "12 apples"]))
     elif kind == "impossible number":
         path = draw(st.sampled_from([leaf for leaf in leaves(data) if isinstance(at(data, leaf), (int, float))]))
-        free = {"guidance_scale", "clip", "rank", "max"}  # negative ones mean something, or are their library's to judge
+        free = {
+            "guidance_scale",
+            "clip",
+            "rank",
+            "max",
+        }  # negative ones mean something, or are their library's to judge
         numbers = [leaf for leaf in [path] if leaf[-1] not in free] or [("base", "epochs")]
         at(data, numbers[0][:-1])[numbers[0][-1]] = draw(st.integers(-1000, -1))
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import suite_data
+from tuning_suites import suite_data
 
 from ddpo_bench import cli
 from ddpo_bench.config import ConfigError

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from conftest import suite_data
+from tuning_suites import suite_data
 
 HERE = Path(__file__).parent
 PATIENCE = 240.0  # seconds

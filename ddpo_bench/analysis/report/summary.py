@@ -9,21 +9,21 @@ from typing import TypeVar
 from ddpo_bench.analysis.collect import RunRecord, collect
 from ddpo_bench.analysis.common_scale import no_common_scale
 from ddpo_bench.analysis.comparison import comparison
-from ddpo_bench.analysis.frontier import frontier
-from ddpo_bench.analysis.improvement_plot import improvement_intervals
-from ddpo_bench.analysis.intervals import reward_intervals
 from ddpo_bench.analysis.notes import is_done
-from ddpo_bench.analysis.parallel_plot import tuning_parallel
-from ddpo_bench.analysis.plots import learning_curves
-from ddpo_bench.analysis.profile_plot import profile_plot
-from ddpo_bench.analysis.report import Report
-from ddpo_bench.analysis.strip import before_after, filmed, illustrated, through_training
+from ddpo_bench.analysis.plots.frontier import frontier
+from ddpo_bench.analysis.plots.improvement import improvement_intervals
+from ddpo_bench.analysis.plots.intervals import reward_intervals
+from ddpo_bench.analysis.plots.learning_curves import learning_curves
+from ddpo_bench.analysis.plots.parallel import tuning_parallel
+from ddpo_bench.analysis.plots.performance import profile_plot
+from ddpo_bench.analysis.plots.strip import before_after, filmed, illustrated, through_training
+from ddpo_bench.analysis.plots.time_profile import time_profile, timed
+from ddpo_bench.analysis.plots.tuning import tuning_history, tuning_importance, tuning_pareto
+from ddpo_bench.analysis.report.page import Report
 from ddpo_bench.analysis.tables import Table
 from ddpo_bench.analysis.tabulate import with_origin
-from ddpo_bench.analysis.time_profile import time_profile, timed
 from ddpo_bench.analysis.tuning import Study
 from ddpo_bench.analysis.tuning_files import read_studies
-from ddpo_bench.analysis.tuning_plots import tuning_history, tuning_importance, tuning_pareto
 from ddpo_bench.config import load_yaml
 from ddpo_bench.files import replacing, write_text
 

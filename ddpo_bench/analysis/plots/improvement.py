@@ -10,9 +10,17 @@ from matplotlib.axes import Axes
 
 from ddpo_bench.analysis.across_tasks import average_probability_of_improvement
 from ddpo_bench.analysis.collect import RunRecord
-from ddpo_bench.analysis.intervals import NAME, ROWS_STYLE, draw_estimate, labels_of, note_right, row_panels, tasks_of
 from ddpo_bench.analysis.measures import BASELINE
-from ddpo_bench.analysis.plots import appearance, cells_of, save
+from ddpo_bench.analysis.plots.intervals import (
+    NAME,
+    ROWS_STYLE,
+    draw_estimate,
+    labels_of,
+    note_right,
+    row_panels,
+    tasks_of,
+)
+from ddpo_bench.analysis.plots.shared import appearance, cells_of, save
 
 ALL_REWARDS = "all rewards"
 MOST_PAIRS = 45  # of ten algorithms; more are not readable, and those over the baseline are the first question

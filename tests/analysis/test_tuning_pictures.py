@@ -13,13 +13,8 @@ from fabricate_tuning import BEST, FAILED, INFEASIBLE, PRUNED, TRIALS, fabricate
 from matplotlib.figure import Figure
 
 from ddpo_bench.analysis.collect import ResultsError, collect
-from ddpo_bench.analysis.parallel_plot import height, heights_of, rank, scale_of, tuning_parallel
-from ddpo_bench.analysis.tabulate import tabulate
-from ddpo_bench.analysis.tuning import Parameter, Study
-from ddpo_bench.analysis.tuning_files import read_studies, read_study
-from ddpo_bench.analysis.tuning_html import tuning_html
-from ddpo_bench.analysis.tuning_notes import tuning_notes
-from ddpo_bench.analysis.tuning_plots import (
+from ddpo_bench.analysis.plots.parallel import height, heights_of, rank, scale_of, tuning_parallel
+from ddpo_bench.analysis.plots.tuning import (
     best_so_far,
     draw_trials,
     study_panels,
@@ -27,6 +22,11 @@ from ddpo_bench.analysis.tuning_plots import (
     tuning_importance,
     tuning_pareto,
 )
+from ddpo_bench.analysis.report.tuning import tuning_html
+from ddpo_bench.analysis.tabulate import tabulate
+from ddpo_bench.analysis.tuning import Parameter, Study
+from ddpo_bench.analysis.tuning_files import read_studies, read_study
+from ddpo_bench.analysis.tuning_notes import tuning_notes
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from ddpo_bench.analysis.frontier import signed_root, signed_square
-from ddpo_bench.analysis.plots import STYLE, legend_below, save
+from ddpo_bench.analysis.plots.frontier import signed_root, signed_square
+from ddpo_bench.analysis.plots.shared import STYLE, legend_below, save
 from ddpo_bench.analysis.tuning import Study, Trial
 
 SMALL = (3.3, 2.3)  # inches of a panel

@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 
 from ddpo_bench.analysis.collect import RunRecord
-from ddpo_bench.analysis.plots import STYLE, cells_of, legend_below, make_panels, save
+from ddpo_bench.analysis.plots.shared import STYLE, cells_of, legend_below, make_panels, save
 from ddpo_bench.analysis.statistics import iqm
 
 # Okabe and Ito 2008, as for the algorithms, but no algorithm's.

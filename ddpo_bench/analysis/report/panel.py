@@ -7,7 +7,7 @@ from html import escape
 from itertools import groupby
 
 from ddpo_bench.analysis.panel import DIVERSITY, IMAGE, KL, Change, Panel
-from ddpo_bench.analysis.webpage import breakable, cell, grid, line, paragraph
+from ddpo_bench.analysis.report.webpage import breakable, cell, grid, line, paragraph
 
 RISE, FALL, NEUTRAL = (0, 114, 178), (213, 94, 0), (90, 90, 90)  # Okabe and Ito 2008; neutral: can only rise
 STRONGEST = 0.5  # opacity of a column's largest change; dark text stays readable on it

@@ -11,17 +11,17 @@ from typing import Any
 
 import yaml
 
-from ddpo_bench.analysis.captions import CAPTIONS
 from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.notes import is_done
 from ddpo_bench.analysis.panel import hacking_panel
-from ddpo_bench.analysis.panel_html import panel_html
-from ddpo_bench.analysis.plots import cells_of
+from ddpo_bench.analysis.plots.shared import cells_of
+from ddpo_bench.analysis.plots.time_profile import PARTS, seconds_of, timed
+from ddpo_bench.analysis.report.captions import CAPTIONS
+from ddpo_bench.analysis.report.panel import panel_html
+from ddpo_bench.analysis.report.tuning import tuning_html
+from ddpo_bench.analysis.report.webpage import Section, breakable, cell, grid, line, paragraph, picture, webpage
 from ddpo_bench.analysis.tables import FURTHER, Column, Part, Table
-from ddpo_bench.analysis.time_profile import PARTS, seconds_of, timed
 from ddpo_bench.analysis.tuning import Study
-from ddpo_bench.analysis.tuning_html import tuning_html
-from ddpo_bench.analysis.webpage import Section, breakable, cell, grid, line, paragraph, picture, webpage
 
 TUNING = ("tuning-history", "tuning-pareto", "tuning-parallel", "tuning-importance")
 PROVENANCE = {

@@ -9,11 +9,11 @@ from html import escape
 from pathlib import Path
 
 from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.analysis.plots.tuning import named
+from ddpo_bench.analysis.report.webpage import breakable, cell, grid, line, paragraph
 from ddpo_bench.analysis.statistics import Estimate, estimate
 from ddpo_bench.analysis.tuning import STATES, Study, Trial, setting_text, sign
 from ddpo_bench.analysis.tuning_notes import effort, same_budget, seed_clause
-from ddpo_bench.analysis.tuning_plots import named
-from ddpo_bench.analysis.webpage import breakable, cell, grid, line, paragraph
 
 WINNERS = (
     "The best configurations of each search, run again on the reported seeds. The best of many noisy measurements is "

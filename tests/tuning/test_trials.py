@@ -9,8 +9,8 @@ from typing import Any
 
 import landscape
 import pytest
-from conftest import RATE, only_record, sessions, tune_here
 from optuna.trial import TrialState
+from tuning_suites import RATE, only_record, sessions, tune_here
 
 from ddpo_bench.analysis.statistics import iqm
 from ddpo_bench.commands.planning import load_run

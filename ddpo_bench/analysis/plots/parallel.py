@@ -10,9 +10,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from ddpo_bench.analysis.plots import STYLE, save
+from ddpo_bench.analysis.plots.shared import STYLE, save
+from ddpo_bench.analysis.plots.tuning import SMALL, UNFINISHED, named, study_panels
 from ddpo_bench.analysis.tuning import Parameter, Setting, Study, Trial, setting_text
-from ddpo_bench.analysis.tuning_plots import SMALL, UNFINISHED, named, study_panels
 
 AXIS = 1.05  # inches between two axes
 COLOURS = "viridis_r"

@@ -1,0 +1,1 @@
+"""The report: one HTML page, its sections, and what is written beside it."""
