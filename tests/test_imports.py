@@ -30,12 +30,15 @@ ALLOWED: dict[str, set[str]] = {
     "rewards": LEAVES | {"embedded"},
     "prompts": LEAVES | {"embedded"},
     "training": LEAVES | PLUGINS,
-    "sweep": LEAVES | PLUGINS | {"embedded", "training"},
+    "sweep": LEAVES | PLUGINS | {"training"},
+    "outlook": LEAVES | PLUGINS | {"embedded", "training", "sweep"},
     "tuning": LEAVES | {"training", "sweep", "analysis", "console"},
     "analysis": {"config", "registry", "files", "sealed"},
     "microbench": LEAVES | {"analysis", "embedded"},
     "console": LEAVES | {"sweep"},
-    "commands": LEAVES | PLUGINS | {"embedded", "training", "sweep", "tuning", "analysis", "console", "microbench"},
+    "commands": LEAVES
+    | PLUGINS
+    | {"embedded", "training", "sweep", "outlook", "tuning", "analysis", "console", "microbench"},
     "cli": {"commands"},
     "__main__": {"cli"},
 }

@@ -15,8 +15,8 @@ import yaml
 from ddpo_bench import cli
 from ddpo_bench.config import run_config
 from ddpo_bench.files import write_json
-from ddpo_bench.sweep import memory, preflight, probe
-from ddpo_bench.sweep.model_files import local_folder, model_mistakes, read_model, shapes
+from ddpo_bench.outlook import checks, memory, probe
+from ddpo_bench.outlook.model_files import local_folder, model_mistakes, read_model, shapes
 from ddpo_bench.sweep.plan import plan
 from ddpo_bench.sweep.suite import load_suite
 
@@ -124,7 +124,7 @@ def test_all_mistakes_come_at_once_each_with_its_place(folder: Path, capsys: Cap
 def test_a_logger_that_is_not_installed_is_a_mistake(
     folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
     assert mistakes_of(capsys, suite({"logger": "wandb"})) == [
         "mine.yaml: base.logger: wandb is not installed. Run: pip install 'ddpo-bench[wandb]'."
     ]
@@ -169,7 +169,7 @@ def test_results_that_cannot_be_written_are_a_mistake(folder: Path, capsys: Capt
 def test_too_little_room_on_the_disk_is_a_mistake(
     folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(preflight, "free_bytes", lambda root: 1_000_000)
+    monkeypatch.setattr(checks, "free_bytes", lambda root: 1_000_000)
     (only,) = mistakes_of(capsys, suite())
     assert "results/mine needs up to 191 MB for checkpoints, and 1.0 MB are free." in only
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ddpo_bench.commands.command import Command, add_results
 
 if TYPE_CHECKING:
-    from ddpo_bench.commands.outlook import Plan
     from ddpo_bench.config import RunConfig
+    from ddpo_bench.outlook.cost import Plan
 
 EXAMPLES = """\
 examples:
@@ -35,21 +35,21 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def execute(args: Namespace) -> int:
-    from ddpo_bench.commands.outlook import outlook
     from ddpo_bench.config import ConfigError, load_yaml
-    from ddpo_bench.sweep import preflight
+    from ddpo_bench.outlook import checks
+    from ddpo_bench.outlook.cost import outlook
     from ddpo_bench.sweep.shipped import find_suite
 
     path = find_suite(args.file)
     data = load_yaml(path)
-    mistakes = [f"{path}: {mistake}" for mistake in preflight.settings_mistakes(data)]
+    mistakes = [f"{path}: {mistake}" for mistake in checks.settings_mistakes(data)]
     try:
         first_line, plan, places = read(path, data, args.results)
     except ConfigError as error:
         raise ConfigError([*error.mistakes, *mistakes]) from None
-    mistakes += [f"{path}: {mistake}" for mistake in preflight.reward_mistakes(places)]
-    mistakes += preflight.results_mistakes(plan.root)
-    mistakes += [] if mistakes else preflight.space_mistakes(plan.root, plan.disk()[0])
+    mistakes += [f"{path}: {mistake}" for mistake in checks.reward_mistakes(places)]
+    mistakes += checks.results_mistakes(plan.root)
+    mistakes += [] if mistakes else checks.space_mistakes(plan.root, plan.disk()[0])
     if mistakes:
         raise ConfigError(mistakes)
     print(f"{path}: ok, {first_line}")
@@ -64,10 +64,10 @@ def read(path: Path, data: Mapping[str, Any], results: Path) -> tuple[str, Plan,
     Raises:
         ConfigError: naming every mistake in it.
     """
-    from ddpo_bench.commands.outlook import Plan, PlannedCell
     from ddpo_bench.commands.planning import count_images, load_run
+    from ddpo_bench.outlook.checks import reward_places
+    from ddpo_bench.outlook.cost import Plan, PlannedCell
     from ddpo_bench.sweep.plan import plan
-    from ddpo_bench.sweep.preflight import reward_places
     from ddpo_bench.sweep.suite import is_suite, load_suite
 
     if not is_suite(data):

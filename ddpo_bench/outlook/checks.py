@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ddpo_bench.config import RunConfig
+from ddpo_bench.outlook.model_files import model_mistakes
 from ddpo_bench.sweep.estimate import size
 from ddpo_bench.sweep.form import covers
-from ddpo_bench.sweep.model_files import model_mistakes
 from ddpo_bench.sweep.suite import Cell, Suite, is_suite
 
 TRIED_REWARDS = ("python", "scene_alignment")  # that may refuse what they are given; cheap, and never from the network

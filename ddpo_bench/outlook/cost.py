@@ -9,9 +9,9 @@ from statistics import median
 from typing import NamedTuple
 
 from ddpo_bench.config import RunConfig
+from ddpo_bench.outlook.memory import Needs, memory_here, needs
+from ddpo_bench.outlook.model_files import local_folder
 from ddpo_bench.sweep.estimate import duration, makespan, size
-from ddpo_bench.sweep.memory import Needs, memory_here, needs
-from ddpo_bench.sweep.model_files import local_folder
 from ddpo_bench.sweep.standing import status_of
 from ddpo_bench.sweep.workers import default_count
 
@@ -133,6 +133,6 @@ def seconds_of(config: RunConfig, root: Path, measure: bool) -> tuple[float, str
         return median(done), "by finished runs"
     if not measure or local_folder(str(config.policy.options.get("model", ""))) is None:
         return None
-    from ddpo_bench.sweep import probe
+    from ddpo_bench.outlook import probe
 
     return probe.measure(config).of_run(config), "by measuring a micro-batch"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddpo_bench.config import RunConfig
-from ddpo_bench.sweep.model_files import Model, local_folder, read_model
+from ddpo_bench.outlook.model_files import Model, local_folder, read_model
 
 if TYPE_CHECKING:
     import torch
@@ -128,7 +128,7 @@ def learning_bytes(folder: Path, with_maps: bool, lora: bool) -> int:
     from diffusers import UNet2DConditionModel
     from diffusers.models.attention_processor import AttnProcessor
 
-    from ddpo_bench.sweep.height import Height
+    from ddpo_bench.outlook.height import Height
 
     model = read_model(folder)
     assert model is not None
@@ -157,7 +157,7 @@ def decoding_bytes(folder: Path) -> int:
     import torch
     from diffusers import AutoencoderKL
 
-    from ddpo_bench.sweep.height import Height
+    from ddpo_bench.outlook.height import Height
 
     model = read_model(folder)
     assert model is not None
