@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from worker_processes import workers_of
 
 from ddpo_bench.sweep.storage import open_storage
 
@@ -37,20 +38,6 @@ def start(folder, *options, epoch_seconds="0.15", **environment):
         return subprocess.Popen(
             list(map(str, command)), env=variables, stdout=output, stderr=output, start_new_session=True
         )
-
-
-def workers_of(session):
-    """Worker processes of a command: of its session, but for itself and multiprocessing's helper."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-            command = (stat.parent / "cmdline").read_text()
-        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
-            continue
-        if int(fields[3]) == session and fields[0] != "Z" and "spawn_main" in command:
-            found.append(int(stat.parent.name))
-    return found
 
 
 def harass(commands, rng, mean_pause):
