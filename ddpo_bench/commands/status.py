@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,13 +34,15 @@ def add_options(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> int:
     from ddpo_bench.sweep.standing import is_results, standing
+    from ddpo_bench.tuning.standing import tuning_lines
 
     folder = Path(args.sweep)
     root = folder if folder.is_dir() and is_results(folder) else args.results / suite_name(args.sweep)
     if not is_results(root):
         print(f"{root.name}: nothing has been run: there is no {root}. Begin with: ddpo-bench run {args.sweep}")
         return 0
-    print_standing(standing(root, args.storage))
+    found = standing(root, args.storage)
+    print_standing(found, list(tuning_lines(root, args.storage, found.name)))
     return 0
 
 
@@ -58,11 +61,13 @@ def suite_name(suite: str) -> str:
     return str(load_yaml(path).get("name", path.stem))
 
 
-def print_standing(found: Standing) -> None:
+def print_standing(found: Standing, tuning: Sequence[str]) -> None:
     counts, total = found.counts(), len(found.runs or found.others)
     rest = "".join(f", {counts[state]} {state}" for state in STATES if counts[state])
     print(f"{found.name}: {counts['done']}/{total} runs done{rest} ({found.root})")
-    if found.runs and found.others:
+    if tuning:
+        print("tuning:\n  " + "\n  ".join(tuning))
+    elif found.runs and found.others:
         runs = f"{len(found.others)} run{'s' * (len(found.others) > 1)}"
         print(f"beside them {runs} that the plan, as last written, does not hold")
     for state, line in LINES.items():
@@ -72,6 +77,8 @@ def print_standing(found: Standing) -> None:
                 print(f"  {line_of_run}")
     if any(counts[state] for state in ("running", "killed", "queued")):
         print(outlook(found))
+        if tuning and any(run.state == "running" for run in found.others):
+            print("The trials that are still to come are not in this time.")
 
 
 def line_of_running(run: RunStanding) -> list[str]:

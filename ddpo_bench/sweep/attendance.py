@@ -9,6 +9,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
+from ddpo_bench.sweep.book import is_book_of
 from ddpo_bench.sweep.storage import JOURNAL, open_storage
 
 
@@ -40,10 +41,9 @@ def shifts(suite: str, root: Path, storage: str | None = None) -> list[Shift]:
     book = open_storage(storage, root)
     workers: dict[tuple[str, ...], list[FrozenTrial]] = defaultdict(list)
     for study in book.get_all_studies():
-        if study.study_name.startswith(f"{suite}-"):
+        if is_book_of(study.study_name, suite):
             for trial in book.get_all_trials(study._study_id, deepcopy=False):
-                worker = trial.user_attrs.get("worker")
-                if worker and "folder" in trial.user_attrs:  # an attempt at a run; tuning keeps its own trials beside
+                if worker := trial.user_attrs.get("worker"):
                     workers[tuple(str(worker[key]) for key in ("host", "space", "pid", "born"))].append(trial)
     return [shift(trials, root) for trials in workers.values()]
 

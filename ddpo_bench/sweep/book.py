@@ -8,10 +8,14 @@ leaves its trial failed, and the run gets another one, which goes on from the ru
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution, IntDistribution
@@ -26,6 +30,17 @@ from ddpo_bench.sweep.storage import open_storage
 DEATHS = 5  # workers that may die at one epoch of a run before it counts as failed
 ACTIVE = (TrialState.WAITING, TrialState.RUNNING)
 BROKEN_OFF = ("died", "interrupted")  # ends after which a run goes on
+
+
+def book_name(suite: str, matrix: Mapping[str, Sequence[Any]]) -> str:
+    """Of the study that is a suite's book; it tells matrices apart, since the categories of a study are fixed."""
+    digest = hashlib.sha256(json.dumps(matrix, sort_keys=True).encode()).hexdigest()
+    return f"{suite}-{digest[:8]}"
+
+
+def is_book_of(study: str, suite: str) -> bool:
+    """Whether a study of this name is a book of the suite, with any matrix."""
+    return re.fullmatch(rf"{re.escape(suite)}-[0-9a-f]{{8}}", study) is not None
 
 
 @dataclass(frozen=True)

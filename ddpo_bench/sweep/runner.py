@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 
 from ddpo_bench.sealed import write_sealed_yaml
-from ddpo_bench.sweep.book import Book, BookPlace
+from ddpo_bench.sweep.book import Book, BookPlace, book_name
 from ddpo_bench.sweep.follow import Follower
 from ddpo_bench.sweep.plan import PlannedRun, choices
 from ddpo_bench.sweep.run_state import read_status
@@ -82,10 +80,8 @@ def begin(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | N
 
 
 def book_place(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None) -> BookPlace:
-    """Where the suite's book is; its name tells matrices apart, since the categories of a study are fixed."""
-    matrix = json.dumps(suite.matrix, sort_keys=True)
-    name = f"{suite.name}-{hashlib.sha256(matrix.encode()).hexdigest()[:8]}"
-    return BookPlace(storage, name, choices(suite), runs, root)
+    """Where the suite's book is."""
+    return BookPlace(storage, book_name(suite.name, suite.matrix), choices(suite), runs, root)
 
 
 def write_plan(suite: Suite, root: Path, wall: float = 0.0) -> None:

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ddpo_bench.config import RunConfig, load_yaml
 from ddpo_bench.sealed import Damaged, check_sealed_yaml
+from ddpo_bench.sweep.book import is_book_of
 from ddpo_bench.sweep.estimate import Course, seconds_left
 from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, is_alive, news_of, signalled
 from ddpo_bench.sweep.plan import run_folder
@@ -156,7 +157,7 @@ def last_attempts(root: Path, storage: str | None, name: str) -> dict[str, Froze
 def trials_of(root: Path, storage: str | None, name: str) -> Iterator[FrozenTrial]:
     book = open_existing(storage, root)
     for study in book.get_all_studies() if book else ():
-        if storage is None or study.study_name.startswith(f"{name}-"):
+        if storage is None or is_book_of(study.study_name, name):
             yield from book.get_all_trials(study._study_id, deepcopy=False) if book else ()
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
 import numpy as np
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, WilcoxonPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
@@ -32,7 +34,8 @@ def make_sampler(tune: Tune, slot: int) -> BaseSampler:
 def make_pruner(tune: Tune, epochs: int) -> BasePruner:
     """wilcoxon: Wilcoxon's signed-rank test against the best trial, seed by seed.  hyperband: Li et al. 2018."""
     if tune.pruner == "wilcoxon":
-        return WilcoxonPruner()
+        with warnings.catch_warnings(action="ignore", category=ExperimentalWarning):  # of its interface
+            return WilcoxonPruner()
     if tune.pruner == "hyperband":
         return HyperbandPruner(max_resource=max(1, epochs * len(tune.seeds)))
     return NopPruner()

@@ -1,0 +1,62 @@
+"""What is told of a tuning while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tuning_suites import tune_here
+
+from ddpo_bench import cli
+from ddpo_bench.sweep.suite import Suite
+from ddpo_bench.tuning.display import TuningLines, parameters
+from ddpo_bench.tuning.follow import TuningFollower
+from ddpo_bench.tuning.runner import begin
+from ddpo_bench.tuning.standing import tuning_lines
+from ddpo_bench.tuning.studies import TuningPlace
+
+Load = Callable[..., Suite]
+
+
+def test_every_study_is_told_in_a_line_and_nothing_is_touched(load: Load, tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    space = {"algorithm.learning_rate": {"choices": [1e-3, 1.0]}}  # of which the second fails
+    studies = begin(TuningPlace(None, load(space=space), root))
+    assert list(tuning_lines(root, None, "mine")) == ["ppo: 0/6 trials"]
+    studies.claim()
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    assert list(tuning_lines(root, None, "mine")) == ["ppo: 0/6 trials, 1 running"]
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+
+
+def test_status_tells_the_best_reward_so_far(load: Load, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space = {"algorithm.learning_rate": {"choices": [1e-3, 1.0]}}
+    tune_here(load(space=space, seeds=[105], trials=8, sampler="random"), tmp_path / "mine")
+    assert cli.main(["status", str(tmp_path / "mine")]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ppo: ")]
+    assert line.startswith("  ppo: 8/8 trials, ")
+    assert line.endswith(" failed, best reward -1")
+
+
+def test_where_nothing_was_tuned_nothing_is_told(tmp_path: Path) -> None:
+    assert list(tuning_lines(tmp_path, None, "mine")) == []
+
+
+def test_lines_tell_a_trials_start_each_seed_and_its_end(
+    load: Load, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = load(trials=1)
+    studies = begin(TuningPlace(None, suite, tmp_path))
+    follower = TuningFollower(studies, TuningLines(studies))
+    tune_here(suite, tmp_path)
+    follower.look()
+    follower.look()
+    lines = [line[9:] for line in capsys.readouterr().out.splitlines()]
+    assert lines[0].startswith("ppo, trial 0: learning_rate 0.001, by ")
+    assert lines[1:] == ["ppo, trial 0: reward -0.975, best -0.975 (1/1 trials)"]
+
+
+def test_parameters_are_short_and_choices_are_themselves() -> None:
+    params = {"algorithm.learning_rate": 0.000123456, "sampler.eta": 1, "policy.adapter": '"full"'}
+    assert parameters(params) == "learning_rate 0.000123, sampler.eta 1, policy.adapter full"
