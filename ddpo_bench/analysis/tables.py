@@ -1,4 +1,4 @@
-"""A table of estimates, once, and its renderings: Markdown, CSV, LaTeX, JSON, a data frame and the terminal."""
+"""A table of estimates, once, and its renderings: Markdown, CSV, LaTeX, JSON and a data frame."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ddpo_bench.analysis.statistics import Estimate
-from ddpo_bench.analysis.terminal import TerminalTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,10 +104,6 @@ class Table:
         import pandas as pd
 
         return pd.DataFrame([flat(self.columns, row.values) for row in self.rows])
-
-    def to_rich(self) -> TerminalTable:
-        """For `console.print`: the main part and the notes, as wide as the terminal."""
-        return TerminalTable(self)
 
     def part(self, part: Part) -> list[Column]:
         """The columns of a part, keys included."""

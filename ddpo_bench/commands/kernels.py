@@ -42,6 +42,7 @@ def add_options(parser: ArgumentParser) -> None:
 def execute(args: Namespace) -> int:
     import torch
 
+    from ddpo_bench.analysis.terminal import TerminalTable
     from ddpo_bench.console import say, wide_console
     from ddpo_bench.microbench.cases import plan
     from ddpo_bench.microbench.machine import describe
@@ -52,7 +53,7 @@ def execute(args: Namespace) -> int:
     cases = plan(args.latent, args.batch, args.dtype, args.operation, device.type == "cuda")
     machine = describe(device, processor_name(), git_commit(), command_of(args))
     for made in run(cases, device, machine, args.out, say):
-        wide_console().print(made.to_rich(), "")
+        wide_console().print(TerminalTable(made), "")
     print("\n".join(f"{name}: {value}" for name, value in machine.items()))
     return 0
 

@@ -31,7 +31,9 @@ def print_table_as(table: Table, form: str | None) -> None:
         forms = {"md": table.to_markdown, "csv": table.to_csv, "tex": table.to_latex, "json": table.to_json}
         print(forms[form](), end="")
         return
-    wide_console().print(table.to_rich())
+    from ddpo_bench.analysis.terminal import TerminalTable
+
+    wide_console().print(TerminalTable(table))
 
 
 def print_failures(failed: Sequence[PlannedRun], root: Path) -> None:

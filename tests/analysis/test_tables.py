@@ -8,6 +8,7 @@ from rich.console import Console
 
 from ddpo_bench.analysis.statistics import Estimate
 from ddpo_bench.analysis.tables import Column, Row, Table, latex
+from ddpo_bench.analysis.terminal import TerminalTable
 
 NAN = float("nan")
 TABLE = Table(
@@ -107,7 +108,7 @@ def test_latex_special_characters() -> None:
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
 def test_the_terminal_cuts_no_figure_off(width: int) -> None:
     out = io.StringIO()
-    Console(file=out, width=width).print(TABLE.to_rich())
+    Console(file=out, width=width).print(TerminalTable(TABLE))
     assert "…" not in out.getvalue()
     assert max(map(len, out.getvalue().splitlines())) <= width
     for row in TABLE.rows:
@@ -116,5 +117,5 @@ def test_the_terminal_cuts_no_figure_off(width: int) -> None:
 
 def test_a_wide_terminal_shows_one_grid() -> None:
     out = io.StringIO()
-    Console(file=out, width=160).print(TABLE.to_rich())
+    Console(file=out, width=160).print(TerminalTable(TABLE))
     assert out.getvalue().count("policy_gradient") == 1
