@@ -55,7 +55,8 @@ def test_every_shipped_suite_is_sound_and_says_how_to_run_it(name):
     path = find_suite(name)
     assert plan(load_suite(path))
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert f"#   ddpo-bench run {name}" in header
+    verb = "tune" if name.startswith("tune-") else "run"
+    assert f"#   ddpo-bench {verb} {name}" in header
     assert load_suite(path).name == name
 
 
