@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ddpo_bench.console import say
 from ddpo_bench.sweep.plan import PlannedRun
-from ddpo_bench.tuning.follow import state_of
+from ddpo_bench.tuning.follow import is_feasible, state_of
 from ddpo_bench.tuning.studies import Studies
 
 ENDS = ("complete", "pruned", "failed")
@@ -48,13 +48,15 @@ class TuningLines:
     def ended(self, cell: str, trial: FrozenTrial) -> None:
         state = state_of(trial)
         self.ended_before[cell] = self.ended_before.get(cell, 0) + (state in ENDS)
-        if state == "complete":
+        if state == "complete" and is_feasible(trial):
             self.best[cell] = max(self.best.get(cell, trial.values[0]), trial.values[0])
         self.say(f"{title(cell, trial)}: {self.outcome(cell, trial)} ({self.ended_before[cell]}/{self.trials} trials)")
 
     def outcome(self, cell: str, trial: FrozenTrial) -> str:
         if state_of(trial) == "complete":
-            return f"reward {trial.values[0]:.4g}, best {self.best[cell]:.4g}"
+            broken = "" if is_feasible(trial) else ", breaks a constraint"
+            best = f", best {self.best[cell]:.4g}" if cell in self.best else ""
+            return f"reward {trial.values[0]:.4g}{broken}{best}"
         reason = trial.user_attrs.get("reason")
         state = "broken off, goes on in another worker" if state_of(trial) == "waiting" else state_of(trial)
         return f"{state}: {reason}" if reason else state

@@ -64,3 +64,8 @@ def state_of(trial: FrozenTrial) -> str:
     if is_broken_off(trial):
         return "waiting"
     return "failed" if trial.state == TrialState.FAIL else trial.state.name.lower()
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Whether a trial met its constraints."""
+    return all(value <= 0 for value in trial.constraints.values())

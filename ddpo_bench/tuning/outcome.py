@@ -19,7 +19,7 @@ from ddpo_bench.files import plain_yaml, write_json, write_text
 from ddpo_bench.sweep.plan import planned, run_folder
 from ddpo_bench.sweep.run_state import final_reward, read_status
 from ddpo_bench.sweep.suite import Cell, Suite
-from ddpo_bench.tuning.follow import state_of
+from ddpo_bench.tuning.follow import is_feasible, state_of
 from ddpo_bench.tuning.searching import values_of
 from ddpo_bench.tuning.studies import FOLDER, Studies
 
@@ -41,10 +41,6 @@ def winners(studies: Studies, name: str) -> list[FrozenTrial]:
     front = [trial for i, trial in enumerate(ranked) if all(trial.values[1] < other.values[1] for other in ranked[:i])]
     spots = np.linspace(0, len(front) - 1, min(studies.tune.top, len(front)))
     return [front[round(spot)] for spot in spots]
-
-
-def is_feasible(trial: FrozenTrial) -> bool:
-    return all(value <= 0 for value in trial.constraints.values())
 
 
 def swept(studies: Studies) -> Suite:

@@ -10,7 +10,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 
 from ddpo_bench.sweep.storage import open_existing
-from ddpo_bench.tuning.follow import state_of
+from ddpo_bench.tuning.follow import is_feasible, state_of
 
 
 def tuning_lines(root: Path, storage: str | None, suite: str) -> Iterator[str]:
@@ -32,7 +32,7 @@ def tuning_lines(root: Path, storage: str | None, suite: str) -> Iterator[str]:
 
 def told(trials: list[FrozenTrial]) -> str:
     counts = Counter(map(state_of, trials))
-    rewards = [trial.values[0] for trial in trials if state_of(trial) == "complete"]
+    rewards = [trial.values[0] for trial in trials if state_of(trial) == "complete" and is_feasible(trial)]
     ended = sum(counts[state] for state in ("complete", "pruned", "failed"))
     rest = "".join(f", {counts[state]} {state}" for state in ("running", "pruned", "failed") if counts[state])
     best = f", best reward {max(rewards):.4g}" if rewards else ""

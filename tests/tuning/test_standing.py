@@ -60,3 +60,17 @@ def test_lines_tell_a_trials_start_each_seed_and_its_end(
 def test_parameters_are_short_and_choices_are_themselves() -> None:
     params = {"algorithm.learning_rate": 0.000123456, "sampler.eta": 1, "policy.adapter": '"full"'}
     assert parameters(params) == "learning_rate 0.000123, sampler.eta 1, policy.adapter full"
+
+
+def test_a_trial_that_breaks_a_constraint_is_never_called_the_best(
+    load: Load, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = load(trials=3, sampler="random", constraints={"kl": {"max": 500}})  # the first has a KL of 1000
+    studies = begin(TuningPlace(None, suite, tmp_path))
+    follower = TuningFollower(studies, TuningLines(studies))
+    tune_here(suite, tmp_path)
+    follower.look()
+    ends = [line for line in capsys.readouterr().out.splitlines() if "trials)" in line]
+    assert "reward -0.975, breaks a constraint (1/3 trials)" in ends[0]
+    assert ", best -0.03914 (3/3 trials)" in ends[2]  # the third trial alone stays below 500
+    assert list(tuning_lines(tmp_path, None, "mine")) == ["ppo: 3/3 trials, best reward -0.03914"]
