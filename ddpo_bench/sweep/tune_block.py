@@ -64,7 +64,9 @@ class Tune:
     @property
     def limits(self) -> dict[str, Limit]:
         """The constraints, by measure."""
-        return {name: Limit(ends.get("min"), ends.get("max")) for name, ends in self.constraints.items()}
+        return {
+            name: Limit(number(ends.get("min")), number(ends.get("max"))) for name, ends in self.constraints.items()
+        }
 
 
 def check_tune(data: Any, report_seeds: Sequence[int], mistakes: list[str]) -> Tune | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import optuna
 from ddpo_bench.analysis.statistics import iqm
 from ddpo_bench.config import ConfigError, RunConfig
 from ddpo_bench.files import DiskTrouble
+from ddpo_bench.sealed import Damaged
 from ddpo_bench.sweep.book import Book
 from ddpo_bench.sweep.lease import Heartbeat
 from ddpo_bench.sweep.plan import PlannedRun, planned
@@ -69,7 +71,7 @@ class Trying:
             raise
         except Stop as stop:
             close(self.claim, "pruned", str(stop))
-        except (ConfigError, TrialFailed) as error:
+        except (ConfigError, Damaged, TrialFailed) as error:
             close(self.claim, "failed", str(error))
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # where the heartbeat was
@@ -95,14 +97,16 @@ class Trying:
         return self.read(run)
 
     def read(self, run: PlannedRun) -> Judged:
-        folder = self.book.root / run.folder
+        folder, reward = self.book.root / run.folder, f"eval/{run.config.reward.name}"
         row = last_evaluation(folder)
         wanted = {name: KL if name == "kl" else name for name in self.tune.constraints}
-        missing = [name for name in (f"eval/{run.config.reward.name}", KL, *wanted.values()) if name not in row]
+        missing = [name for name in (reward, KL, *wanted.values()) if name not in row]
         if missing:
             raise TrialFailed(f"{folder}: did not measure {', '.join(missing)}; it measured {', '.join(row)}")
+        if not math.isfinite(row[reward]):
+            raise TrialFailed(f"{folder}: the final reward is {row[reward]}")
         limited = {name: float(row[key]) for name, key in wanted.items()}
-        return Judged(float(row[f"eval/{run.config.reward.name}"]), float(row[KL]), limited, learning_curve(folder))
+        return Judged(float(row[reward]), float(row[KL]), limited, learning_curve(folder))
 
     def weigh(self) -> None:
         """Write down the newest seed, and give up where the pruner says so."""

@@ -115,6 +115,35 @@ def test_constraints_keep_a_better_but_forbidden_configuration_from_winning(load
     assert params == 1e-6
 
 
+def test_a_limit_can_be_written_as_yaml_reads_for_text(load: Load, tmp_path: Path) -> None:
+    suite = load(trials=1, constraints={"kl": {"max": "1e3"}})  # 1e3 without a point is text in YAML 1.1
+    (trial,) = only_record(tune_here(suite, tmp_path))["trials"]
+    assert trial["constraints"] == {"kl <= 1000": pytest.approx(0.0)}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (
+            lambda text: text.replace('"eval/jpeg_compressibility": -', '"eval/jpeg_compressibility": NaN, "was": -'),
+            "nan",
+        ),
+        (lambda text: "{" + text, "a line is not JSON"),
+    ],
+)
+def test_a_trial_whose_figures_cannot_be_used_fails_and_says_why(
+    load: Load, tmp_path: Path, spoil: Callable[[str], str], reason: str
+) -> None:
+    def train_and_spoil(config: Any, folder: Path, on_row: Any) -> None:
+        landscape.train(config, folder, on_row)
+        metrics = folder / "metrics.jsonl"
+        metrics.write_text(spoil(metrics.read_text()))
+
+    (trial,) = only_record(tune_here(load(trials=1, seeds=[100]), tmp_path, train_and_spoil))["trials"]
+    assert trial["state"] == "failed"
+    assert reason in trial["reason"]
+
+
 def test_where_no_configuration_meets_the_constraints_nothing_is_reported(load: Load, tmp_path: Path) -> None:
     studies = tune_here(load(constraints={"eval/diversity": {"min": 0.5}}, trials=3), tmp_path)
     (line,) = without_winner(studies)
