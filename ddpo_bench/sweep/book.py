@@ -146,17 +146,29 @@ class Book:
                 return None
         except UpdateFinishedTrialError:
             return None
-        others = [other for other in self.trials()[folder] if other.number != trial.number]
-        done = read_status(self.root / folder)["state"] == "done"
-        older = any(other.state in ACTIVE and other.number < trial.number for other in others)
-        if older or (done and any(other.state == TrialState.COMPLETE for other in others)):
-            self.close(claim, "duplicate", "the run was entered twice")  # the older entry counts
+        if self.is_duplicate(folder, trial):
+            self.close_duplicate(claim)
             return None
-        if done:
+        if read_status(self.root / folder)["state"] == "done":
             self.complete(claim)
             return None
         self.storage.set_trial_user_attr(claim.trial_id, "worker", this_process())
         return claim
+
+    def is_duplicate(self, folder: str, trial: FrozenTrial) -> bool:
+        """Whether another entry of the run counts: an older one that waits or runs, or the one that was done.
+
+        Two workers that see the same death each enter the run again, and one that dies here may leave a second entry
+        running.  Since trials never become active again, no two of a run pass this and are completed.
+        """
+        others = [other for other in self.trials()[folder] if other.number != trial.number]
+        if any(other.state in ACTIVE and other.number < trial.number for other in others):
+            return True
+        done = read_status(self.root / folder)["state"] == "done"
+        return done and any(other.state == TrialState.COMPLETE for other in others)
+
+    def close_duplicate(self, claim: Claim) -> None:
+        self.close(claim, "duplicate", "the run was entered twice")
 
     def still_ours(self, claim: Claim) -> bool:
         return self.storage.get_trial(claim.trial_id).state == TrialState.RUNNING
@@ -209,6 +221,9 @@ class Book:
     def bury(self, folder: str, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
         """Close a dead worker's attempt; the run is failed where several died without finishing an epoch."""
         claim = Claim(self.runs[folder], trial._trial_id)
+        if self.is_duplicate(folder, trial):
+            self.close_duplicate(claim)
+            return True
         (self.root / folder / HEARTBEAT).unlink(missing_ok=True)
         status = read_status(self.root / folder)
         if status["state"] == "done":

@@ -129,11 +129,14 @@ class Studies:
                 return None
         except UpdateFinishedTrialError:
             return None
-        if any(not is_broken_off(other) for other in self.slots(name)[slot] if other.number < trial.number):
-            self.close(claim, "duplicate", "the slot was entered twice")  # the older entry counts
+        if is_duplicate(trial, self.slots(name)[slot]):
+            self.close_duplicate(claim)
             return None
         self.storage.set_trial_user_attr(claim.trial_id, "worker", this_process())
         return claim
+
+    def close_duplicate(self, claim: Claim) -> None:
+        self.close(claim, "duplicate", "the slot was entered twice")
 
     def still_ours(self, claim: Claim) -> bool:
         return self.storage.get_trial(claim.trial_id).state == TrialState.RUNNING
@@ -171,6 +174,9 @@ class Studies:
         """Close a dead worker's trial; the slot is failed where several died without finishing an epoch."""
         trial = trials[-1]
         claim = Claim(name, self.cells[name], slot, trial._trial_id)
+        if is_duplicate(trial, trials):
+            self.close_duplicate(claim)
+            return
         epochs = self.epochs_done(name, trial)
         deaths = 1 + sum(other.user_attrs.get("died_after") == epochs for other in trials[:-1])
         try:
@@ -210,6 +216,11 @@ class Studies:
 
 def is_broken_off(trial: FrozenTrial) -> bool:
     return trial.state not in ACTIVE and trial.user_attrs.get("end") in BROKEN_OFF
+
+
+def is_duplicate(trial: FrozenTrial, trials: list[FrozenTrial]) -> bool:
+    """Whether an older trial of the slot counts: two workers that see the same death both fill the slot again."""
+    return any(not is_broken_off(other) for other in trials if other.number < trial.number)
 
 
 def study_name(suite: Suite, cell: Cell) -> str:

@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 
 from ddpo_bench.sweep import lease
 from ddpo_bench.sweep.book import DEATHS, Book, BookPlace
+from ddpo_bench.sweep.lease import Heartbeat
 from ddpo_bench.sweep.plan import choices, plan
 from ddpo_bench.sweep.run_state import read_status
 from ddpo_bench.sweep.storage import StorageError, open_storage
@@ -74,6 +75,42 @@ def test_entering_twice_gives_no_run_two_workers(place: BookPlace) -> None:
     assert first.claim() is None
     assert second.claim() is None
     assert states(first) == ["FAIL"] * 4 + ["RUNNING"] * 4
+
+
+def test_a_worker_that_dies_over_a_second_entry_neither_takes_nor_completes_the_run(place: BookPlace) -> None:
+    book = place.open()
+    book.enter()
+    claim = book.claim()
+    assert claim is not None
+    folder = str(claim.run.folder)
+    write(book, folder, "running", 1, -2.0)
+    book.add(claim.run)
+    _, second = book.trials()[folder]
+    book.storage.set_trial_state_values(second._trial_id, TrialState.RUNNING)  # and it is dead before it looks
+    book.storage.set_trial_user_attr(second._trial_id, "worker", lease.this_process() | {"born": "1"})
+    Heartbeat(book.root / folder, lambda: True).write()
+    book.recover()
+    assert book.still_ours(claim)
+    assert read_status(book.root / folder)["state"] == "running"
+    assert (book.root / folder / lease.HEARTBEAT).exists()
+    assert [trial.user_attrs.get("end") for trial in book.trials()[folder]] == [None, "duplicate"]
+
+
+def test_a_dead_second_entry_of_a_run_that_was_done_is_not_completed_too(place: BookPlace) -> None:
+    book = place.open()
+    book.enter()
+    claim = book.claim()
+    assert claim is not None
+    folder = str(claim.run.folder)
+    write(book, folder, "done", 2, -2.0, -1.75)
+    book.add(claim.run)
+    _, second = book.trials()[folder]
+    book.storage.set_trial_state_values(second._trial_id, TrialState.RUNNING)
+    book.storage.set_trial_user_attr(second._trial_id, "worker", lease.this_process() | {"born": "1"})
+    book.complete(claim)
+    book.recover()
+    assert [trial.user_attrs.get("end") for trial in book.trials()[folder]] == ["done", "duplicate"]
+    assert [trial.state.name for trial in book.trials()[folder]] == ["COMPLETE", "FAIL"]
 
 
 def test_a_trial_carries_parameters_curve_value_and_cost(place: BookPlace) -> None:

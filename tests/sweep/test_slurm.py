@@ -122,7 +122,8 @@ def test_the_arrays_workers_do_every_run_once_and_a_preempted_workers_run_goes_o
         assert not (folder / "overlaps.txt").exists()
     assert "Traceback" not in Path(f"results/mine/slurm/101_{task}_0_log.err").read_text()
     ends = [trial.user_attrs["end"] for trial in trials_in_the_book()]
-    assert sorted(ends) == ["done"] * 4 + ["interrupted"]  # it saved its state and left, rather than died
+    tried = [end for end in ends if end != "duplicate"]  # of two workers that saw it leave at once
+    assert sorted(tried) == ["done"] * 4 + ["interrupted"]  # it saved its state and left, rather than died
 
     assert cli.main([*RUN, "3"]) == 0
     said = capsys.readouterr().out

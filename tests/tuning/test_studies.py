@@ -89,6 +89,22 @@ def test_a_dead_workers_trial_is_tried_again_with_its_parameters(
     assert trial.suggest_float("algorithm.learning_rate", 1e-6, 1e-2, log=True) == rate
 
 
+def test_a_worker_that_dies_over_a_second_entry_of_a_slot_does_not_fill_it_again(
+    place: TuningPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    studies = entered(place)
+    claim = claimed(studies)
+    (name,) = studies.studies
+    studies.enter_again(name, claim.slot, studies.latest(name)[claim.slot])
+    second = studies.latest(name)[claim.slot]
+    studies.storage.set_trial_state_values(second._trial_id, TrialState.RUNNING)  # and it is dead before it looks
+    studies.close(claim, "done", None, [1.0])
+    kill(studies, Claim(name, claim.cell, claim.slot, second._trial_id), monkeypatch)
+    assert state_of(studies.latest(name)[claim.slot]) == "complete"
+    assert len(studies.slots(name)[claim.slot]) == 1
+    assert [claimed(studies).slot for _ in range(3)] == [1, 2, 3]
+
+
 def test_a_trial_that_kills_its_workers_is_failed_in_the_end(
     place: TuningPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
