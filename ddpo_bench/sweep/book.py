@@ -76,8 +76,8 @@ class Claim:
 class Book:
     """The trials of some planned runs of one suite.
 
-    A trial carries its run's folder, and what became of the attempt: "end" is done, failed, died, interrupted or
-    duplicate, with a "reason".
+    A trial carries its run's folder, and what became of the attempt: "end" is done, failed, died, interrupted, stopped
+    or duplicate, with a "reason"; of a dead worker's also "died_after", the epochs that were done.
     """
 
     def __init__(self, place: BookPlace):
@@ -180,22 +180,26 @@ class Book:
     def complete(self, claim: Claim) -> None:
         """The run is done: its value is the final reward, its cost a user attribute."""
         folder = self.root / claim.run.folder
-        self.storage.set_trial_user_attr(claim.trial_id, "seconds", read_status(folder).get("seconds"))
-        self.storage.set_trial_user_attr(claim.trial_id, "queries", claim.run.images)
-        self.close(claim, "done", None, final_reward(folder, claim.run.config.reward.name))
+        cost = {"seconds": read_status(folder).get("seconds"), "queries": claim.run.images}
+        self.close(claim, "done", None, final_reward(folder, claim.run.config.reward.name), cost)
 
     def close(
-        self, claim: Claim, end: str, reason: str | None, value: float | None = None, died_after: int | None = None
+        self,
+        claim: Claim,
+        end: str,
+        reason: str | None,
+        value: float | None = None,
+        facts: Mapping[str, float | None] | None = None,
     ) -> bool:
         """End an attempt; False where somebody else has ended it already.
 
         Args:
             value: final reward of a run that is done.
-            died_after: epochs that were done when its worker died.
+            facts: more that is known of it.
         """
         state = TrialState.FAIL if value is None else TrialState.COMPLETE
         try:
-            for name, fact in {"end": end, "reason": reason, "died_after": died_after}.items():
+            for name, fact in {"end": end, "reason": reason, **(facts or {})}.items():
                 self.storage.set_trial_user_attr(claim.trial_id, name, fact)
             self.storage.set_trial_state_values(claim.trial_id, state, None if value is None else [value])
         except UpdateFinishedTrialError:
@@ -232,7 +236,7 @@ class Book:
         epoch = status.get("epoch", 0)
         deaths = 1 + sum(other.user_attrs.get("died_after") == epoch for other in trials if other is not trial)
         reason = f"its worker died in epoch {epoch + 1}"
-        if not self.close(claim, "died", reason, died_after=epoch):
+        if not self.close(claim, "died", reason, facts={"died_after": epoch}):
             return False
         if deaths >= DEATHS:
             mark(self.root / folder, "failed", f"{DEATHS} workers died in epoch {epoch + 1}")

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from optuna.exceptions import UpdateFinishedTrialError
+
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble, write_text
 from ddpo_bench.sweep.book import Book, BookPlace, Claim
 from ddpo_bench.sweep.lease import Heartbeat
@@ -91,7 +93,7 @@ def train_claimed(book: Book, claim: Claim, train: Train, watcher: Watcher | Non
                 if watcher:
                     watcher.row(claim.run, row)
                 if "reward_mean" in row:
-                    book.report(claim, row["epoch"], row["reward_mean"])
+                    report(book, claim, row)
 
             train(claim.run.config, folder, on_row)
     except (KeyboardInterrupt, DiskTrouble):
@@ -107,6 +109,13 @@ def train_claimed(book: Book, claim: Claim, train: Train, watcher: Watcher | Non
         return "failed", reason(error)
     book.complete(claim)
     return "done", None
+
+
+def report(book: Book, claim: Claim, row: dict[str, Any]) -> None:
+    try:
+        book.report(claim, row["epoch"], row["reward_mean"])
+    except UpdateFinishedTrialError:
+        os._exit(1)  # somebody took over while this process was stopped: nothing more may be written
 
 
 def interrupt(signum: int, frame: FrameType | None) -> None:

@@ -113,6 +113,18 @@ def test_a_dead_second_entry_of_a_run_that_was_done_is_not_completed_too(place: 
     assert [trial.state.name for trial in book.trials()[folder]] == ["COMPLETE", "FAIL"]
 
 
+def test_what_another_worker_has_completed_is_left_as_it_is(place: BookPlace) -> None:
+    book, other = place.open(), place.open()
+    book.enter()
+    claim = book.claim()
+    assert claim is not None
+    write(book, str(claim.run.folder), "done", 2, -2.0, -1.75)
+    other.complete(claim)
+    book.complete(claim)
+    (trial,) = book.trials()[str(claim.run.folder)]
+    assert trial.value == -1.5
+
+
 def test_a_trial_carries_parameters_curve_value_and_cost(place: BookPlace) -> None:
     book = place.open()
     book.enter()
