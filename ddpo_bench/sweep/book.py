@@ -144,15 +144,15 @@ class Book:
         try:
             if not self.storage.set_trial_state_values(claim.trial_id, TrialState.RUNNING):
                 return None
-        except UpdateFinishedTrialError:
+            if self.is_duplicate(folder, trial):
+                self.close_duplicate(claim)
+                return None
+            if read_status(self.root / folder)["state"] == "done":
+                self.complete(claim)
+                return None
+            self.storage.set_trial_user_attr(claim.trial_id, "worker", this_process())
+        except UpdateFinishedTrialError:  # somebody else took it, or took us for dead before we signed
             return None
-        if self.is_duplicate(folder, trial):
-            self.close_duplicate(claim)
-            return None
-        if read_status(self.root / folder)["state"] == "done":
-            self.complete(claim)
-            return None
-        self.storage.set_trial_user_attr(claim.trial_id, "worker", this_process())
         return claim
 
     def is_duplicate(self, folder: str, trial: FrozenTrial) -> bool:
@@ -167,8 +167,8 @@ class Book:
         done = read_status(self.root / folder)["state"] == "done"
         return done and any(other.state == TrialState.COMPLETE for other in others)
 
-    def close_duplicate(self, claim: Claim) -> None:
-        self.close(claim, "duplicate", "the run was entered twice")
+    def close_duplicate(self, claim: Claim) -> bool:
+        return self.close(claim, "duplicate", "the run was entered twice")
 
     def still_ours(self, claim: Claim) -> bool:
         return self.storage.get_trial(claim.trial_id).state == TrialState.RUNNING
@@ -177,11 +177,12 @@ class Book:
         """A point of the run's learning curve."""
         self.storage.set_trial_intermediate_value(claim.trial_id, epoch, reward)
 
-    def complete(self, claim: Claim) -> None:
+    def complete(self, claim: Claim) -> bool:
         """The run is done: its value is the final reward, its cost a user attribute."""
         folder = self.root / claim.run.folder
         cost = {"seconds": read_status(folder).get("seconds"), "queries": claim.run.images}
-        self.close(claim, "done", None, final_reward(folder, claim.run.config.reward.name), cost)
+        (folder / HEARTBEAT).unlink(missing_ok=True)  # of a worker that died after it
+        return self.close(claim, "done", None, final_reward(folder, claim.run.config.reward.name), cost)
 
     def close(
         self,
@@ -223,26 +224,27 @@ class Book:
         return not is_alive(trial.user_attrs.get("worker", {}), self.root / folder, claimed)
 
     def bury(self, folder: str, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
-        """Close a dead worker's attempt; the run is failed where several died without finishing an epoch."""
+        """Close a dead worker's attempt; False where somebody else has done so.
+
+        Only who closes it may touch the run's folder, and only where nobody can have begun the run again since.
+        """
         claim = Claim(self.runs[folder], trial._trial_id)
         if self.is_duplicate(folder, trial):
-            self.close_duplicate(claim)
-            return True
-        (self.root / folder / HEARTBEAT).unlink(missing_ok=True)
+            return self.close_duplicate(claim)
         status = read_status(self.root / folder)
         if status["state"] == "done":
-            self.complete(claim)
-            return True
+            return self.complete(claim)
+        if status["state"] == "failed":  # it died before it could say so
+            return self.close(claim, "failed", status["reason"])
         epoch = status.get("epoch", 0)
         deaths = 1 + sum(other.user_attrs.get("died_after") == epoch for other in trials if other is not trial)
-        reason = f"its worker died in epoch {epoch + 1}"
-        if not self.close(claim, "died", reason, facts={"died_after": epoch}):
-            return False
-        if deaths >= DEATHS:
-            mark(self.root / folder, "failed", f"{DEATHS} workers died in epoch {epoch + 1}")
-        else:
-            mark(self.root / folder, "killed", reason)
-        return True
+        if deaths < DEATHS:
+            return self.close(claim, "died", f"its worker died in epoch {epoch + 1}", facts={"died_after": epoch})
+        reason = f"{DEATHS} workers died in epoch {epoch + 1}"
+        closed = self.close(claim, "failed", reason)
+        if closed:
+            mark(self.root / folder, "failed", reason)
+        return closed
 
     def settled(self) -> bool:
         """Whether nothing waits or runs."""

@@ -12,6 +12,7 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -62,8 +63,8 @@ class Claim:
 class Studies:
     """Who tries what.
 
-    A trial carries its "slot", its "worker", its configuration's "hash", and what became of it: "end" is done, pruned,
-    failed, died, interrupted or duplicate, with a "reason".
+    A trial carries its "slot", the parameters that it was "given", its "worker", its configuration's "hash", and what
+    became of it: "end" is done, pruned, failed, died, interrupted or duplicate, with a "reason".
     """
 
     def __init__(self, place: TuningPlace):
@@ -96,7 +97,7 @@ class Studies:
             for slot in range(self.tune.trials):
                 if slot not in entered:
                     first = as_parameters(own, cell.space) if slot == 0 else {}
-                    self.studies[name].enqueue_trial(first, user_attrs={"slot": slot})
+                    self.fill(name, slot, first)
 
     def slots(self, name: str) -> dict[int, list[FrozenTrial]]:
         """The trials of every slot within the budget, oldest first, without duplicates."""
@@ -127,12 +128,12 @@ class Studies:
         try:
             if not self.storage.set_trial_state_values(claim.trial_id, TrialState.RUNNING):
                 return None
-        except UpdateFinishedTrialError:
+            if is_duplicate(trial, self.slots(name)[slot]):
+                self.close_duplicate(claim)
+                return None
+            self.storage.set_trial_user_attr(claim.trial_id, "worker", this_process())
+        except UpdateFinishedTrialError:  # somebody else took it, or took us for dead before we signed
             return None
-        if is_duplicate(trial, self.slots(name)[slot]):
-            self.close_duplicate(claim)
-            return None
-        self.storage.set_trial_user_attr(claim.trial_id, "worker", this_process())
         return claim
 
     def close_duplicate(self, claim: Claim) -> None:
@@ -189,7 +190,11 @@ class Studies:
             self.enter_again(name, slot, trial)
 
     def enter_again(self, name: str, slot: int, trial: FrozenTrial) -> None:
-        self.studies[name].enqueue_trial(trial.params, user_attrs={"slot": slot})
+        self.fill(name, slot, trial.user_attrs.get("given", {}) | trial.params)
+
+    def fill(self, name: str, slot: int, given: dict[str, Any]) -> None:
+        """Enter a trial with parameters that are given; the sampler draws the others once it is claimed."""
+        self.studies[name].enqueue_trial(given, user_attrs={"slot": slot, "given": given})
 
     def epochs_done(self, name: str, trial: FrozenTrial) -> int:
         """Over all seeds of a trial."""
