@@ -12,7 +12,7 @@ import yaml
 
 from ddpo_bench.config import Choice
 from ddpo_bench.files import InUse, exclusive, write_json
-from ddpo_bench.sweep import lease
+from ddpo_bench.sweep import journal, lease
 from ddpo_bench.sweep.runner import run_suite as real_run_suite
 
 NO_POLICY = Choice("policy", "none", {})  # a real one's options would import torch, seconds long, in every worker
@@ -21,6 +21,7 @@ CRASHES = "trpo"  # raises in its second epoch
 DIES_ONCE = "sac"  # is killed in its second epoch the first time
 DIES_ALWAYS = "policy_gradient"
 
+journal.LOCK_SECONDS = 5  # after which the lock of a worker that was killed while it wrote is broken
 
 if OTHER_HOST := os.environ.get("FAKE_HOST"):  # whose processes cannot be looked up from here
     lease.platform = SimpleNamespace(node=lambda: OTHER_HOST)

@@ -4,7 +4,10 @@ import functools
 import sys
 
 from ddpo_bench import cli
+from ddpo_bench.sweep import journal
 from ddpo_bench.tuning import runner
+
+journal.LOCK_SECONDS = 5  # after which the lock of a worker that was killed while it wrote is broken
 
 if __name__ == "__main__":  # worker processes import this file too
     runner.tune_suite = functools.partial(runner.tune_suite, train="landscape:train")
