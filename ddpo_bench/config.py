@@ -18,7 +18,12 @@ import yaml
 
 from ddpo_bench import registry
 
-EXECUTION_KEYS = ("seed", "logger", "checkpoints_kept")  # do not change what a run computes, hence not its identity
+EXECUTION_KEYS = (
+    "seed",
+    "logger",
+    "checkpoints_kept",
+    "checkpoint_seconds",
+)  # do not change what a run computes, hence not its identity
 
 
 class ConfigError(Exception):
@@ -77,6 +82,7 @@ class RunConfig:
     evaluation: Evaluation = field(default_factory=Evaluation)
     logger: Literal["none", "wandb", "tensorboard"] = "none"  # beside metrics.jsonl, which is always written
     checkpoints_kept: int = 2  # newest checkpoints that stay on disk
+    checkpoint_seconds: float = 10.0  # at least, from one checkpoint to the next, which ends an epoch; 0 is every epoch
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested mappings, defaults visible: what config.yaml holds."""
@@ -125,6 +131,7 @@ def inconsistencies(config: RunConfig) -> list[str]:
         "micro_batch": 1,
         "epochs": 0,
         "checkpoints_kept": 1,
+        "checkpoint_seconds": 0,
     }.items():
         if getattr(config, key) < least:
             found.append(f"{key}: must be at least {least}, got {getattr(config, key)}.")

@@ -165,7 +165,8 @@ def test_every_default_is_visible_in_the_written_configuration() -> None:
 
 
 @pytest.mark.parametrize(
-    "same", [{"seed": 5}, {"logger": "tensorboard"}, {"checkpoints_kept": 9}, {"algorithm": "ppo"}]
+    "same",
+    [{"seed": 5}, {"logger": "tensorboard"}, {"checkpoints_kept": 9}, {"checkpoint_seconds": 0}, {"algorithm": "ppo"}],
 )
 def test_identity_ignores_what_does_not_change_the_computation(same: dict[str, Any]) -> None:
     assert run_config(same, "test").identity() == RunConfig().identity()

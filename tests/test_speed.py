@@ -21,7 +21,7 @@ import fabricate  # noqa: E402
 
 
 def test_ten_thousand_runs_are_planned_in_under_two_seconds(tmp_path: Path) -> None:
-    """Not counted: importing the plugins that the suite names, which is torch's and diffusers' time."""
+    """Not counted: importing the plugins that the suite names, which is torch's time."""
     rates = [{"name": "ppo", "learning_rate": 1e-5 * (1 + i)} for i in range(100)]
     matrix = {"algorithm": rates, "sampler.steps": list(range(5, 15))}
     path = tmp_path / "large.yaml"
@@ -55,6 +55,16 @@ def test_a_table_without_frames_imports_neither_pandas_nor_matplotlib_nor_scipy(
         "import sys; from ddpo_bench import cli\n"
         f"cli.main(['table', {str(thousand)!r}, '--format', 'md'])\n"
         "print('heavy:', [name for name in ('pandas', 'matplotlib', 'scipy', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_planning_does_not_wait_for_diffusers(tmp_path: Path) -> None:
+    code = (
+        "import sys; from ddpo_bench import cli\n"
+        f"cli.main(['run', 'algos', '--dry-run', '--results', {str(tmp_path)!r}])\n"
+        "print('heavy:', [name for name in ('diffusers', 'transformers', 'peft', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.splitlines()[-1] == "heavy: []"

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
-from diffusers.training_utils import cast_training_params
-from peft import LoraConfig
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ddpo_bench.embedded import MODEL_FOLDER
 from ddpo_bench.protocols import Conditioning
 from ddpo_bench.registry import register
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
 ATTENTION_PROJECTIONS = ["to_q", "to_k", "to_v", "to_out.0"]
 
@@ -64,6 +63,8 @@ class StableDiffusion:
         self.pipeline = pipeline
         self.unet: UNet2DConditionModel = pipeline.unet
         if device.type == "cpu":
+            from diffusers.models.attention_processor import AttnProcessor
+
             self.unet.set_attn_processor(AttnProcessor())  # SDPA's backward is slow on a CPU
         self.pretrained = self.unet
         if self.adapter.name == "lora":
@@ -75,6 +76,9 @@ class StableDiffusion:
         self.in_reference = False
 
     def add_lora(self, seed: int) -> None:
+        from diffusers.training_utils import cast_training_params
+        from peft import LoraConfig
+
         if self.resolved_precision is torch.bfloat16:
             self.unet.to(torch.bfloat16)  # frozen weights need no master copy
         with torch.random.fork_rng(devices=[]):
@@ -183,6 +187,9 @@ def load_pipeline(model: str) -> StableDiffusionPipeline:
     Raises:
         ModelNotFound: where there is no such pipeline.
     """
+    from safetensors import SafetensorError
+
+    pipeline_class = import_pipeline()
     folder = MODEL_FOLDER if model == "embedded" else Path(model)
     local = folder.is_dir()
     if local and not (folder / "model_index.json").is_file():
@@ -190,7 +197,7 @@ def load_pipeline(model: str) -> StableDiffusionPipeline:
     if not local and (model.count("/") != 1 or os.path.isabs(model)):
         raise ModelNotFound(f"policy.model: {model!r} is neither a folder nor a hub name like 'owner/name'.")
     try:
-        pipeline = StableDiffusionPipeline.from_pretrained(
+        pipeline = pipeline_class.from_pretrained(
             str(folder) if local else model,
             local_files_only=local,
             safety_checker=None,
@@ -202,3 +209,24 @@ def load_pipeline(model: str) -> StableDiffusionPipeline:
             f"policy.model: no StableDiffusionPipeline could be loaded from {model!r}: {reason}"
         ) from error
     return pipeline.to(torch.float32)
+
+
+def import_pipeline() -> type[StableDiffusionPipeline]:
+    """The class, whose import takes seconds, and would take a fifth longer with the garbage collector looking on.
+
+    Loading bars, and notes on absent torchvision, would break our own progress display.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
+
+        for logging in (diffusers_logging, transformers_logging):
+            logging.set_verbosity_error()
+            logging.disable_progress_bar()
+        from diffusers import StableDiffusionPipeline
+    finally:
+        if collecting:
+            gc.enable()
+    return StableDiffusionPipeline

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ddpo_kernels import AffineStep, Backend, BackendUnavailable, check_backend
-from diffusers import DDIMScheduler
 from torch import Tensor
 
 from ddpo_bench.protocols import Law
@@ -15,6 +14,9 @@ from ddpo_bench.registry import register
 from ddpo_bench.samplers.ddim_schedule import ddim_coefficients, no_density
 from ddpo_bench.samplers.ddim_thresholding import ThresholdedLaw
 from ddpo_bench.samplers.law import AffineLaw
+
+if TYPE_CHECKING:
+    from diffusers import DDIMScheduler
 
 
 def clip_of(scheduler: DDIMScheduler) -> float | None:
@@ -45,6 +47,8 @@ class DDIM:
             NoDensity: where a step's standard deviation is 0.
             BackendUnavailable: for "triton" where it cannot run.
         """
+        from diffusers import DDIMScheduler  # takes seconds
+
         check_backend(backend, device)
         self.backend: Backend = backend
         self.scheduler = DDIMScheduler.from_config(scheduler_config)

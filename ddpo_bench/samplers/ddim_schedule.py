@@ -9,11 +9,14 @@ The previous timestep is clamped to >= 0, so that the last step keeps a density.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from ddpo_kernels import NoDensity, coefficient_table
-from diffusers import DDIMScheduler
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from diffusers import DDIMScheduler
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from ddpo_kernels import AffineStep
-from diffusers import DDIMScheduler
-from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from ddpo_bench.protocols import Law
@@ -13,6 +13,9 @@ from ddpo_bench.samplers.ddim import clip_of
 from ddpo_bench.samplers.ddim_schedule import Coefficients, ddim_coefficients
 from ddpo_bench.samplers.ddim_thresholding import ThresholdedLaw
 from ddpo_bench.samplers.law import AffineLaw
+
+if TYPE_CHECKING:
+    from diffusers import DDIMScheduler
 
 
 def ddim_law(
@@ -62,6 +65,8 @@ def ddim_step_with_logprob(
         NoDensity: for eta = 0 or a step of standard deviation 0.
         ValueError: where both generator and prev_sample are given.
     """
+    from diffusers.utils.torch_utils import randn_tensor  # takes seconds
+
     if prev_sample is not None and generator is not None:
         raise ValueError("Give either generator (to sample) or prev_sample (to score it), not both.")
     timesteps = torch.as_tensor(timestep).reshape(-1).expand(len(sample))

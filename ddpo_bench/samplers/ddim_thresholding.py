@@ -5,12 +5,16 @@ Sorting each sample has no place in a fused kernel: this law is made of torch op
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ddpo_kernels import guided, per_sample
-from diffusers import DDIMScheduler
 from torch import Tensor
 
 from ddpo_bench.samplers.ddim_schedule import Coefficients
 from ddpo_bench.samplers.law import GaussianLaw
+
+if TYPE_CHECKING:
+    from diffusers import DDIMScheduler
 
 
 class ThresholdedLaw(GaussianLaw):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from ddpo_kernels import guided
-from diffusers import DDIMScheduler, StableDiffusionPipeline
 from torch import Tensor
 
 from ddpo_bench.samplers.ddim_schedule import ddim_coefficients
 from ddpo_bench.samplers.ddim_step import ddim_step_with_logprob
+
+if TYPE_CHECKING:
+    from diffusers import StableDiffusionPipeline
 
 
 @torch.no_grad()
@@ -40,6 +44,8 @@ def pipeline_with_logprob(
     Raises:
         NoDensity: for eta = 0 or a schedule with a step of standard deviation 0.
     """
+    from diffusers import DDIMScheduler  # takes seconds
+
     device = pipeline._execution_device
     guide = guidance_scale > 1.0
     embeddings, unconditional = pipeline.encode_prompt(

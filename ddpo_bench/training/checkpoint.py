@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Self
@@ -22,10 +23,12 @@ class CorruptCheckpoint(Exception):
 class Checkpoints:
     """Writes the checkpoints of a run; the disk is waited for beside the next epoch, and before the next checkpoint."""
 
-    def __init__(self, run: Path):
-        self.run = run
+    def __init__(self, run: Path, metrics: Path):
+        """metrics: the file whose rows a checkpoint has seen, and which is on the disk before it."""
+        self.run, self.metrics = run, metrics
         self.pool = ThreadPoolExecutor(max_workers=1)
-        self.pending: Future[None] | None = None
+        self.pending: list[Future[None]] = []
+        self.saved = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -47,10 +50,16 @@ class Checkpoints:
         except BaseException:
             partial.unlink(missing_ok=True)  # half a file, where the disk is full, takes what room there was
             raise
-        self.pending = self.pool.submit(self.publish, partial, keep)
+        self.saved = time.monotonic()
+        self.then(lambda: self.publish(partial, keep))
+
+    def then(self, task: Callable[[], None]) -> None:
+        """Do something beside the next epoch, once all that was saved before is safe."""
+        self.pending.append(self.pool.submit(task))
 
     def publish(self, partial: Path, keep: int) -> None:
         try:
+            sync(self.metrics)
             sync(partial)
             partial.replace(partial.with_suffix(".pt"))
         finally:
@@ -65,8 +74,8 @@ class Checkpoints:
         Raises:
             OSError: where it could not be written.
         """
-        if self.pending:
-            self.pending.result()
+        while self.pending:
+            self.pending.pop(0).result()
 
 
 def write_state(state: dict[str, Any], file: IO[bytes]) -> None:

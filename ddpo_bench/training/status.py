@@ -30,7 +30,7 @@ class Status:
         seconds: spent, over all sessions of the run.
         seconds_start: of them until the first epoch could begin: importing, loading the model and a checkpoint.
         seconds_checkpoint: of them writing checkpoints.
-        seconds_files: of them writing metrics, this file, to loggers and to the suite's book.
+        seconds_files: of them writing metrics, to loggers and to the suite's book.
         pid: of the process that works or worked on it.
         metrics_crc32: checksum of metrics.jsonl, once the run is done.
     """
@@ -71,8 +71,7 @@ class Status:
 
     def progress(self, epoch: int) -> None:
         self.epoch = epoch
-        with self.measure("files"):
-            self.write()
+        self.write()
 
     def is_ready(self) -> None:
         """The first epoch can begin."""

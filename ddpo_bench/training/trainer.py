@@ -88,7 +88,7 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
         for name, part in parts.items():
             if name in state or part is metrics:
                 part.load_state_dict(state[name])
-    with closing(make_logger(config, folder)) as logger, Checkpoints(folder) as checkpoints:
+    with closing(make_logger(config, folder)) as logger, Checkpoints(folder, metrics.path) as checkpoints:
 
         def write(row: Row) -> None:
             with status.measure("files"):
@@ -98,6 +98,8 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
 
         def save(epoch: int) -> None:
             last = epoch == config.epochs
+            if epoch and not last and time.monotonic() - checkpoints.saved < config.checkpoint_seconds:
+                return
             with status.measure("checkpoint"):
                 state = snapshot(parts, epoch, last)
                 checkpoints.save(epoch, state, keep=1 if last else config.checkpoints_kept)
@@ -116,7 +118,7 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
             if epoch == config.epochs or (config.evaluation.every and epoch % config.evaluation.every == 0):
                 write({"epoch": epoch, **evaluator.evaluate(epoch)})
             save(epoch)
-            status.progress(epoch)
+            checkpoints.then(partial(status.progress, epoch))
     status.metrics_crc32 = metrics.crc32
 
 

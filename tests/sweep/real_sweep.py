@@ -27,6 +27,7 @@ def write_real_suite(folder, model, algorithms=(PPO,), seeds=(0,), epochs=2):
         "micro_batch": 2,
         "epochs": epochs,
         "evaluation": {"samples": 3},
+        "checkpoint_seconds": 0,
     }
     suite = {"base": base, "matrix": {"algorithm": list(algorithms)}, "seeds": list(seeds)}
     (folder / "mine.yaml").write_text(yaml.safe_dump(suite))

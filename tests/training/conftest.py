@@ -28,6 +28,7 @@ def tiny_run(tiny_model: Path) -> Callable[..., RunConfig]:
         "micro_batch": 2,
         "epochs": 3,
         "evaluation": {"samples": 3},
+        "checkpoint_seconds": 0,
     }
 
     def make(*overrides: str, **changes: Any) -> RunConfig:

@@ -140,6 +140,18 @@ def test_the_newest_checkpoints_alone_stay(tiny_run: MakeConfig, tmp_path: Path,
     assert [p.name for p in sorted((tmp_path / "checkpoint").iterdir())] == expected
 
 
+def test_checkpoints_that_would_come_too_soon_are_left_out_and_a_resumed_run_is_the_same(
+    tiny_run: MakeConfig, finished: Path, tmp_path: Path
+) -> None:
+    config = tiny_run("checkpoint_seconds=1000")
+    stopped(config, tmp_path, 3)
+    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["epoch-0000.pt"]
+    assert json.loads((tmp_path / "status.json").read_text())["epoch"] == 2
+    train(config, tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["epoch-0003.pt"]
+    assert numbers(tmp_path) == numbers(finished)
+
+
 def test_a_finished_run_keeps_its_policy_alone(finished: Path) -> None:
     (path,) = (finished / "checkpoint").iterdir()
     assert path.name == "epoch-0003.pt"
