@@ -42,6 +42,7 @@ EXAMPLES = """\
 examples:
   ddpo-bench run smoke                      see that everything works, in under two minutes
   ddpo-bench run suites/algos.yaml          train algorithms x rewards x seeds, then compare them
+  ddpo-bench tune tune-ppo                  search for better settings, then train the best on fresh seeds
   ddpo-bench table results/algos            the comparison again, without training
   ddpo-bench compare results/algos new/algos    what became better or worse
   ddpo-bench list algorithm                 what `algorithm: {name: ...}` can be

@@ -248,6 +248,9 @@ def test_what_does_not_exist_is_one_line_and_exit_code_1(
 
 def test_ls_names_every_results_folder_with_what_it_compares(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep_under_way(sweep)
+    tried = sweep / "runs" / "ppo-of-a-trial" / "seed-100"  # not of the plan, hence not among those done
+    tried.mkdir(parents=True)
+    (tried / "status.json").write_text(json.dumps({"state": "done", "reason": None}))
     fabricate_suite(Path("results", "older", "theirs"), ("frozen", "sac"), seeds=1)
     rows = [line.split("│")[1:-1] for line in say(capsys, "ls").splitlines() if line.startswith("│")]
     cells = [[cell.strip() for cell in row] for row in rows]

@@ -244,6 +244,40 @@ def test_counted_weights_are_those_that_training_holds(tiny_model: Path, adapter
     assert need.gradients == sum(weight.grad.nbytes for weight in trained if weight.grad is not None)
 
 
+def test_the_counted_replay_is_what_a_checkpoint_holds(tiny_model: Path, tmp_path: Path) -> None:
+    import torch
+
+    from ddpo_bench.training.trainer import train
+
+    (tmp_path / "prompts.txt").write_text("a quiet harbour\nthe old library\n")
+    data = {
+        "policy": {"name": "stable_diffusion", "model": str(tiny_model), "guidance_scale": 3.0, "precision": "fp32"},
+        "sampler": {"name": "ddim", "steps": 2},
+        "prompts": {"name": "from_file", "path": str(tmp_path / "prompts.txt")},
+        "algorithm": {"name": "sac", "replay_rollouts": 2, "critic_updates": 1, "updates_per_epoch": 1, "batch": 4},
+        "advantages": {"name": "per_prompt", "min_count": 2},
+        "samples_per_epoch": 4,
+        "micro_batch": 2,
+        "epochs": 4,
+        "evaluation": {"samples": 1},
+        "checkpoint_seconds": 0,
+    }
+    config = run_config(data, "test")
+
+    def stop(row: dict[str, float]) -> None:
+        if row["epoch"] == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", stop)
+    newest = max((tmp_path / "run" / "checkpoint").iterdir())
+    replay = torch.load(newest, weights_only=True)["algorithm"]["replay"]
+    model = memory.read_model(tiny_model)
+    assert model
+    rewards = replay["rewards"].nbytes
+    assert memory.rollout_bytes(config, model)[1] == sum(part.nbytes for part in replay.values()) - rewards
+
+
 def test_the_heights_of_learning_and_decoding_are_those_of_real_tensors(tiny_model: Path) -> None:
     """The same passes with real tensors, counted by the same rule, on the CPU."""
     import torch

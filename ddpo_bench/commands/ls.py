@@ -58,14 +58,14 @@ def row_of(root: Path, folder: Path) -> list[str]:
 
     plan = read_plan(root)
     here = list(root.glob("runs/*/seed-*"))
-    states = [status_of(run)["state"] for run in here]
-    planned = str(len(planned_runs(plan))) if plan else "?"
+    planned = planned_runs(plan)
+    states = [status_of(run)["state"] for run in here if not plan or run.relative_to(root) in planned]
     changed, occupied = newest_and_size(root)
     return [
         str(root.relative_to(folder)) if root != folder else root.name or str(root),
         str(states.count("done")),
         str(states.count("failed")),
-        planned,
+        str(len(planned)) if plan else "?",
         *(", ".join(names(kind, plan, here)) for kind in ("algorithm", "reward")),
         time.strftime("%Y-%m-%d %H:%M", time.localtime(changed)),
         size(occupied),

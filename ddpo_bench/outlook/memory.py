@@ -3,7 +3,7 @@
 Weights are counted by the headers of their files.  What a micro-batch needs is counted on torch's meta device, where
 networks made of their configurations alone are gone through without computing anything.  Rules of thumb: bf16 halves
 what learning needs; attention keeps no maps on GPUs.  Left out: what torch itself occupies, kernels' workspaces,
-fragmentation, replays and critics; hence "about".
+fragmentation and critics, which are small; hence "about".
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Needs:
         trained: numbers in the trained weights.
         weights: of all networks, the pretrained copy among them.
         micro_batch: learning from one, or decoding its images, whichever needs more.
-        rollout: latents and means of an epoch.
+        rollout: latents, means and text of an epoch, and of what a replay keeps of earlier ones.
         checkpoint, policy: a file while it trains, and the one that is left when it is done.
     """
 
@@ -74,17 +74,31 @@ def counted(config: RunConfig, model: Model) -> Needs:
     batch = min(config.micro_batch, config.samples_per_epoch)
     rows = batch * (1 if options["guidance_scale"] == 1.0 else 2)
     learning = rows * learning_bytes(model.folder, device.type == "cpu", lora) // (2 if half else 1)
-    steps, latents = config.sampler.options.get("steps", 0), math.prod(latent_shape(model))
+    rollout, replay = rollout_bytes(config, model)
     return Needs(
         trained=trained,
         weights=unet + model.frozen * FP32,
         gradients=trained * FP32 * learns,
         optimiser=trained * ADAMW * learns,
         micro_batch=max(learning * learns, batch * decoding_bytes(model.folder)),
-        rollout=config.samples_per_epoch * (2 * steps + 1) * latents * FP32,
-        checkpoint=trained * (FP32 + ADAMW * learns),
+        rollout=rollout + replay,
+        checkpoint=trained * (FP32 + ADAMW * learns) + replay,
         policy=trained * FP32,
     )
+
+
+def rollout_bytes(config: RunConfig, model: Model) -> tuple[int, int]:
+    """Of an epoch's rollout, and of the replay of an algorithm that has one."""
+    steps, latents = config.sampler.options.get("steps", 0), math.prod(latent_shape(model))
+    guided = config.policy.options["guidance_scale"] != 1.0
+    text = tokens_of(model) * model.unet_config["cross_attention_dim"] * (1 + guided)
+    kept = config.algorithm.options.get("replay_rollouts", 0)
+    sample = FP32 * config.samples_per_epoch
+    return sample * ((2 * steps + 1) * latents + text), sample * kept * ((steps + 1) * latents + text)
+
+
+def tokens_of(model: Model) -> int:
+    return int(model.text_config.get("max_position_embeddings", TOKENS))
 
 
 def memory_here() -> tuple[int, str]:
@@ -136,7 +150,7 @@ def learning_bytes(folder: Path, with_maps: bool, lora: bool) -> int:
         unet = UNet2DConditionModel.from_config(model.unet_config)
         unet.set_attn_processor(AttnProcessor())
         unet.requires_grad_(not lora)
-        tokens = model.text_config.get("max_position_embeddings", TOKENS)
+        tokens = tokens_of(model)
         x_t = torch.empty(1, *latent_shape(model), requires_grad=True)
         text = torch.empty(1, tokens, unet.config.cross_attention_dim)
         step = torch.zeros(1, dtype=torch.long)

@@ -114,8 +114,13 @@ def load_newest(run: Path, device: torch.device) -> dict[str, Any] | None:
         with zipfile.ZipFile(found[-1]) as archive:
             if wrong := archive.testzip():
                 raise zipfile.BadZipFile(f"the checksum of {wrong} differs")
-        return torch.load(found[-1], map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(found[-1], map_location=device, weights_only=True)
     except Exception as error:  # torch raises many types for a torn or foreign file
         raise CorruptCheckpoint(
             f"{found[-1]}: the checkpoint is damaged ({type(error).__name__}); delete it to go on from the one before."
         ) from error
+    if "metrics" not in state:
+        raise CorruptCheckpoint(
+            f"{run}: its checkpoint was made by an older version. Delete it to train the run again."
+        )
+    return state

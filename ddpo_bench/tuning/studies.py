@@ -206,7 +206,7 @@ class Studies:
 
     def folder(self, name: str, slot: int) -> Path:
         """Where the holder of a trial shows that it lives."""
-        return self.root / FOLDER / name / f"trial-{slot}"
+        return self.root / FOLDER / f"{name}-trial-{slot}"
 
     def settled(self) -> bool:
         """Whether every trial has come to its end."""

@@ -152,6 +152,16 @@ def test_checkpoints_that_would_come_too_soon_are_left_out_and_a_resumed_run_is_
     assert numbers(tmp_path) == numbers(finished)
 
 
+def test_a_checkpoint_of_an_older_version_is_named_with_its_remedy(tiny_run: MakeConfig, tmp_path: Path) -> None:
+    stopped(tiny_run(), tmp_path, 3)
+    newest = max((tmp_path / "checkpoint").iterdir())
+    state = torch.load(newest, weights_only=True)
+    del state["metrics"]
+    torch.save(state, newest)
+    with pytest.raises(CorruptCheckpoint, match="made by an older version. Delete it to train the run again"):
+        train(tiny_run(), tmp_path)
+
+
 def test_a_finished_run_keeps_its_policy_alone(finished: Path) -> None:
     (path,) = (finished / "checkpoint").iterdir()
     assert path.name == "epoch-0003.pt"
