@@ -18,12 +18,8 @@ import yaml
 
 from ddpo_bench import registry
 
-EXECUTION_KEYS = (
-    "seed",
-    "logger",
-    "checkpoints_kept",
-    "checkpoint_seconds",
-)  # do not change what a run computes, hence not its identity
+# Keys that do not change what a run computes, hence not its identity.
+EXECUTION_KEYS = ("seed", "logger", "checkpoints_kept", "checkpoint_seconds")
 
 
 class ConfigError(Exception):

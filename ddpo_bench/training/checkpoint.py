@@ -121,6 +121,6 @@ def load_newest(run: Path, device: torch.device) -> dict[str, Any] | None:
         ) from error
     if "metrics" not in state:
         raise CorruptCheckpoint(
-            f"{run}: its checkpoint was made by an older version. Delete it to train the run again."
+            f"{run}: the checkpoint was made by an older version. Delete the folder to train the run again."
         )
     return state
