@@ -249,7 +249,7 @@ def tell_apart(records: list[RunRecord]) -> list[RunRecord]:
         pairs[record.algorithm, record.reward].append(flat)
     telling: dict[tuple[str, str], set[str]] = defaultdict(set)
     for (algorithm, reward), group in pairs.items():
-        for key in differing_keys(group):
+        for key in telling_keys(group):
             telling[("reward", reward) if key.startswith("reward.") else ("algorithm", algorithm)].add(key)
     varied = [
         {
@@ -277,7 +277,23 @@ def differing_keys(flats: list[dict[str, Any]]) -> set[str]:
     return {key for key in set().union(*flats) if any(other.get(key) != first.get(key) for other in others)}
 
 
+def telling_keys(flats: list[dict[str, Any]]) -> set[str]:
+    """Those of the differing keys that do not follow from another: a plugin's name tells its default options too."""
+    differing = differing_keys(flats)
+    return {key for key in differing if not follows(key, f"{key.rpartition('.')[0]}.name", differing, flats)}
+
+
+def follows(key: str, name: str, differing: set[str], flats: list[dict[str, Any]]) -> bool:
+    """Whether a plugin of each name has one value of an option alone."""
+    if name == key or name not in differing:
+        return False
+    values: dict[Any, set[str]] = defaultdict(set)
+    for flat in flats:
+        values[flat.get(name)].add(str(flat.get(key)))
+    return all(len(found) == 1 for found in values.values())
+
+
 def labelled(name: str, options: dict[str, Any]) -> str:
-    """A name and its telling options, the plugin's own without their prefix."""
-    shown = [f"{re.sub(r'^(algorithm|reward)[.]', '', key)}={value}" for key, value in options.items()]
+    """A name and its telling options, the plugin's own without their prefix, another plugin's name as its kind."""
+    shown = [f"{re.sub(r'^(algorithm|reward)[.]|[.]name$', '', key)}={value}" for key, value in options.items()]
     return " ".join([name, *shown])

@@ -113,15 +113,16 @@ def task_rows(records: list[RunRecord], task: str, judged: list[Column], measure
 
 
 def baseline_of(runs: Runs, cells: dict[str, Runs]) -> Runs:
-    """The frozen runs at the same settings but for the algorithm's."""
+    """The frozen runs that are judged as these are; how others learn is nothing to them."""
     if not runs or runs[0].algorithm == BASELINE:
         return []
     frozen = [cell for cell in cells.values() if cell and cell[0].algorithm == BASELINE]
-    return next((cell for cell in frozen if shared_settings(cell[0]) == shared_settings(runs[0])), [])
+    return next((cell for cell in frozen if judged_by(cell[0]) == judged_by(runs[0])), [])
 
 
-def shared_settings(record: RunRecord) -> dict[str, object]:
-    return {key: value for key, value in record.varied.items() if not key.startswith("algorithm.")}
+def judged_by(record: RunRecord) -> list[object]:
+    """The settings that decide what a policy that learns nothing is worth."""
+    return [record.config.get(key) for key in ("policy", "sampler", "prompts", "reward", "evaluation")]
 
 
 def figures(runs: Runs, baseline: Runs, judged: list[Column], measure: Measure) -> dict[str, Value]:

@@ -77,6 +77,21 @@ def test_cells_that_share_a_name_are_told_apart_by_their_options(tmp_path: Path)
     assert {record.task for record in records} == {"target_colour"}
 
 
+def test_a_plugins_name_tells_its_default_options_too(tmp_path: Path) -> None:
+    plugins = {"batch": {"name": "batch"}, "per_prompt": {"name": "per_prompt", "buffer_size": 16, "min_count": 16}}
+    for name, min_count in (("batch", None), ("per_prompt", 16), ("per_prompt", 4)):
+        folder = fabricate_run(tmp_path, "ppo", "target_colour", 0, of=[name, min_count])
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        del config["algorithm"]["of"]
+        config["advantages"] = plugins[name] | ({"min_count": min_count} if min_count else {})
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert {record.label for record in collect(tmp_path)} == {
+        "ppo advantages.min_count=None advantages=batch",
+        "ppo advantages.min_count=16 advantages=per_prompt",
+        "ppo advantages.min_count=4 advantages=per_prompt",
+    }
+
+
 def test_the_same_settings_in_two_cells_are_not_pooled(tmp_path: Path) -> None:
     folder = fabricate_run(tmp_path, "ppo", "target_colour", 0)
     older = folder.parent.with_name("ppo-target_colour-0123456789ab")

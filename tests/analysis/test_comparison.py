@@ -111,6 +111,19 @@ def test_each_setting_is_compared_with_its_own_baseline(tmp_path: Path) -> None:
         assert values["difference"] == pytest.approx((GAIN["ppo"],) * 3)
 
 
+def test_what_only_learning_depends_on_does_not_part_a_cell_from_its_baseline(tmp_path: Path) -> None:
+    for algorithm, advantages in (("frozen", "per_prompt"), ("ppo", "per_prompt"), ("ppo", "batch")):
+        for seed in range(2):
+            folder = fabricate_run(tmp_path, algorithm, "target_colour", seed, of=advantages)
+            config = yaml.safe_load((folder / "config.yaml").read_text())
+            del config["algorithm"]["of"]
+            (folder / "config.yaml").write_text(yaml.safe_dump(config | {"advantages": {"name": advantages}}))
+    table = compare(tmp_path)
+    for advantages in ("per_prompt", "batch"):
+        values = row_of(table, f"ppo advantages={advantages}").values
+        assert values["difference"] == pytest.approx((GAIN["ppo"],) * 3)
+
+
 def test_one_seed_has_no_interval_and_claims_no_win(tmp_path: Path) -> None:
     for algorithm in ("frozen", "ppo"):
         fabricate_run(tmp_path, algorithm, "target_colour", 0)

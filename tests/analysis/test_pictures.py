@@ -148,7 +148,14 @@ def test_an_algorithm_keeps_its_colour_and_its_variants_differ_by_line_and_marke
     assert len({look.line for look in looks}) == len({look.marker for look in looks}) == 2
 
 
-@pytest.mark.parametrize("names", [["ppo", "trpo"], [f"ppo clip_range={i} learning_rate=0.0001" for i in range(9)]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["ppo", "trpo"],
+        [f"ppo clip_range={i} learning_rate=0.0001" for i in range(9)],
+        ["frozen", *(f"ppo advantages=batch clip_range=0.0{i} inner_epochs=2 learning_rate=0.0002" for i in range(3))],
+    ],
+)
 def test_a_legend_lies_whole_within_its_figure(names: list[str]) -> None:
     figure = Figure(figsize=(4.6, 3.3), layout="constrained")
     axes = figure.subplots()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any, NamedTuple
 
 from matplotlib.artist import Artist
@@ -83,11 +84,14 @@ def name_below(figure: Figure, records: list[RunRecord], marked: bool = False) -
 def legend_below(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> None:
     """In as many columns as there is width for; the figure grows by its rows, so that the panels keep their size."""
     width, height = figure.get_size_inches()
-    lengths = [HANDLE + len(name) for name in names]
-    in_one_row = sum(lengths) <= width * CHARACTERS
-    columns = len(names) if in_one_row else max(1, int(width * CHARACTERS // max(lengths)))
-    figure.set_size_inches(width, height + LEGEND_ROW * -(-len(names) // columns))
-    figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
+    room = int(width * CHARACTERS)
+    wrapped = [fill(name, room - HANDLE) for name in names]
+    lengths = [HANDLE + max(map(len, name.split("\n"))) for name in wrapped]
+    columns = len(names) if sum(lengths) <= room else max(1, room // max(lengths))
+    rows = -(-len(names) // columns)
+    lines = max(name.count("\n") + 1 for name in wrapped)
+    figure.set_size_inches(width, height + LEGEND_ROW * rows * lines)
+    figure.legend(handles, wrapped, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def save(figure: Figure, path: Path) -> None:

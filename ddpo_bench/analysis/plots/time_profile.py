@@ -6,9 +6,12 @@ import math
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 
 from ddpo_bench.analysis.collect import RunRecord
-from ddpo_bench.analysis.plots.shared import STYLE, cells_of, legend_below, make_panels, save
+from ddpo_bench.analysis.plots.intervals import ROWS_STYLE, labels_of, row_panels, tasks_of
+from ddpo_bench.analysis.plots.shared import cells_of, legend_below, save
 from ddpo_bench.analysis.statistics import iqm
 
 # Okabe and Ito 2008, as for the algorithms, but no algorithm's.
@@ -22,25 +25,24 @@ def time_profile(records: list[RunRecord], path: Path) -> None:
     Args:
         records: `timed` runs.
     """
-    with mpl.rc_context(STYLE | {"axes.grid.axis": "x"}):
-        figure, panels = make_panels(records)
-        for task, axes in panels.items():
-            cells = {label: seconds_of(runs) for label, runs in cells_of(records, task).items()}
-            left = dict.fromkeys(cells, 0.0)
-            for part, colour in PARTS.items():
-                widths = [seconds[part] for seconds in cells.values()]
-                axes.barh(list(cells), widths, left=list(left.values()), height=0.7, color=colour, label=part)
-                left = {label: left[label] + seconds[part] for label, seconds in cells.items()}
-            for label, end in left.items():
-                axes.annotate(
-                    f"{end:#.3g}".rstrip("."), (end, label), xytext=(4, 0), textcoords="offset points", va="center"
-                )
-            axes.invert_yaxis()
+    labels = labels_of(records)
+    with mpl.rc_context(ROWS_STYLE):
+        figure, panels = row_panels(tasks_of(records), labels)
+        for task, axes in zip(tasks_of(records), panels, strict=True):
+            for label, runs in cells_of(records, task).items():
+                draw_bar(axes, labels.index(label), seconds_of(runs))
             axes.margins(x=0.12)
             axes.set_xlabel("seconds of one run")
-        handles, names = next(iter(panels.values())).get_legend_handles_labels()
-        legend_below(figure, handles, names)
+        legend_below(figure, [Patch(color=colour) for colour in PARTS.values()], list(PARTS))
         save(figure, path)
+
+
+def draw_bar(axes: Axes, row: int, seconds: Seconds) -> None:
+    left = 0.0
+    for part, colour in PARTS.items():
+        axes.barh(row, seconds[part], left=left, height=0.7, color=colour)
+        left += seconds[part]
+    axes.annotate(f"{left:#.3g}".rstrip("."), (left, row), xytext=(4, 0), textcoords="offset points", va="center")
 
 
 def timed(records: list[RunRecord]) -> list[RunRecord]:
