@@ -28,6 +28,7 @@ th { border-bottom: 2px solid #999; vertical-align: bottom; white-space: normal;
 .tight th, .tight td { padding: .35rem .4rem; }
 th.group { border-bottom: 1px solid #ccc; text-align: center; font-weight: 500; color: #666; }
 th.key, td.key { text-align: left; }
+.wide td.key:first-child { white-space: normal; max-width: 17rem; }
 td.text { text-align: left; white-space: normal; min-width: 16rem; }
 tr.first td { border-top: 2px solid #bbb; }
 tr.before td { color: #666; }
@@ -44,7 +45,7 @@ summary { cursor: pointer; font-size: .9rem; }
   .figure img { max-width: 40rem; }
   .broad img { max-width: 62rem; }
   .wide td.key:first-child, .wide th.key:first-child { position: sticky; left: 0; background: #fff; }
-  .wide td.key:first-child { white-space: normal; max-width: 9rem; }
+  .wide td.key:first-child { max-width: 9rem; }
 }
 @media print {
   body { max-width: none; padding: 0; font-size: 10pt; }
