@@ -121,8 +121,9 @@ def baseline_of(runs: Runs, cells: dict[str, Runs]) -> Runs:
 
 
 def judged_by(record: RunRecord) -> list[object]:
-    """The settings that decide what a policy that learns nothing is worth."""
-    return [record.config.get(key) for key in ("policy", "sampler", "prompts", "reward", "evaluation")]
+    """What decides the worth of a policy that learns nothing; cells of other plugin versions are not alike."""
+    settings = [record.config.get(key) for key in ("policy", "sampler", "prompts", "reward", "evaluation")]
+    return [*settings, record.varied.get("cell")]
 
 
 def figures(runs: Runs, baseline: Runs, judged: list[Column], measure: Measure) -> dict[str, Value]:

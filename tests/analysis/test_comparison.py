@@ -124,6 +124,14 @@ def test_what_only_learning_depends_on_does_not_part_a_cell_from_its_baseline(tm
         assert values["difference"] == pytest.approx((GAIN["ppo"],) * 3)
 
 
+def test_a_baseline_of_another_plugin_version_is_none(tmp_path: Path) -> None:
+    for algorithm, older in (("frozen", "0123456789ab"), ("ppo", "ba9876543210")):
+        folder = fabricate_run(tmp_path, algorithm, "target_colour", 0)
+        folder.parent.rename(folder.parent.with_name(f"{algorithm}-target_colour-{older}"))
+        fabricate_run(tmp_path, algorithm, "target_colour", 0)
+    assert not any("difference" in row.values for row in compare(tmp_path).rows)
+
+
 def test_one_seed_has_no_interval_and_claims_no_win(tmp_path: Path) -> None:
     for algorithm in ("frozen", "ppo"):
         fabricate_run(tmp_path, algorithm, "target_colour", 0)

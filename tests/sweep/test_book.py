@@ -12,7 +12,7 @@ import yaml
 from optuna.trial import TrialState
 
 from ddpo_bench.sweep import lease
-from ddpo_bench.sweep.book import DEATHS, Book, BookPlace
+from ddpo_bench.sweep.book import DEATHS, Book, BookPlace, Claim
 from ddpo_bench.sweep.lease import Heartbeat
 from ddpo_bench.sweep.plan import choices, plan
 from ddpo_bench.sweep.run_state import read_status
@@ -77,17 +77,23 @@ def test_entering_twice_gives_no_run_two_workers(place: BookPlace) -> None:
     assert states(first) == ["FAIL"] * 4 + ["RUNNING"] * 4
 
 
-def test_a_worker_that_dies_over_a_second_entry_neither_takes_nor_completes_the_run(place: BookPlace) -> None:
-    book = place.open()
+def claimed_beside_the_dead(book: Book) -> Claim:
+    """The claim of a run whose second entry was taken by a worker that died before it looked for the first."""
     book.enter()
     claim = book.claim()
     assert claim is not None
+    book.add(claim.run)
+    _, second = book.trials()[str(claim.run.folder)]
+    book.storage.set_trial_state_values(second._trial_id, TrialState.RUNNING)
+    book.storage.set_trial_user_attr(second._trial_id, "worker", lease.this_process() | {"born": "1"})
+    return claim
+
+
+def test_a_worker_that_dies_over_a_second_entry_neither_takes_nor_completes_the_run(place: BookPlace) -> None:
+    book = place.open()
+    claim = claimed_beside_the_dead(book)
     folder = str(claim.run.folder)
     write(book, folder, "running", 1, -2.0)
-    book.add(claim.run)
-    _, second = book.trials()[folder]
-    book.storage.set_trial_state_values(second._trial_id, TrialState.RUNNING)  # and it is dead before it looks
-    book.storage.set_trial_user_attr(second._trial_id, "worker", lease.this_process() | {"born": "1"})
     Heartbeat(book.root / folder, lambda: True).write()
     book.recover()
     assert book.still_ours(claim)
@@ -98,15 +104,9 @@ def test_a_worker_that_dies_over_a_second_entry_neither_takes_nor_completes_the_
 
 def test_a_dead_second_entry_of_a_run_that_was_done_is_not_completed_too(place: BookPlace) -> None:
     book = place.open()
-    book.enter()
-    claim = book.claim()
-    assert claim is not None
+    claim = claimed_beside_the_dead(book)
     folder = str(claim.run.folder)
     write(book, folder, "done", 2, -2.0, -1.75)
-    book.add(claim.run)
-    _, second = book.trials()[folder]
-    book.storage.set_trial_state_values(second._trial_id, TrialState.RUNNING)
-    book.storage.set_trial_user_attr(second._trial_id, "worker", lease.this_process() | {"born": "1"})
     book.complete(claim)
     book.recover()
     assert [trial.user_attrs.get("end") for trial in book.trials()[folder]] == ["done", "duplicate"]
