@@ -17,6 +17,7 @@ from typing import Any, Literal
 import yaml
 
 from ddpo_bench import registry
+from ddpo_bench.options import LARGEST_COUNT, LARGEST_SEED, bound_mistakes, is_required, option, options_of
 
 # Keys that do not change what a run computes, hence not its identity.
 EXECUTION_KEYS = ("seed", "logger", "checkpoints_kept", "checkpoint_seconds")
@@ -50,35 +51,64 @@ class Choice:
 class Evaluation:
     """Held-out evaluation: before and after training, under every shipped reward that needs no extra."""
 
-    samples: int = 64  # images, each with its own held-out prompt and noise
-    every: int = 0  # epochs between evaluations within a run; 0 evaluates before and after only
+    samples: int = option(
+        64, "images, each with its own held-out prompt and noise", minimum=1, maximum=LARGEST_COUNT, unit="images"
+    )
+    every: int = option(
+        0,
+        "epochs between evaluations within a run; 0 evaluates before and after only",
+        minimum=0,
+        maximum=LARGEST_COUNT,
+        unit="epochs",
+    )
 
 
-def plugin(kind: str, name: str) -> Any:
+def plugin(kind: str, name: str, help: str) -> Any:
     """A RunConfig field that holds a plugin; `name` is the default choice."""
-    return field(default_factory=lambda: choose(kind, {"name": name}, kind, []), metadata={"kind": kind})
+    metadata = {"kind": kind, "name": name, "help": help}
+    return field(default_factory=lambda: choose(kind, {}, kind, []), metadata=metadata)
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """One training: everything that decides its numbers."""
 
-    policy: Choice = plugin("policy", "stable_diffusion")
-    sampler: Choice = plugin("sampler", "ddim")
-    prompts: Choice = plugin("prompts", "simple_animals")
-    reward: Choice = plugin("reward", "jpeg_compressibility")
-    algorithm: Choice = plugin("algorithm", "ppo")
-    advantages: Choice = plugin("advantages", "per_prompt")
-    samples_per_epoch: int = 128  # images, and reward queries, an epoch
-    samples_per_prompt: int = 1  # images of each prompt drawn in an epoch; group advantages need more than one
-    micro_batch: int = 64  # samples in one forward pass, in sampling and in learning
-    epochs: int = 12  # rounds of sampling and learning
-    backend: Literal["auto", "triton", "torch"] = "auto"  # of a step's log-prob, KL and loss; auto is triton on GPUs
-    seed: int = 0  # of prompts, noise, shuffles and initial adapters
-    evaluation: Evaluation = field(default_factory=Evaluation)
-    logger: Literal["none", "wandb", "tensorboard"] = "none"  # beside metrics.jsonl, which is always written
-    checkpoints_kept: int = 2  # newest checkpoints that stay on disk
-    checkpoint_seconds: float = 10.0  # at least, from one checkpoint to the next, which ends an epoch; 0 is every epoch
+    policy: Choice = plugin("policy", "stable_diffusion", "the diffusion model that is trained")
+    sampler: Choice = plugin("sampler", "ddim", "how a trajectory is sampled, and the law of each of its steps")
+    prompts: Choice = plugin("prompts", "simple_animals", "where prompts come from")
+    reward: Choice = plugin("reward", "jpeg_compressibility", "what images are worth")
+    algorithm: Choice = plugin("algorithm", "ppo", "how the policy is improved")
+    advantages: Choice = plugin("advantages", "per_prompt", "how rewards become the credit of a trajectory")
+    samples_per_epoch: int = option(
+        128, "images, and reward queries, an epoch", minimum=1, maximum=LARGEST_COUNT, unit="images"
+    )
+    samples_per_prompt: int = option(
+        1,
+        "images of each prompt drawn in an epoch; group advantages need more than one",
+        minimum=1,
+        maximum=LARGEST_COUNT,
+        unit="images",
+    )
+    micro_batch: int = option(
+        64, "samples in one forward pass, in sampling and in learning", minimum=1, maximum=LARGEST_COUNT, unit="samples"
+    )
+    epochs: int = option(12, "rounds of sampling and learning", minimum=0, maximum=LARGEST_COUNT)
+    backend: Literal["auto", "triton", "torch"] = option(
+        "auto", "what computes a step's log-prob, KL and loss; auto is triton on GPUs"
+    )
+    seed: int = option(0, "of prompts, noise, shuffles and initial adapters", minimum=0, maximum=LARGEST_SEED)
+    evaluation: Evaluation = option(Evaluation(), "held-out evaluation")
+    logger: Literal["none", "wandb", "tensorboard"] = option(
+        "none", "where metrics go besides metrics.jsonl, which is always written"
+    )
+    checkpoints_kept: int = option(2, "newest checkpoints that stay on disk", minimum=1, maximum=LARGEST_COUNT)
+    checkpoint_seconds: float = option(
+        10.0,
+        "least time from one checkpoint to the next, which ends an epoch; 0 makes one after every epoch",
+        minimum=0,
+        maximum=LARGEST_COUNT,
+        unit="seconds",
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested mappings, defaults visible: what config.yaml holds."""
@@ -120,22 +150,9 @@ def run_config(data: Mapping[str, Any], source: str) -> RunConfig:
 
 def inconsistencies(config: RunConfig) -> list[str]:
     """Mistakes that only several keys together show."""
-    found = []
-    for key, least in {
-        "samples_per_epoch": 1,
-        "samples_per_prompt": 1,
-        "micro_batch": 1,
-        "epochs": 0,
-        "checkpoints_kept": 1,
-        "checkpoint_seconds": 0,
-    }.items():
-        if getattr(config, key) < least:
-            found.append(f"{key}: must be at least {least}, got {getattr(config, key)}.")
-    if not found and config.samples_per_epoch % config.samples_per_prompt:
-        found.append(f"samples_per_epoch: must be a multiple of samples_per_prompt ({config.samples_per_prompt}).")
-    if config.evaluation.samples < 1:
-        found.append(f"evaluation.samples: must be at least 1, got {config.evaluation.samples}.")
-    return found
+    if config.samples_per_epoch % config.samples_per_prompt:
+        return [f"samples_per_epoch: must be a multiple of samples_per_prompt ({config.samples_per_prompt})."]
+    return []
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -215,7 +232,7 @@ def parse(cls: type, data: Any, where: str, mistakes: list[str]) -> Any:
         return None
     prefix = f"{where}." if where else ""
     hints = type_hints(cls)
-    known = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    known = options_of(cls)
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key not in known:
@@ -223,10 +240,11 @@ def parse(cls: type, data: Any, where: str, mistakes: list[str]) -> Any:
         elif kind := known[key].metadata.get("kind"):
             values[key] = choose(kind, value, prefix + key, mistakes)
         else:
-            values[key] = convert(hints[key], value, prefix + key, mistakes)
+            own: list[str] = []
+            values[key] = convert(hints[key], value, prefix + key, own)
+            mistakes += own or bound_mistakes(known[key], values[key], prefix + key)
     for name, f in known.items():
-        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        if required and name not in data:
+        if is_required(f) and name not in data:
             mistakes.append(f"{prefix}{name}: is required.")
     if mistakes:
         return None
@@ -238,13 +256,16 @@ def parse(cls: type, data: Any, where: str, mistakes: list[str]) -> Any:
 
 
 def choose(kind: str, data: Any, where: str, mistakes: list[str]) -> Any:
-    """A Choice from `name` or {name: ..., options...}, its options checked against the plugin's dataclass fields."""
+    """A Choice from `name` or {name: ..., options...}, its options checked against the plugin's dataclass fields.
+
+    Options without a name are the default plugin's.
+    """
     if isinstance(data, str):
         data = {"name": data}
-    if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
-        mistakes.append(f"{where}: give a name, for example {{name: {registry.names(kind)[0]}}}; got {data!r}.")
+    name = data.get("name", default_name(kind)) if isinstance(data, Mapping) else None
+    if not isinstance(name, str):
+        mistakes.append(f"{where}: give a name, for example {{name: {default_name(kind)}}}; got {data!r}.")
         return None
-    name = data["name"]
     if kind == "reward" and name.startswith("python:"):
         data = {
             "name": "python",
@@ -265,12 +286,17 @@ def choose(kind: str, data: Any, where: str, mistakes: list[str]) -> Any:
     return Choice(kind, name, {f.name: getattr(made, f.name) for f in dataclasses.fields(cls) if f.init})
 
 
+def default_name(kind: str) -> str:
+    """The plugin of a kind that a configuration gets where it names none."""
+    return next(f.metadata["name"] for f in dataclasses.fields(RunConfig) if f.metadata.get("kind") == kind)
+
+
 def convert(hint: Any, value: Any, where: str, mistakes: list[str]) -> Any:
     """`value` as the annotated type, or a mistake."""
     origin = typing.get_origin(hint)
     if origin is Literal:
         choices = typing.get_args(hint)
-        if value not in choices:
+        if not any(value == choice and type(value) is type(choice) for choice in choices):
             mistakes.append(f"{where}: {registry.unknown('value', value, map(str, choices))}")
         return value
     if origin in (typing.Union, types.UnionType):
@@ -284,6 +310,12 @@ def convert(hint: Any, value: Any, where: str, mistakes: list[str]) -> Any:
             return value
         inner = typing.get_args(hint)[0]
         return origin(convert(inner, item, f"{where}[{i}]", mistakes) for i, item in enumerate(value))
+    if hasattr(hint, "parse"):  # a class that reads itself, as a quantity from "1.6 nats"
+        try:
+            return hint.parse(value)
+        except ValueError as error:
+            mistakes.append(f"{where}: {error}")
+            return value
     if dataclasses.is_dataclass(hint):
         assert isinstance(hint, type)
         return parse(hint, value, where, mistakes)
@@ -294,7 +326,7 @@ def scalar(hint: Any, value: Any, where: str, mistakes: list[str]) -> Any:
     if hint is float and isinstance(value, (int, float, str)) and not isinstance(value, bool):
         try:
             return float(value)  # YAML 1.1 reads 1e-4 as text
-        except ValueError:
+        except (ValueError, OverflowError):
             pass
     elif isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value

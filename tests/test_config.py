@@ -10,7 +10,7 @@ import yaml
 
 from ddpo_bench.config import ConfigError, RunConfig, apply_overrides, load_yaml, run_config
 from ddpo_bench.files import write_yaml
-from ddpo_bench.registry import names
+from ddpo_bench.registry import FOLDERS, names
 
 
 def mistakes(data: dict[str, Any]) -> list[str]:
@@ -35,6 +35,12 @@ def test_a_plugin_may_be_named_alone_or_with_its_options(tmp_path: Path) -> None
     config = from_text(tmp_path, "algorithm: {name: ppo, clip_range: 0.02}\nreward: jpeg_incompressibility\n")
     assert config.algorithm.build().clip_range == 0.02
     assert config.reward.name == "jpeg_incompressibility"
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_options_without_a_name_are_those_of_the_default_plugin(kind: str) -> None:
+    assert run_config({kind: {}}, "test") == RunConfig()
+    assert run_config({"sampler": {"steps": 5}}, "test").sampler.options["steps"] == 5
 
 
 def test_all_mistakes_are_told_at_once_each_in_a_line_with_its_place() -> None:
@@ -68,16 +74,22 @@ def test_all_mistakes_are_told_at_once_each_in_a_line_with_its_place() -> None:
         ({"epochs": 1.5}, "epochs: expected a whole number, got 1.5."),
         ({"epochs": True}, "epochs: expected a whole number, got True."),
         ({"epochs": None}, "epochs: expected a whole number, got None."),
-        ({"epochs": -1}, "epochs: must be at least 0, got -1."),
-        ({"micro_batch": 0}, "micro_batch: must be at least 1, got 0."),
-        ({"evaluation": {"samples": 0}}, "evaluation.samples: must be at least 1, got 0."),
+        ({"epochs": -1}, "epochs: must be at least 0 and at most 1000000000, got -1."),
+        ({"epochs": 10**400}, "epochs: must be at least 0 and at most 1000000000, got 1000"),
+        ({"seed": 2**32}, "seed: must be at least 0 and at most 4294967295, got 4294967296."),
+        ({"micro_batch": 0}, "micro_batch: must be at least 1 and at most 1000000000, got 0."),
+        ({"evaluation": {"samples": 0}}, "evaluation.samples: must be at least 1 and at most 1000000000, got 0."),
+        ({"checkpoint_seconds": float("nan")}, "checkpoint_seconds: must be a finite number, got nan."),
+        ({"checkpoint_seconds": "inf"}, "checkpoint_seconds: must be a finite number, got inf."),
+        ({"checkpoint_seconds": 10**400}, "checkpoint_seconds: expected a number, got 1000"),
+        ({"logger": False}, "logger: unknown value False."),
         ({"evaluation": 3}, "evaluation: expected a mapping of keys, got 3."),
         (
             {"algorithm": {"name": "ppo", "clip_range": "small"}},
             "algorithm.clip_range: expected a number, got 'small'.",
         ),
         ({"algorithm": {"name": "ppo", "clip_range": True}}, "algorithm.clip_range: expected a number, got True."),
-        ({"algorithm": {"clip_range": 0.1}}, "algorithm: give a name, for example {name: "),
+        ({"algorithm": {"name": 3}}, "algorithm: give a name, for example {name: ppo}; got {'name': 3}."),
         ({"algorithm": ["ppo"]}, "algorithm: give a name, for example {name: "),
         ({"algorithm": {"name": "ppo", "clip_range": 0}}, "algorithm: clip_range: must be above 0, got 0.0."),
         ({"policy": {"name": "stable_diffusion", "adapter": {"nam": "lora"}}}, "policy.adapter.nam: unknown key"),

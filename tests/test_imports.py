@@ -14,11 +14,12 @@ import ddpo_bench
 
 ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
-LEAVES = {"config", "registry", "protocols", "files", "sealed"}
+LEAVES = {"config", "options", "registry", "protocols", "files", "sealed"}
 PLUGINS = {"policies", "samplers", "algorithms", "rewards", "prompts"}
 
 ALLOWED: dict[str, set[str]] = {
-    "config": {"registry"},
+    "config": {"options", "registry"},
+    "options": set(),
     "registry": set(),  # it finds the plugins' folders by name
     "protocols": set(),
     "files": set(),
@@ -33,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": LEAVES | PLUGINS | {"training"},
     "outlook": LEAVES | PLUGINS | {"embedded", "training", "sweep"},
     "tuning": LEAVES | {"training", "sweep", "analysis", "console"},
-    "analysis": {"config", "registry", "files", "sealed"},
+    "analysis": {"config", "options", "registry", "files", "sealed"},
     "microbench": LEAVES | {"analysis", "embedded"},
     "console": LEAVES | {"sweep"},
     "commands": LEAVES

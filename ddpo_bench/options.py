@@ -1,0 +1,100 @@
+"""An option of a configuration: a dataclass field that carries its help, its bounds and its unit.
+
+Bounds are checked wherever a configuration is parsed (`ddpo_bench.config`), and numbers that are not finite are always
+refused.  What only several options together show is left to a class's own `__post_init__`, which raises ValueError.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field
+from typing import Any
+
+LARGEST_SEED = 2**32 - 1  # NumPy's legacy generators take no larger ones
+LARGEST_COUNT = 10**9  # of images, epochs, updates and the like
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """An interval of numbers; `minimum` and `maximum` belong to it, `above` and `below` do not."""
+
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+
+    def __str__(self) -> str:
+        """As in "above 0 and at most 1"; empty where there are none."""
+        named = {"at least": self.minimum, "above": self.above, "at most": self.maximum, "below": self.below}
+        return " and ".join(f"{words} {shown(limit)}" for words, limit in named.items() if limit is not None)
+
+    def mistake(self, value: float) -> str | None:
+        """What is wrong with a number; None where it lies within the bounds."""
+        if not is_finite(value):
+            return f"must be a finite number, got {value!r}."
+        within = (
+            (self.minimum is None or value >= self.minimum)
+            and (self.maximum is None or value <= self.maximum)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+        return None if within else f"must be {self}, got {shown(value)}."
+
+
+SEEDS = Bounds(minimum=0, maximum=LARGEST_SEED)
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    unit: str | None = None,
+) -> Any:
+    """A dataclass field that documents and bounds itself.
+
+    Args:
+        default: its value where none is given; `dataclasses.MISSING` requires one. A list or mapping is copied.
+        help: what it is, in a line.
+        minimum, maximum, above, below: of the number, or of each number in a list.
+        unit: of the number, where it has one, for the reader.
+    """
+    metadata = {"help": help, "bounds": Bounds(minimum, maximum, above, below), "unit": unit}
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def options_of(cls: type) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of a dataclass that a configuration may set, by name."""
+    return {f.name: f for f in dataclasses.fields(cls) if f.init}
+
+
+def is_required(option: dataclasses.Field[Any]) -> bool:
+    return option.default is MISSING and option.default_factory is MISSING
+
+
+def bound_mistakes(option: dataclasses.Field[Any], value: Any, where: str) -> Iterator[str]:
+    """Mistakes in an option's numbers, each with its place; values that are no numbers are nobody's business here."""
+    if isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from bound_mistakes(option, item, f"{where}[{index}]")
+    number = getattr(value, "value", value)  # of a quantity, which has a unit too
+    if isinstance(number, (int, float)) and not isinstance(number, bool):
+        mistake = option.metadata.get("bounds", Bounds()).mistake(number)
+        if mistake:
+            yield f"{where}: {mistake}"
+
+
+def is_finite(value: float) -> bool:
+    return isinstance(value, int) or math.isfinite(value)
+
+
+def shown(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
