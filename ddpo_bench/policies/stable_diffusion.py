@@ -7,7 +7,7 @@ import copy
 import gc
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.embedded import MODEL_FOLDER
+from ddpo_bench.options import option
 from ddpo_bench.protocols import Conditioning
 from ddpo_bench.registry import register
 
@@ -32,8 +33,8 @@ class ModelNotFound(ValueError):
 class Adapter:
     """What of the UNet is trained."""
 
-    name: Literal["full", "lora"] = "full"  # every weight, or low-rank updates of the attention projections
-    rank: int = 4  # of the LoRA matrices
+    name: Literal["full", "lora"] = option("full", "every weight, or low-rank updates of the attention projections")
+    rank: int = option(4, "of the LoRA matrices", minimum=1, maximum=4096)
 
 
 @register("policy", "stable_diffusion")
@@ -41,10 +42,14 @@ class Adapter:
 class StableDiffusion:
     """Stable Diffusion 1.x, 2.x or the embedded model, with classifier-free guidance as part of the policy."""
 
-    model: str = "embedded"  # "embedded", a folder that StableDiffusionPipeline saved, or a hub name
-    adapter: Adapter = field(default_factory=Adapter)
-    guidance_scale: float = 1.0  # classifier-free guidance, in sampling and in learning; 1.0 is none
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the UNet's arithmetic; weights and laws stay fp32
+    model: str = option("embedded", "embedded, a folder that StableDiffusionPipeline saved, or a hub name")
+    adapter: Adapter = option(Adapter(), "what of the UNet is trained")
+    guidance_scale: float = option(
+        1.0, "classifier-free guidance, in sampling and in learning; 1.0 is none", minimum=0, maximum=100
+    )
+    precision: Literal["auto", "fp32", "bf16"] = option(
+        "auto", "of the UNet's arithmetic; weights and transition laws stay fp32; auto is bf16 where it is native"
+    )
 
     def start(self, device: torch.device, seed: int) -> None:
         """Load the model and make it trainable.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ddpo_bench.embedded.scenes import plural
+from ddpo_bench.options import option
 from ddpo_bench.prompts.words import noun_words, pick
 from ddpo_bench.protocols import Metadata
 from ddpo_bench.registry import register
@@ -19,14 +20,14 @@ NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine
 class Counting:
     """A number of things: "three frogs"; the metadata hold the noun and its count."""
 
-    low: int = 2  # least number, from 1
-    high: int = 4  # greatest number, up to 12; the embedded model draws up to 4
-    nouns: str | None = None  # text file, one singular noun a line; DDPO's 45 animals without one
+    low: int = option(2, "least number", minimum=1, maximum=len(NUMBERS))
+    high: int = option(4, "greatest number; the embedded model draws up to 4", minimum=1, maximum=len(NUMBERS))
+    nouns: str | None = option(None, "text file, one singular noun a line; DDPO's 45 animals without one")
     noun_list: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.low <= self.high <= len(NUMBERS):
-            raise ValueError(f"low, high: must be 1 <= low <= high <= {len(NUMBERS)}, got {self.low} and {self.high}.")
+        if self.low > self.high:
+            raise ValueError(f"low: must be at most high ({self.high}), got {self.low}.")
         self.noun_list = noun_words(self.nouns)
 
     def __call__(self, rng: np.random.Generator) -> tuple[str, Metadata]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 
 import numpy as np
 
+from ddpo_bench.options import option
 from ddpo_bench.prompts.words import file_words, pick
 from ddpo_bench.protocols import Metadata
 from ddpo_bench.registry import register
@@ -16,7 +17,7 @@ from ddpo_bench.registry import register
 class FromFile:
     """A line of a text file, one prompt a line; blank lines are skipped."""
 
-    path: str  # text file (UTF-8), relative to the current directory
+    path: str = option(MISSING, "text file (UTF-8), relative to the current directory")
     lines: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

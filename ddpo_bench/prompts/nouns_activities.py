@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ddpo_bench.embedded.scenes import article
+from ddpo_bench.options import option
 from ddpo_bench.prompts.words import file_words, noun_words, pick
 from ddpo_bench.protocols import Metadata
 from ddpo_bench.registry import register
@@ -19,8 +20,8 @@ ACTIVITIES = ("riding a bike", "playing chess", "washing the dishes")  # the pap
 class NounsActivities:
     """A noun and an activity: "a dog riding a bike"."""
 
-    nouns: str | None = None  # text file, one noun a line; DDPO's 45 animals without one
-    activities: str | None = None  # text file, one activity a line; DDPO's three without one
+    nouns: str | None = option(None, "text file, one noun a line; DDPO's 45 animals without one")
+    activities: str | None = option(None, "text file, one activity a line; DDPO's three without one")
     noun_list: tuple[str, ...] = field(init=False, repr=False)
     activity_list: tuple[str, ...] = field(init=False, repr=False)
 

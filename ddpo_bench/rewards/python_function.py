@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from torch import Tensor
 
+from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register, unknown
 
@@ -21,7 +22,7 @@ from ddpo_bench.registry import register, unknown
 class PythonFunction:
     """Your own function(images, prompts, metadata) -> scores, or (scores, info); write it as python:module:function."""
 
-    function: str  # module:function, importable or a file in the current directory
+    function: str = option(MISSING, "module:function, importable or a file in the current directory")
     call: Callable[..., Any] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.embedded.scenes import COLOURS
+from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register, unknown
 
@@ -19,7 +20,7 @@ WIDTH = 0.25  # RGB distance at which a pixel still counts exp(-1/2); black and 
 class TargetColour:
     """Share of the picture near a colour, 0 to 1: the mean over pixels of exp(-|rgb - colour|^2 / (2 * 0.25^2))."""
 
-    colour: str = "blue"  # a background colour of the embedded model
+    colour: str = option("blue", f"a background colour of the embedded model: {', '.join(COLOURS)}")
 
     def __post_init__(self) -> None:
         if self.colour not in COLOURS:

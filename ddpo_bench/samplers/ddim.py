@@ -9,9 +9,10 @@ import torch
 from ddpo_kernels import AffineStep, Backend, BackendUnavailable, check_backend
 from torch import Tensor
 
+from ddpo_bench.options import option
 from ddpo_bench.protocols import Law
 from ddpo_bench.registry import register
-from ddpo_bench.samplers.ddim_schedule import ddim_coefficients, no_density
+from ddpo_bench.samplers.ddim_schedule import ddim_coefficients
 from ddpo_bench.samplers.ddim_thresholding import ThresholdedLaw
 from ddpo_bench.samplers.law import AffineLaw
 
@@ -29,14 +30,10 @@ def clip_of(scheduler: DDIMScheduler) -> float | None:
 class DDIM:
     """DDIM with eta > 0, as DDPO uses it (Song et al. 2021)."""
 
-    steps: int = 10  # denoising steps of a trajectory
-    eta: float = 1.0  # share of the DDPM posterior's noise; > 0
-
-    def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"steps: must be at least 1, got {self.steps}.")
-        if self.eta <= 0:
-            raise ValueError(no_density(self.eta, 0).removeprefix("sampler."))
+    steps: int = option(10, "denoising steps of a trajectory", minimum=1, maximum=1000, unit="steps")
+    eta: float = option(
+        1.0, "share of the DDPM posterior's noise; at 0 a step has no density, hence no log-prob", above=0, maximum=1
+    )
 
     def start(self, scheduler_config: dict[str, Any], device: torch.device, backend: Backend = "auto") -> None:
         """Build the schedule from the model's own scheduler configuration.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass
 from typing import Any, Literal, NamedTuple
 
 from ddpo_bench.config import parse
+from ddpo_bench.options import LARGEST_COUNT, LARGEST_SEED, option
 from ddpo_bench.registry import unknown
 from ddpo_bench.sweep.search_space import number
 
@@ -30,23 +31,31 @@ class Tune:
     the interquartile mean of the final reward.  The `top` ones are run again on the suite's own seeds.
     """
 
-    space: dict  # key to {low, high, log} or {choices}; or algorithm to such a mapping
-    trials: int  # configurations a cell
-    seeds: list[int]  # of every trial; none of those that are reported
-    equal_budget: bool = False  # promises that every algorithm but frozen is tuned, and one configuration of each swept
-    top: int = 1  # configurations of a cell that are run again on the suite's seeds
-    sampler: Literal["tpe", "gp", "random"] = "tpe"  # gp for few costly trials
-    pruner: Literal["none", "wilcoxon", "hyperband"] = "none"  # wilcoxon gives up between seeds, hyperband epochs
-    objectives: list[Literal["reward", "kl"]] = field(default_factory=lambda: ["reward"])  # kl to pretrained, nats
-    constraints: dict = field(default_factory=dict)  # measure to {min, max}
-    seed: int = 0  # of the sampler
+    space: dict = option(MISSING, "key to {low, high, log} or {choices}; or algorithm to such a mapping")
+    trials: int = option(MISSING, "configurations a cell", minimum=1, maximum=LARGEST_COUNT)
+    seeds: list[int] = option(
+        MISSING, "of every trial; none of those that are reported", minimum=0, maximum=LARGEST_SEED
+    )
+    equal_budget: bool = option(
+        False, "promises that every algorithm but frozen is tuned, and one configuration of each swept"
+    )
+    top: int = option(
+        1, "configurations of a cell that are run again on the suite's seeds", minimum=1, maximum=LARGEST_COUNT
+    )
+    sampler: Literal["tpe", "gp", "random"] = option("tpe", "how settings are searched; gp for few costly trials")
+    pruner: Literal["none", "wilcoxon", "hyperband"] = option(
+        "none", "wilcoxon gives up between seeds, hyperband between epochs"
+    )
+    objectives: list[Literal["reward", "kl"]] = option(
+        ["reward"], "[reward] or [reward, kl]; kl is that to the pretrained model, in nats"
+    )
+    constraints: dict = option({}, "measure to {min, max}")
+    seed: int = option(0, "of the sampler", minimum=0, maximum=LARGEST_SEED)
 
     def __post_init__(self) -> None:
-        if self.trials < 1 or self.top < 1 or self.seed < 0:
-            raise ValueError("trials and top must be at least 1, seed at least 0.")
         if self.top > self.trials:
             raise ValueError(f"top: of {self.trials} trials the best {self.top} cannot be taken.")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: give different whole numbers from 0 up, for example [100, 101].")
         if self.objectives not in (["reward"], ["reward", "kl"]):
             raise ValueError("objectives: must be [reward] or [reward, kl].")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.registry import register
 
 EPSILON = 1e-6
@@ -59,18 +60,28 @@ def mean_and_std(values: Tensor) -> tuple[float, float]:
     return float(values.mean()), float(values.std(correction=0))
 
 
+def clip_option() -> Any:
+    return option(5.0, "largest absolute advantage", above=0, maximum=1e6)
+
+
 @register("advantages", "per_prompt")
 @dataclass
 class PerPrompt:
     """Each reward against the last rewards of its prompt (DDPO)."""
 
-    buffer_size: int = 16  # rewards kept a prompt
-    min_count: int = 16  # rewards a prompt needs before its own statistics are used
-    clip: float = 5.0  # largest absolute advantage
+    buffer_size: int = option(16, "rewards kept a prompt", minimum=1, maximum=LARGEST_COUNT, unit="rewards")
+    min_count: int = option(
+        16,
+        "rewards a prompt needs before its own statistics are used, instead of the whole epoch's",
+        minimum=1,
+        maximum=LARGEST_COUNT,
+        unit="rewards",
+    )
+    clip: float = clip_option()
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_count <= self.buffer_size:
-            raise ValueError(f"min_count: must lie in 1..buffer_size ({self.buffer_size}), got {self.min_count}.")
+        if self.min_count > self.buffer_size:
+            raise ValueError(f"min_count: must be at most buffer_size ({self.buffer_size}), got {self.min_count}.")
         self.tracker = PerPromptStatTracker(self.buffer_size, self.min_count)
 
     def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
@@ -88,7 +99,7 @@ class PerPrompt:
 class Batch:
     """Each reward against the whole epoch's rewards."""
 
-    clip: float = 5.0  # largest absolute advantage
+    clip: float = clip_option()
 
     def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
         mean, std = mean_and_std(rewards)
@@ -106,7 +117,7 @@ class Batch:
 class Group:
     """Each reward against the rewards of the same prompt in the same epoch (GRPO, Shao et al. 2024)."""
 
-    clip: float = 5.0  # largest absolute advantage
+    clip: float = clip_option()
 
     def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
         advantages = torch.zeros_like(rewards)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ddpo_bench.config import ConfigError, run_config
 from ddpo_bench.embedded.scenes import caption, parse_caption
 from ddpo_bench.prompts.words import shipped_words
 from ddpo_bench.registry import get
@@ -89,8 +90,8 @@ def test_counting_covers_its_range_evenly_and_agrees_with_its_metadata() -> None
 
 @pytest.mark.parametrize("limits", [{"low": 0}, {"low": 5}, {"high": 13}, {"low": 3, "high": 2}])
 def test_counting_refuses_an_impossible_range(limits: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"^low, high: must be 1 <= low <= high <= 12, got \d+ and \d+\.$"):
-        get("prompts", "counting")(**limits)
+    with pytest.raises(ConfigError, match=r"prompts(\.low|\.high|: low): must be at (most|least) .*, got \d+\.$"):
+        run_config({"prompts": {"name": "counting", **limits}}, "test")
 
 
 def test_emoji_scenes_are_captions_of_which_two_fifths_leave_the_background_open() -> None:

@@ -11,6 +11,7 @@ from ddpo_kernels import NoDensity
 from diffusers import DDIMScheduler
 from torch import Tensor
 
+from ddpo_bench.config import ConfigError, run_config
 from ddpo_bench.samplers.ddim import DDIM
 from ddpo_bench.samplers.ddim_schedule import ddim_coefficients
 from ddpo_bench.samplers.ddim_step import ddim_law, ddim_step_with_logprob
@@ -162,8 +163,12 @@ def test_eta_zero_has_no_density_and_says_so_in_one_line() -> None:
     with pytest.raises(NoDensity, match="use eta > 0") as raised:
         ddim_step_with_logprob(make_scheduler(), output, 401, x_t)
     assert "\n" not in str(raised.value)
-    with pytest.raises(ValueError, match="eta"):
-        DDIM(eta=0.0)
+
+
+@pytest.mark.parametrize("eta", [0, -0.5, 1.1, float("nan")])
+def test_an_eta_without_a_density_is_refused_before_anything_is_loaded(eta: float) -> None:
+    with pytest.raises(ConfigError, match=r"sampler\.eta: must be (above 0 and at most 1|a finite number), got "):
+        run_config({"sampler": {"eta": eta}}, "test")
 
 
 def test_a_schedule_with_a_step_of_no_noise_is_refused_before_sampling() -> None:

@@ -57,7 +57,13 @@ WRONG = {
             "matrix": {"algorithm": ["ppo", "pppo"], "reward": ["jpeg", "jpeg_compressibility"]},
             "seeds": [True],
         },
-        ["seeds[0]", "base.sampler.stps", "matrix.reward[0]: unknown reward 'jpeg'", "matrix.algorithm[1]: unknown"],
+        [
+            "seeds[0]",
+            "base.sampler.stps",
+            "base.epochs: must be at least 0",
+            "matrix.reward[0]: unknown reward 'jpeg'",
+            "matrix.algorithm[1]: unknown",
+        ],
     ),
 }
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ddpo_bench.config import ConfigError, run_config
 from ddpo_bench.protocols import AdvantageEstimator
 from ddpo_bench.registry import get, names
 from ddpo_bench.training.advantages import Batch, Group, PerPrompt, PerPromptStatTracker
@@ -96,8 +97,8 @@ def test_batch_advantages_compare_the_whole_epoch() -> None:
 
 @pytest.mark.parametrize("options", [{"min_count": 0}, {"min_count": 17}, {"buffer_size": 4}])
 def test_a_count_that_the_buffer_cannot_hold_is_refused(options: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="min_count"):
-        PerPrompt(**options)
+    with pytest.raises(ConfigError, match="min_count: must be at"):
+        run_config({"advantages": options}, "test")
 
 
 @pytest.fixture(params=names("advantages"))

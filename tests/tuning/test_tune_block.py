@@ -57,7 +57,7 @@ def test_a_space_can_be_given_by_algorithm(load: Load) -> None:
         ({"space": {"seed": {"low": 1, "high": 2}}}, "tune.space.seed: seeds are not tuned"),
         ({"space": {"ppo": {}}}, "tune.space.ppo: expected keys with"),
         ({"space": {"ppo": {RATE: {"low": 1, "high": 2}}, "sacc": {}}}, "tune.space.sacc: unknown algorithm of this"),
-        ({"trials": 0}, "tune: trials and top must be at least 1"),
+        ({"trials": 0}, "tune.trials: must be at least 1 and at most 1000000000, got 0."),
         ({"top": 9}, "tune: top: of 6 trials the best 9 cannot be taken."),
         ({"seeds": [2, 100]}, "tune.seeds: [2] are also the suite's. Tune on other seeds than you report."),
         ({"seeds": []}, "tune: seeds: give different whole numbers"),
