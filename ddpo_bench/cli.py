@@ -18,6 +18,7 @@ from types import FrameType
 from typing import NoReturn
 
 from ddpo_bench.commands.command import Command
+from ddpo_bench.encoding import make_output_legible
 
 USER_ERROR = 1
 INTERRUPTED = 128 + signal.SIGINT
@@ -51,6 +52,7 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
+    make_output_legible()
     arguments = list(sys.argv[1:] if argv is None else argv)
     commands = load_commands()
     parser = build_parser(commands)

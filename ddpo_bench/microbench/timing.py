@@ -103,7 +103,7 @@ def cache_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).L2_cache_size
     size = Path("/sys/devices/system/cpu/cpu0/cache/index3/size")
-    return int(size.read_text().strip().removesuffix("K")) * 1024 if size.exists() else CPU_CACHE
+    return int(size.read_text(encoding="utf-8").strip().removesuffix("K")) * 1024 if size.exists() else CPU_CACHE
 
 
 def memory_bytes(device: torch.device) -> int:

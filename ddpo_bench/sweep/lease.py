@@ -53,7 +53,7 @@ def is_alive(holder: dict[str, Any], folder: Path, since: float) -> bool:
 def process_space() -> str:
     """The namespace in which process numbers mean something; empty where the system does not tell."""
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
@@ -62,7 +62,7 @@ def process_space() -> str:
 def birth(pid: int) -> str | None:
     """When a process started, in the system's own units; None where there is no such process."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None if Path("/proc/self/stat").exists() or not signalled(pid) else "alive"
     return None if fields[0] == "Z" else fields[19]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import importlib
+import io
 import multiprocessing
 import os
 import signal
@@ -146,6 +147,8 @@ def redirect_output(path: Path) -> None:
     with path.open("a", encoding="utf-8") as file:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+            if isinstance(stream, io.TextIOWrapper):  # whose encoding was the terminal's
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     faulthandler.enable()

@@ -15,6 +15,9 @@ REWARDS = ("jpeg_compressibility", "target_colour")
 IMAGE_STATISTICS = ("brightness", "colourfulness", "contrast", "sharpness")
 EPOCHS, SAMPLES, TILE = 6, 32, 64
 SECONDS = {"sampling": 4.0, "reward": 0.5, "learning": 3.0}  # an epoch
+EPOCH = {"sampling": 4.0, "reward": 0.5, "learning": 3.0, "kl": 1.0}  # seconds; 6 epochs
+EVALUATION = {"eval_sampling": 2.0, "eval_reward": 0.25, "eval_kl": 0.5, "eval_files": 0.05}  # 2 evaluations
+OVERHEADS = {"start": 0.9, "checkpoint": 0.6, "files": 0.2}
 PRETRAINED = {"jpeg_compressibility": -1.09, "target_colour": 0.07}
 GAIN = {"frozen": 0.0, "ppo": 0.2, "trpo": 0.19, "policy_gradient": 0.004, "sac": 0.35}
 KL_NATS = {"frozen": 0.0, "ppo": 6.0, "trpo": 2.5, "policy_gradient": 0.9, "sac": 40.0}
@@ -87,6 +90,18 @@ def metrics(algorithm: str, reward: str, seed: int) -> list[dict[str, float]]:
              **{f"seconds_{part}": seconds for part, seconds in SECONDS.items()}}
         )  # fmt: skip
     return [*rows, evaluation(algorithm, reward, seed, EPOCHS)]
+
+
+def measure_parts(suite: Path) -> None:
+    """Give every run the seconds of its parts: `EPOCH`, `EVALUATION` and `OVERHEADS`."""
+    for run in suite.glob("runs/*/*"):
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        for row in rows:
+            row |= {f"seconds_{part}": seconds for part, seconds in (EPOCH if "queries" in row else EVALUATION).items()}
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        status = json.loads((run / "status.json").read_text())
+        status |= {f"seconds_{part}": seconds for part, seconds in OVERHEADS.items()}
+        (run / "status.json").write_text(json.dumps(status))
 
 
 def without(suite: Path, start: str, pattern: str = "runs/*/*") -> None:

@@ -1,6 +1,5 @@
 """`ddpo-bench profile`: what counts as harness, a sum that can be checked by hand, and results that cannot tell."""
 
-import json
 import os
 import sys
 from datetime import datetime, timedelta
@@ -20,10 +19,8 @@ from ddpo_bench.sweep.storage import open_storage
 sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
 
 import fabricate
+from fabricate import EPOCH, EVALUATION
 
-EPOCH = {"sampling": 4.0, "reward": 0.5, "learning": 3.0, "kl": 1.0}  # seconds; 6 epochs
-EVALUATION = {"eval_sampling": 2.0, "eval_reward": 0.25, "eval_kl": 0.5, "eval_files": 0.05}  # 2 evaluations
-OVERHEADS = {"start": 0.9, "checkpoint": 0.6, "files": 0.2}
 WORK = 6 * 8.5 + 2 * 2.75
 START = datetime(2026, 1, 1, 12)
 
@@ -32,14 +29,7 @@ START = datetime(2026, 1, 1, 12)
 def results(tmp_path):
     """results/mine with frozen and ppo on two rewards, one seed, 60 seconds a run."""
     folder = fabricate.fabricate_suite(tmp_path / "results" / "mine", ("frozen", "ppo"), seeds=1)
-    for run in folder.glob("runs/*/*"):
-        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        for row in rows:
-            row |= {f"seconds_{part}": seconds for part, seconds in (EPOCH if "queries" in row else EVALUATION).items()}
-        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        status = json.loads((run / "status.json").read_text())
-        status |= {f"seconds_{part}": seconds for part, seconds in OVERHEADS.items()}
-        (run / "status.json").write_text(json.dumps(status))
+    fabricate.measure_parts(folder)
     return folder
 
 
