@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.files import plain_yaml, write_json, write_text
+from ddpo_bench.files import plain_yaml, write_text
 
 SEAL = re.compile(rb"# crc32: ([0-9a-f]{8})\n")  # the first line of a sealed YAML file
 
@@ -19,7 +20,11 @@ class Damaged(Exception):
 
 def write_sealed_json(path: Path, data: dict[str, Any]) -> None:
     """Write an object as JSON atomically, its checksum as the last key."""
-    write_json(path, {**data, "crc32": checksum(data)})
+    write_text(path, sealed_text(data))
+
+
+def sealed_text(data: dict[str, Any]) -> str:
+    return json.dumps({**data, "crc32": checksum(data)}, indent=2) + "\n"
 
 
 def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
@@ -28,13 +33,15 @@ def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
     Raises:
         Damaged: ending in `remedy`.
     """
+    content = path.read_bytes()
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(content)
     except ValueError:  # not JSON, or not text
         raise Damaged(f"{path}: is damaged: not valid JSON. {remedy}") from None
     if not isinstance(data, dict):
         raise Damaged(f"{path}: is damaged: expected a JSON object, found {type(data).__name__}. {remedy}")
-    if "crc32" in data and data.pop("crc32") != checksum(data):
+    sealed = carries_checksum(data, checksum)
+    if sealed and (data.pop("crc32", None) != checksum(data) or content != sealed_text(data).encode()):
         raise Damaged(f"{path}: is damaged: its checksum differs. {remedy}")
     return data
 
@@ -55,8 +62,8 @@ def check_sealed_yaml(path: Path, remedy: str) -> None:
     seal = SEAL.match(content)
     if not content:
         raise Damaged(f"{path}: is damaged: it is empty. {remedy}")
-    untrue = int(seal[1], 16) != zlib.crc32(content[seal.end() :]) if seal else b"crc32" in content[:16]
-    if untrue:
+    broken = content.startswith(b"#") or b"crc32" in content[:16]  # plain YAML of ours begins with a key
+    if int(seal[1], 16) != zlib.crc32(content[seal.end() :]) if seal else broken:
         raise Damaged(f"{path}: is damaged: its checksum differs. {remedy}")
 
 
@@ -68,6 +75,14 @@ def check_crc32(path: Path, expected: int | None, remedy: str) -> None:
     """
     if expected is not None and zlib.crc32(path.read_bytes() if path.exists() else b"") != expected:
         raise Damaged(f"{path}: is damaged: not as the run wrote it. {remedy}")
+
+
+def carries_checksum(data: dict[str, Any], checksum: Callable[[dict[str, Any]], int]) -> bool:
+    """Whether an object was written with its checksum as the last key, even where damage has changed the key's name."""
+    if "crc32" in data:
+        return True
+    *others, last = data.items() or [("", None)]
+    return last[1] == checksum(dict(others))
 
 
 def checksum(data: dict[str, Any]) -> int:

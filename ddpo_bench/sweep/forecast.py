@@ -35,15 +35,24 @@ class Heard:
         return Course(self.cell, self.epoch, self.epochs, pace * self.epoch, since)
 
 
+IDLE_SECONDS = 60.0  # after which a worker that has begun no other run is taken to have left
+
+
 class Forecast:
-    """Of some runs, by a clock in seconds."""
+    """Of some runs, by a clock in seconds.
+
+    A run's end is told before its worker begins the next run, or before another takes the place of one that died: such
+    a worker still counts.
+    """
 
     def __init__(self, runs: Sequence[PlannedRun], clock: Callable[[], float] = time.monotonic):
         self.clock = clock
         self.runs = {run.folder: Heard(str(run.folder.parent), run.config.epochs) for run in runs}
+        self.idle: list[float] = []  # since when, oldest first
 
     def started(self, run: PlannedRun) -> None:
         self.runs[run.folder].mark = self.clock()
+        self.idle = self.idle[1:]
 
     def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
         """Of metrics.jsonl, where it ends an epoch, or {"epoch", "sampled"} within one."""
@@ -58,6 +67,8 @@ class Forecast:
     def ended(self, run: PlannedRun, state: str) -> None:
         """state: done, failed or killed, after which the run goes on."""
         heard = self.runs[run.folder]
+        if heard.mark is not None:
+            self.idle.append(self.clock())
         heard.mark = None
         if state != "killed":
             heard.epoch = heard.epochs
@@ -67,4 +78,5 @@ class Forecast:
         now = self.clock()
         at_work = [heard for heard in self.runs.values() if heard.mark is not None]
         others = [heard for heard in self.runs.values() if heard.mark is None]
-        return seconds_left([heard.course(now) for heard in [*at_work, *others]], len(at_work))
+        idle = [since for since in self.idle if now - since < IDLE_SECONDS]
+        return seconds_left([heard.course(now) for heard in [*at_work, *others]], len(at_work) + len(idle))

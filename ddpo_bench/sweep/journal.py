@@ -12,6 +12,8 @@ from typing import Any
 
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
+from ddpo_bench.sealed import carries_checksum
+
 LOCK_SECONDS = 30  # after which the lock of a process that was killed while it wrote is broken
 
 
@@ -25,29 +27,44 @@ class SealedJournal(JournalFileBackend):
     def __init__(self, path: Path):
         self.path = path
         self.lock = JournalFileSymlinkLock(str(path), LOCK_SECONDS)
+        self.offsets = [0]  # where each entry begins that was read before, and the next one
         super().__init__(str(path), self.lock)
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
-        """Entries without their checksums; one that has none, as older versions wrote it, is taken as it is.
+        """Entries without their checksums; one that has none, as others write it, is taken as it is.
+
+        An entry that is not whole is being written, or was cut short: it does not count.
 
         Raises:
             DamagedJournal: for an entry that is not JSON, or not what was written.
         """
-        entries = super().read_logs(log_number_from)
-        while True:
-            try:
-                entry = next(entries, None)
-            except ValueError as error:  # not JSON, or not text
-                raise DamagedJournal(f"{self.path}: an entry is not JSON ({error}).") from None
-            if entry is None:
-                return
-            if "crc32" in entry and entry.pop("crc32") != zlib.crc32(text_of(entry)):
-                raise DamagedJournal(f"{self.path}: the checksum of an entry differs.")
-            yield entry
+        first = min(log_number_from, len(self.offsets) - 1)
+        with self.path.open("rb") as file:
+            file.seek(self.offsets[first])
+            for number, line in enumerate(file, first):
+                if not line.endswith(b"\n"):
+                    if is_object(line[:-1]):
+                        raise DamagedJournal(f"{self.path}: the end of an entry is damaged.")
+                    return
+                if number + 1 == len(self.offsets):
+                    self.offsets.append(self.offsets[number] + len(line))
+                if number >= log_number_from:
+                    yield self.checked(line)
+
+    def checked(self, line: bytes) -> dict[str, Any]:
+        """An entry of one line, without its checksum."""
+        try:
+            entry: dict[str, Any] = json.loads(line)
+        except ValueError as error:  # not JSON, or not text
+            raise DamagedJournal(f"{self.path}: an entry is not JSON ({error}).") from None
+        sealed = carries_checksum(entry, checksum)
+        if sealed and (entry.pop("crc32", None) != checksum(entry) or line != sealed_line(entry)):
+            raise DamagedJournal(f"{self.path}: the checksum of an entry differs.")
+        return entry
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write entries, all or none: what a full disk or a crash cut short is dropped before the next."""
-        lines = b"".join(b'%b,"crc32":%d}\n' % (text[:-1], zlib.crc32(text)) for text in map(text_of, logs))
+        lines = b"".join(map(sealed_line, logs))
         self.lock.acquire()
         try:
             with self.path.open("r+b", buffering=0) as file:
@@ -82,5 +99,21 @@ def end_of_whole_lines(file: FileIO) -> int:
     return end
 
 
+def sealed_line(entry: dict[str, Any]) -> bytes:
+    return b'%b,"crc32":%d}\n' % (text_of(entry)[:-1], checksum(entry))
+
+
+def checksum(entry: dict[str, Any]) -> int:
+    return zlib.crc32(text_of(entry))
+
+
 def text_of(entry: dict[str, Any]) -> bytes:
     return json.dumps(entry, separators=(",", ":")).encode()
+
+
+def is_object(text: bytes) -> bool:
+    """Whether this is JSON's text of an object, the whole of it."""
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False

@@ -1,9 +1,10 @@
 """Stands in for a Slurm cluster: programs that run the tasks of a job array as processes of this machine."""
 
 import os
-import shutil
+import signal
 import stat
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 SBATCH = """
@@ -74,8 +75,7 @@ class FakeSlurm:
         return [int(pid) for path in self.folder.glob("*.alive") for pid in path.read_text().split()]
 
     def close(self):
-        """Kill what still runs; every task leads a session of its own."""
+        """Kill what still runs; every task leads a session of its own.  The folder stays: a task may be writing."""
         for pid in self.pids():
-            if Path(f"/proc/{pid}").exists():
-                os.killpg(pid, 9)
-        shutil.rmtree(self.folder)
+            with suppress(ProcessLookupError):  # it has ended, maybe this very moment
+                os.killpg(pid, signal.SIGKILL)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -49,11 +50,9 @@ def harass(commands, rng, mean_pause):
         time.sleep(rng.expovariate(1 / mean_pause))
         workers = [pid for command in commands for pid in workers_of(command.pid)]
         if workers and killed < KILLS:
-            try:
+            with suppress(ProcessLookupError):  # it has ended meanwhile
                 os.kill(rng.choice(workers), signal.SIGKILL)
                 killed += 1
-            except ProcessLookupError:
-                pass
     return killed
 
 

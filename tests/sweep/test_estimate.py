@@ -91,6 +91,42 @@ def test_a_killed_run_waits_with_what_it_has_done_and_a_failed_one_is_over() -> 
     assert forecast.seconds_left() == 0
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("state", ["done", "failed", "killed"])
+def test_a_worker_counts_when_its_run_has_ended_and_it_has_not_begun_the_next(workers: int, state: str) -> None:
+    clock = Clock()
+    runs = [run_of("ppo", seed) for seed in range(4 * workers)]
+    forecast = Forecast(runs, clock)
+    for run in runs[:workers]:
+        forecast.started(run)
+    for epoch in range(1, 5):
+        clock.now += 10
+        for run in runs[:workers]:
+            forecast.row(run, {"epoch": epoch, "queries": 128 * epoch})
+    for run in runs[: workers - 1]:
+        forecast.ended(run, "done")
+    for run in runs[workers : 2 * workers - 1]:
+        forecast.started(run)
+    forecast.ended(runs[workers - 1], state)
+    assert forecast.seconds_left() == pytest.approx(3 * 40)  # three runs for each worker, of four epochs each
+
+
+def test_a_worker_that_has_begun_nothing_for_a_minute_has_left() -> None:
+    clock = Clock()
+    runs = [run_of("ppo", seed, epochs=1) for seed in range(6)]
+    forecast = Forecast(runs, clock)
+    for run in runs[:2]:
+        forecast.started(run)
+    clock.now += 10
+    for run in runs[:2]:
+        forecast.row(run, {"epoch": 1, "queries": 128})
+        forecast.ended(run, "done")
+    assert forecast.seconds_left() == pytest.approx(20)
+    clock.now += 61
+    forecast.started(runs[2])
+    assert forecast.seconds_left() == pytest.approx(40)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

@@ -252,3 +252,17 @@ def test_nothing_is_submitted_while_slurm_does_not_say_whether_the_array_before_
     error = refusal(capsys, [*RUN, "1"])
     assert "squeue does not answer: squeue: error: Unable to contact slurm controller" in error
     assert list(cluster.scripts()) == [101]
+
+
+def test_the_fake_cluster_closes_though_its_tasks_end_meanwhile(cluster, monkeypatch):
+    killed = []
+
+    def killpg(pid, number):
+        killed.append(pid)
+        raise ProcessLookupError
+
+    (cluster.folder / "101.alive").write_text(f"{os.getpid()}\n{os.getppid()}\n")  # both are there when it looks
+    monkeypatch.setattr(os, "killpg", killpg)
+    cluster.close()
+    assert killed == [os.getpid(), os.getppid()]
+    (cluster.folder / "101.alive").unlink()
