@@ -2,7 +2,7 @@
 
 Weights are counted by the headers of their files.  What a micro-batch needs is counted on torch's meta device, where
 networks made of their configurations alone are gone through without computing anything.  Rules of thumb: bf16 halves
-what learning needs; attention keeps no maps on GPUs.  Left out: what torch itself occupies, kernels' workspaces,
+what learning needs; fused attention keeps no maps.  Left out: what torch itself occupies, kernels' workspaces,
 fragmentation and critics, which are small; hence "about".
 """
 
@@ -61,10 +61,11 @@ def needs(config: RunConfig) -> Needs | None:
 
 
 def counted(config: RunConfig, model: Model) -> Needs:
-    from ddpo_bench.policies.stable_diffusion import resolve_precision
+    from ddpo_bench.policies.stable_diffusion import makes_attention_maps, resolve_precision
 
     device, options = device_here(), config.policy.options
-    half = resolve_precision(options["precision"], device).itemsize == BF16
+    precision = resolve_precision(options["precision"], device)
+    half, with_maps = precision.itemsize == BF16, makes_attention_maps(device, precision)
     lora, learns = options["adapter"].name == "lora", config.algorithm.name != "frozen"
     trained = lora_numbers(model, options["adapter"].rank) if lora else model.unet_numbers
     if lora:
@@ -73,7 +74,7 @@ def counted(config: RunConfig, model: Model) -> Needs:
         unet = model.unet_numbers * (2 * FP32 + BF16 * half)
     batch = min(config.micro_batch, config.samples_per_epoch)
     rows = batch * (1 if options["guidance_scale"] == 1.0 else 2)
-    learning = rows * learning_bytes(model.folder, device.type == "cpu", lora) // (2 if half else 1)
+    learning = rows * learning_bytes(model.folder, with_maps, lora) // (2 if half else 1)
     rollout, replay = rollout_bytes(config, model)
     return Needs(
         trained=trained,
@@ -135,7 +136,7 @@ def learning_bytes(folder: Path, with_maps: bool, lora: bool) -> int:
 
     Args:
         folder: of the model.
-        with_maps: whether attention makes its maps, as it does on a CPU; fused attention does not.
+        with_maps: whether attention makes its maps; fused attention does not.
         lora: whether the weights themselves are frozen, so that their inputs need not be kept.
     """
     import torch

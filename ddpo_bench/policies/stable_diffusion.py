@@ -67,10 +67,10 @@ class StableDiffusion:
         pipeline.text_encoder.requires_grad_(False)
         self.pipeline = pipeline
         self.unet: UNet2DConditionModel = pipeline.unet
-        if device.type == "cpu":
+        if makes_attention_maps(device, self.resolved_precision):
             from diffusers.models.attention_processor import AttnProcessor
 
-            self.unet.set_attn_processor(AttnProcessor())  # SDPA's backward is slow on a CPU
+            self.unet.set_attn_processor(AttnProcessor())
         self.pretrained = self.unet
         if self.adapter.name == "lora":
             self.add_lora(seed)
@@ -180,6 +180,14 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     else:
         native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if native else torch.float32
+
+
+def makes_attention_maps(device: torch.device, precision: torch.dtype) -> bool:
+    """Whether attention is plain matrix products, and not torch's fused one.
+
+    That is quicker for the embedded model in bf16 on a CPU alone; docs/performance.md has the figures.
+    """
+    return device.type == "cpu" and precision is torch.bfloat16
 
 
 def cpu_has_bf16() -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.algorithms.transitions import transitions
-from ddpo_bench.policies.stable_diffusion import Adapter, ModelNotFound, StableDiffusion
+from ddpo_bench.policies.stable_diffusion import Adapter, ModelNotFound, StableDiffusion, makes_attention_maps
 from ddpo_bench.protocols import Rollout
 from ddpo_bench.samplers.ddim import DDIM
 from ddpo_bench.training.rollout import sample_trajectories
@@ -116,6 +116,12 @@ def test_guidance_predicts_for_the_empty_prompt_and_the_prompt(policy: StableDif
     if policy.guided:
         unconditional, conditional = output.chunk(2)
         assert not torch.equal(unconditional, conditional)
+
+
+def test_attention_is_plain_in_bf16_on_a_cpu_alone(policy: StableDiffusion) -> None:
+    processors = {type(processor).__name__ for processor in policy.unet.attn_processors.values()}
+    assert processors == {"AttnProcessor" if policy.precision == "bf16" else "AttnProcessor2_0"}
+    assert not makes_attention_maps(torch.device("cuda"), policy.resolved_precision)
 
 
 def test_the_trained_tensors_go_through_a_file(policy: StableDiffusion, tiny_model: Path, tmp_path: Path) -> None:
