@@ -43,6 +43,11 @@ class Choice:
         """Make the plugin object."""
         return registry.get(self.kind, self.name)(**self.options)
 
+    @property
+    def label(self) -> str:
+        """What tells this choice from others of its kind, in metrics and tables."""
+        return registry.label(self.kind, self.build())
+
     def __str__(self) -> str:
         return self.name
 
@@ -152,7 +157,8 @@ def inconsistencies(config: RunConfig) -> list[str]:
     """Mistakes that only several keys together show."""
     if config.samples_per_epoch % config.samples_per_prompt:
         return [f"samples_per_epoch: must be a multiple of samples_per_prompt ({config.samples_per_prompt})."]
-    return []
+    advantages = config.advantages.build()
+    return advantages.mistakes(config) if hasattr(advantages, "mistakes") else []
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Tally:
         self.total = len(runs) + done_before
         self.done = done_before
         self.failed = 0
+        self.without_advantages: set[Path] = set()  # folders of runs of which this was said
 
     def __str__(self) -> str:
         return f"{self.done}/{self.total} runs done" + (f", {self.failed} failed" if self.failed else "")
@@ -42,6 +43,14 @@ class Tally:
     def count(self, state: str) -> None:
         self.done += state == "done"
         self.failed += state == "failed"
+
+    def warning(self, run: PlannedRun, row: dict[str, Any]) -> str | None:
+        """Said once a run: an epoch has nothing to learn from."""
+        learns = run.config.samples_per_epoch > 1 and run.config.algorithm.name != "frozen"
+        if not learns or row.get("advantage_std") != 0 or run.folder in self.without_advantages:
+            return None
+        self.without_advantages.add(run.folder)
+        return f"{run.name}: epoch {row['epoch']} has nothing to learn from: the rewards that it compares are equal."
 
     def with_running(self, running: int) -> str:
         left = self.total - self.done - self.failed - running
@@ -71,6 +80,8 @@ class PlainLines:
         every = max(1, run.config.epochs // REPORTS)
         if self.forecast:
             self.forecast.row(run, row)
+        if warning := self.tally.warning(run, row):
+            say(warning)
         if "queries" in row and row["epoch"] % every == 0:
             say(f"{run.name}: epoch {row['epoch']}/{run.config.epochs}, {progress_of(row)}")
 
@@ -108,6 +119,8 @@ class LiveDisplay:
     def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
         self.lines[run.folder].hear(row)
         self.forecast.row(run, row)
+        if warning := self.tally.warning(run, row):
+            self.live.console.print(escape(warning), highlight=False)
 
     def ended(self, run: PlannedRun, state: str, reason: str | None) -> None:
         self.tally.count(state)

@@ -207,7 +207,11 @@ class Reward(Protocol):
 
 
 class AdvantageEstimator(Protocol):
-    """Turns rewards into advantages."""
+    """Turns rewards into advantages.
+
+    It may also have `mistakes(config: RunConfig) -> list[str]`: what in a run's other keys would leave every advantage
+    0, each line beginning with the key.
+    """
 
     def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
         """rewards: [N], float64; returns float32 [N]."""

@@ -6,6 +6,7 @@ A plugin is a dataclass in a file of its own: its fields are its options, its do
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
 import pkgutil
@@ -61,6 +62,27 @@ def names(kind: str) -> list[str]:
     """All names of a kind, sorted."""
     discover(kind)
     return sorted(_known[kind])
+
+
+def label(kind: str, plugin: Any) -> str:
+    """A plugin as metrics and tables name it: its own `label`, or its name and the options that are not the default.
+
+    So "target_colour" is the default one, "target_colour colour=red" another.  A slash, which parts the names of
+    metrics, becomes a colon.
+    """
+    if isinstance(own := getattr(plugin, "label", None), str):
+        return own
+    name = next((name for name in names(kind) if _known[kind][name] is type(plugin)), None)
+    if name is None:
+        return type(plugin).__name__
+    options = [f for f in dataclasses.fields(plugin) if f.init]
+    changed = [f"{f.name}={getattr(plugin, f.name)}" for f in options if getattr(plugin, f.name) != default_of(f)]
+    return " ".join([name, *changed]).replace("/", ":")
+
+
+def default_of(option: dataclasses.Field[Any]) -> Any:
+    """An option's default; MISSING where it has none."""
+    return option.default if option.default_factory is dataclasses.MISSING else option.default_factory()
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

@@ -162,7 +162,7 @@ def test_an_override_that_cannot_be_applied_is_refused_in_one_line(override: str
     [(kind, name) for kind in ("algorithm", "sampler", "advantages", "policy") for name in names(kind)],
 )
 def test_a_configuration_goes_through_its_own_file(tmp_path: Path, kind: str, name: str) -> None:
-    config = run_config({kind: name, "seed": 3, "evaluation": {"samples": 5}}, "test")
+    config = run_config({kind: name, "seed": 3, "samples_per_prompt": 2, "evaluation": {"samples": 5}}, "test")
     write_yaml(tmp_path / "config.yaml", config.to_dict())
     again = run_config(load_yaml(tmp_path / "config.yaml"), "config.yaml")
     assert again == config
@@ -211,3 +211,47 @@ def test_identity_follows_the_version_that_a_plugin_declares(monkeypatch: pytest
 def test_a_configuration_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         RunConfig().seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("advantages", "sizes", "mistake"),
+    [
+        (
+            "group",
+            {},
+            "samples_per_prompt: group advantages compare the samples of a prompt and need at least 2, got 1.",
+        ),
+        ("batch", {"samples_per_epoch": 1}, "samples_per_epoch: batch advantages compare the samples of an epoch"),
+        ("per_prompt", {"samples_per_epoch": 1}, "samples_per_epoch: with one sample an epoch every advantage is 0"),
+    ],
+)
+def test_advantages_that_would_all_be_0_are_refused(advantages: str, sizes: dict[str, int], mistake: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        run_config({"advantages": advantages, **sizes}, "run.yaml")
+    (line,) = error.value.mistakes
+    assert line.startswith(f"run.yaml: {mistake}")
+
+
+@pytest.mark.parametrize(
+    ("advantages", "sizes"),
+    [
+        ("group", {"samples_per_prompt": 2}),
+        ("batch", {"samples_per_epoch": 2}),
+        ("per_prompt", {"samples_per_epoch": 1, "epochs": 16}),
+    ],
+)
+def test_advantages_that_can_differ_are_accepted(advantages: str, sizes: dict[str, int]) -> None:
+    assert run_config({"advantages": advantages, **sizes}, "run.yaml").advantages.name == advantages
+
+
+@pytest.mark.parametrize(
+    ("reward", "label"),
+    [
+        ("jpeg_compressibility", "jpeg_compressibility"),
+        ("target_colour", "target_colour"),
+        ({"name": "target_colour", "colour": "blue"}, "target_colour"),
+        ({"name": "target_colour", "colour": "red"}, "target_colour colour=red"),
+    ],
+)
+def test_a_reward_is_named_by_what_tells_it_from_others(reward: object, label: str) -> None:
+    assert run_config({"reward": reward}, "run.yaml").reward.label == label

@@ -43,7 +43,8 @@ class RunRecord:
     Attributes:
         folder: results/<suite>/runs/<cell>-<hash12>/seed-<k>.
         cell: the folder's name without its hash.
-        algorithm, reward: names; empty where the run has not written its configuration.
+        algorithm: its name; empty where the run has not written its configuration.
+        reward: the name by which metrics and tables know it, which says the options that are not the default.
         varied: dotted key to value, of what else tells cells of this algorithm, or this reward, apart.
         status: queued, running, done, failed or killed; a folder that does not exist yet is queued.
         reason: why it failed.
@@ -176,17 +177,18 @@ def read_run(folder: Path) -> RunRecord:
     config = read_config(folder / "config.yaml", again) if (folder / "config.yaml").exists() else {}
     check_crc32(folder / "metrics.jsonl", status.get("metrics_crc32"), again)
     rows = read_rows(folder / "metrics.jsonl")
+    known = read_json(folder / "provenance.json", again)
     return RunRecord(
         folder=folder,
         cell=match["name"] if match else folder.parent.name,
         algorithm=config.get("algorithm", {}).get("name", ""),
-        reward=config.get("reward", {}).get("name", ""),
+        reward=known.get("reward", config.get("reward", {}).get("name", "")),
         seed=int(folder.name.removeprefix("seed-")),
         status=status.get("state", "queued"),
         reason=status.get("reason"),
         seconds=float(status.get("seconds") or 0.0),
         config=config,
-        provenance=read_json(folder / "provenance.json", again),
+        provenance=known,
         epochs=[row for row in rows if "queries" in row],
         evaluated=[row for row in rows if "queries" not in row],
         overheads={key: float(value) for key, value in status.items() if key.startswith("seconds_")},

@@ -12,7 +12,7 @@ from functools import lru_cache
 from ddpo_bench.analysis.budget import UNITS, Budget
 from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.measures import BASELINE, FINAL, NAMED, Measure
-from ddpo_bench.analysis.notes import explanations, is_done, provenance, unfinished, unmeasured
+from ddpo_bench.analysis.notes import explanations, is_done, provenance, unfinished, unmeasured, without_advantages
 from ddpo_bench.analysis.statistics import Estimate, estimate, paired_difference, probability_of_improvement
 from ddpo_bench.analysis.tables import Column, Row, Standing, Table, Value
 
@@ -64,6 +64,7 @@ def comparison(records: list[RunRecord], suite: str, measure: Measure = FINAL, b
     notes = [
         *explanations(rows, measure),
         *unmeasured(done, measure, where),
+        *without_advantages(done),
         *unfinished(records),
         *provenance(records),
     ]

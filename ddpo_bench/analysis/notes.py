@@ -58,6 +58,20 @@ def unmeasured(done: list[RunRecord], measure: Measure, where: str = "") -> list
     return [f"No {measure.title}{where}: {', '.join(lacking)}. {others}"] if lacking else []
 
 
+def without_advantages(done: Iterable[RunRecord]) -> list[str]:
+    """One note that names every run whose advantages were 0 in every epoch: its row is no result of its algorithm."""
+    silent = [f"{run.cell} seed {run.seed}" for run in done if run.algorithm != BASELINE and never_varied(run)]
+    what = "All advantages were 0 in every epoch, because the rewards that were compared did not vary, so nothing was"
+    return [f"{what} learned from the reward: {', '.join(silent)}."] if silent else []
+
+
+def never_varied(run: RunRecord) -> bool:
+    """Whether no epoch had anything to learn from; a single sample's advantage has no spread, so its rewards decide."""
+    single = run.config.get("samples_per_epoch") == 1
+    found = {row.get("reward_mean") if single else row.get("advantage_std") for row in run.epochs}
+    return len(found) == 1 and None not in found and (single or found == {0})
+
+
 def unfinished(records: Iterable[RunRecord]) -> list[str]:
     """One note that names every run that is not in the table, with its reason."""
     seeds: dict[str, list[str]] = defaultdict(list)

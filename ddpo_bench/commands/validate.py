@@ -73,7 +73,7 @@ def read(path: Path, data: Mapping[str, Any], results: Path) -> tuple[str, Plan,
     if not is_suite(data):
         config = load_run(path, [])
         images = config.epochs * config.samples_per_epoch
-        what = f"one run of {config.algorithm} on {config.reward}, {images:,} images"
+        what = f"one run of {config.algorithm} on {config.reward.label}, {images:,} images"
         return what, Plan([PlannedCell(path.stem, config, 1)], results / "train"), [("reward", config)]
     suite = load_suite(path)
     runs = plan(suite)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
-from ddpo_bench.registry import get, names
+from ddpo_bench.registry import label
 
 
 class RewardError(Exception):
@@ -28,7 +27,7 @@ def score(reward: Reward, images: Tensor, prompts: list[str], metadata: list[Met
     Raises:
         RewardError: naming the reward, and the prompt where one is to blame.
     """
-    who = f"reward {describe(reward)}"
+    who = f"reward {label('reward', reward)}"
     if not torch.isfinite(images).all():
         first = int((~torch.isfinite(images)).flatten(1).any(dim=1).nonzero()[0])
         remedy = "the policy has diverged; lower the learning rate"
@@ -38,16 +37,6 @@ def score(reward: Reward, images: Tensor, prompts: list[str], metadata: list[Met
         raise RewardError(f"{who}: returned {type(output).__name__}, not a RewardOutput.")
     scores = checked_scores(who, output.scores, prompts)
     return RewardOutput(scores, checked_info(who, output.info, len(prompts)))
-
-
-def describe(reward: Reward) -> str:
-    """A reward as the user knows it: its registered name, and its options where it has any."""
-    kind = type(reward)
-    name = next((name for name in names("reward") if get("reward", name) is kind), kind.__name__)
-    if not dataclasses.is_dataclass(reward):
-        return name
-    options = ", ".join(f"{f.name}={getattr(reward, f.name)!r}" for f in dataclasses.fields(reward) if f.init)
-    return f"{name} ({options})" if options else name
 
 
 def checked_scores(who: str, raw: Any, prompts: list[str]) -> Tensor:

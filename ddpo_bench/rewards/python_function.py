@@ -37,6 +37,11 @@ class PythonFunction:
         if not callable(self.call):
             raise ValueError(f"function: {self.function!r} is of type {type(self.call).__name__}, not a function.")
 
+    @property
+    def label(self) -> str:
+        """The function: two of them are two rewards."""
+        return self.function
+
     def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
         """Whatever the function returned; `checking.score` makes sure of it."""
         result = self.call(images, prompts, metadata)

@@ -125,7 +125,7 @@ class Book:
                 state=TrialState.COMPLETE if done else TrialState.WAITING,
                 params={**run.parameters, "seed": run.config.seed},
                 distributions=self.distributions,
-                value=final_reward(folder, run.config.reward.name) if done else None,
+                value=final_reward(folder, run.config.reward.label) if done else None,
                 intermediate_values=learning_curve(folder),
                 user_attrs={"folder": str(run.folder)},
             )
@@ -182,7 +182,7 @@ class Book:
         folder = self.root / claim.run.folder
         cost = {"seconds": read_status(folder).get("seconds"), "queries": claim.run.images}
         (folder / HEARTBEAT).unlink(missing_ok=True)  # of a worker that died after it
-        return self.close(claim, "done", None, final_reward(folder, claim.run.config.reward.name), cost)
+        return self.close(claim, "done", None, final_reward(folder, claim.run.config.reward.label), cost)
 
     def close(
         self,

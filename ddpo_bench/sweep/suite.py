@@ -214,7 +214,8 @@ def same_runs(place: Mapping[str, int], earlier: Mapping[str, int]) -> str:
 
 def cell_name(varied: Mapping[str, Any], config: RunConfig) -> str:
     """Joined slugs of the varied values, as in "ppo-jpeg_compressibility"; the algorithm where nothing is varied."""
-    return "-".join(map(slug, varied.values())) or slug(config.algorithm.name)
+    named = {**varied, "reward": config.reward.label} if "reward" in varied else varied
+    return "-".join(map(slug, named.values())) or slug(config.algorithm.name)
 
 
 def slug(value: Any) -> str:

@@ -2,19 +2,23 @@
 
 Per-prompt statistics follow DDPO (Black et al. 2024, section 5.1): a buffer of the last rewards of each prompt, the
 current batch already in it, population standard deviation, whole-batch statistics for prompts seen too rarely.
+Rewards that are all equal have advantages of exactly 0, whatever rounding makes of their mean.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.registry import register
+
+if TYPE_CHECKING:
+    from ddpo_bench.config import RunConfig
 
 EPSILON = 1e-6
 
@@ -56,7 +60,9 @@ class PerPromptStatTracker:
 
 
 def mean_and_std(values: Tensor) -> tuple[float, float]:
-    """Mean and population standard deviation."""
+    """Mean and population standard deviation; exact where all values are equal."""
+    if values.min() == values.max():  # the mean of equal numbers may round to another, and noise would be learned
+        return float(values[0]), 0.0
     return float(values.mean()), float(values.std(correction=0))
 
 
@@ -69,11 +75,11 @@ def clip_option() -> Any:
 class PerPrompt:
     """Each reward against the last rewards of its prompt (DDPO)."""
 
-    buffer_size: int = option(16, "rewards kept a prompt", minimum=1, maximum=LARGEST_COUNT, unit="rewards")
+    buffer_size: int = option(16, "rewards kept a prompt", minimum=2, maximum=LARGEST_COUNT, unit="rewards")
     min_count: int = option(
         16,
         "rewards a prompt needs before its own statistics are used, instead of the whole epoch's",
-        minimum=1,
+        minimum=2,  # one reward has no spread: its advantage would be 0
         maximum=LARGEST_COUNT,
         unit="rewards",
     )
@@ -83,6 +89,15 @@ class PerPrompt:
         if self.min_count > self.buffer_size:
             raise ValueError(f"min_count: must be at most buffer_size ({self.buffer_size}), got {self.min_count}.")
         self.tracker = PerPromptStatTracker(self.buffer_size, self.min_count)
+
+    def mistakes(self, config: RunConfig) -> list[str]:
+        """An epoch of one sample has no statistics of its own, and a prompt's take min_count epochs."""
+        if config.samples_per_epoch > 1 or config.epochs >= self.min_count:
+            return []
+        return [
+            f"samples_per_epoch: with one sample an epoch every advantage is 0 until a prompt has min_count "
+            f"({self.min_count}) rewards, and the run ends after {config.epochs}. Use at least 2 samples an epoch."
+        ]
 
     def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
         return self.tracker.update(prompts, rewards).clamp(-self.clip, self.clip).float()
@@ -101,6 +116,12 @@ class Batch:
 
     clip: float = clip_option()
 
+    def mistakes(self, config: RunConfig) -> list[str]:
+        """One sample has nothing to be compared with."""
+        if config.samples_per_epoch > 1:
+            return []
+        return ["samples_per_epoch: batch advantages compare the samples of an epoch and need at least 2, got 1."]
+
     def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
         mean, std = mean_and_std(rewards)
         return ((rewards - mean) / (std + EPSILON)).clamp(-self.clip, self.clip).float()
@@ -118,6 +139,15 @@ class Group:
     """Each reward against the rewards of the same prompt in the same epoch (GRPO, Shao et al. 2024)."""
 
     clip: float = clip_option()
+
+    def mistakes(self, config: RunConfig) -> list[str]:
+        """A group of one has nothing to be compared with."""
+        if config.samples_per_prompt > 1:
+            return []
+        return [
+            "samples_per_prompt: group advantages compare the samples of a prompt and need at least 2, got 1. "
+            "Set samples_per_prompt: 8, or another divisor of samples_per_epoch."
+        ]
 
     def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
         advantages = torch.zeros_like(rewards)

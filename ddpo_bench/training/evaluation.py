@@ -16,6 +16,7 @@ from torch import Tensor
 from ddpo_bench.config import RunConfig
 from ddpo_bench.files import replacing, write_json
 from ddpo_bench.protocols import Conditioning, Policy, Reward, Sampler
+from ddpo_bench.registry import label
 from ddpo_bench.rewards.checking import score
 from ddpo_bench.rewards.judges import judges
 from ddpo_bench.training.image_statistics import diversity, image_statistics
@@ -54,7 +55,7 @@ class Evaluator:
         self.noise_seed = derived_seed(HELD_OUT, seed, 2)
         self.repeated = [self.prompts.index(prompt) for prompt in dict.fromkeys(self.prompts)][:DIVERSITY_PROMPTS]
         self.repeats_seed = derived_seed(HELD_OUT, seed, 3)
-        self.judges = judges(self.prompts) | {self.config.reward.name: self.reward}
+        self.judges = judges(self.prompts) | {label("reward", self.reward): self.reward}
 
     def evaluate(self, epoch: int) -> dict[str, float]:
         """Metrics of the policy as it is; the first pictures go to `samples/`."""

@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
+from ddpo_bench.config import RunConfig
 from ddpo_bench.protocols import Policy
 
 
-def provenance(policy: Policy) -> dict[str, Any]:
-    """What provenance.json holds."""
+def provenance(config: RunConfig, policy: Policy) -> dict[str, Any]:
+    """What provenance.json holds once the run has started."""
     on_gpu = policy.device.type == "cuda"
     return {
         "ddpo_bench": installed_version("ddpo-bench"),
@@ -26,7 +27,13 @@ def provenance(policy: Policy) -> dict[str, Any]:
         "precision": str(policy.resolved_precision).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "git_commit": git_commit(),
+        **origins(config),
     }
+
+
+def origins(config: RunConfig) -> dict[str, Any]:
+    """What a run is known by besides its configuration: the name that its reward has in metrics and tables."""
+    return {"reward": config.reward.label}
 
 
 def installed_version(package: str) -> str | None:

@@ -24,7 +24,7 @@ from ddpo_bench.training.checkpoint import Checkpoints, load_newest
 from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.loggers import make_logger
 from ddpo_bench.training.metrics_file import MetricsFile
-from ddpo_bench.training.provenance import provenance
+from ddpo_bench.training.provenance import origins, provenance
 from ddpo_bench.training.rollout import Collector
 from ddpo_bench.training.status import Status, Stop
 
@@ -72,7 +72,7 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
     algorithm.start(policy, config.seed)
     advantages: AdvantageEstimator = config.advantages.build()
     reward = config.reward.build()
-    write_sealed_json(folder / "provenance.json", provenance(policy))
+    write_sealed_json(folder / "provenance.json", provenance(config, policy))
 
     collector = Collector(
         policy, sampler, config.prompts.build(), reward, advantages,
@@ -159,6 +159,7 @@ def claim(folder: Path, config: RunConfig) -> None:
                 f"{folder}: holds a run with another {', '.join(different)}; choose another --out or delete it."
             )
         return
+    write_sealed_json(folder / "provenance.json", origins(config))
     write_sealed_yaml(path, plain)
 
 

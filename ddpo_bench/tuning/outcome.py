@@ -159,7 +159,7 @@ def final_rewards(cell: Cell, suite: Suite, root: Path) -> list[float]:
     """Of the runs of a cell that are done."""
     runs = [planned(cell, seed) for seed in suite.seeds]
     rewards = [
-        final_reward(root / run.folder, run.config.reward.name)
+        final_reward(root / run.folder, run.config.reward.label)
         for run in runs
         if read_status(root / run.folder)["state"] == "done"
     ]

@@ -97,7 +97,7 @@ class Trying:
         return self.read(run)
 
     def read(self, run: PlannedRun) -> Judged:
-        folder, reward = self.book.root / run.folder, f"eval/{run.config.reward.name}"
+        folder, reward = self.book.root / run.folder, f"eval/{run.config.reward.label}"
         row = last_evaluation(folder)
         wanted = {name: KL if name == "kl" else name for name in self.tune.constraints}
         missing = [name for name in (reward, KL, *wanted.values()) if name not in row]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,15 @@ def test_a_configuration_reads_as_any_other_yaml(suite: Path) -> None:
     record = next(r for r in collect(suite) if r.folder == path.parent)
     assert record.config == load_yaml(path)
     assert record.config["algorithm"]["flags"] == [True, None, 16, "1"]
+
+
+def test_a_run_says_by_which_name_its_reward_is_known(tmp_path: Path) -> None:
+    """Two functions of one module are two rewards, and so are two colours, whatever their plugin is called."""
+    for seed, label in enumerate(("rw_flag:flaky", "rw_flag:slow")):
+        folder = fabricate_run(tmp_path / "own", "ppo", "target_colour", seed)
+        (folder / "provenance.json").write_text(json.dumps({"reward": label}))
+        rows = (folder / "metrics.jsonl").read_text().replace("eval/target_colour", f"eval/{label}")
+        (folder / "metrics.jsonl").write_text(rows)
+    records = collect(tmp_path / "own")
+    assert [record.task for record in records] == ["rw_flag:flaky", "rw_flag:slow"]
+    assert all(record.final == record.held_out(record.reward) for record in records)

@@ -148,3 +148,18 @@ def test_the_note_tells_what_three_seeds_can_say(suite: Path) -> None:
 def test_provenance_is_named(suite: Path) -> None:
     expected = "18 of 18 runs done; test processor; threads a run: 1; fp32; torch 2.13.0; commit abc1234."
     assert expected in compare(suite).notes
+
+
+def test_runs_that_never_had_an_advantage_are_named_under_the_table(suite: Path) -> None:
+    def flatten(path: Path, spread: float) -> None:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(row | {"advantage_std": spread}) + "\n" for row in rows))
+
+    for path in suite.glob("runs/*/*/metrics.jsonl"):
+        flatten(path, 0.9)
+    assert not any("advantages were 0" in note for note in compare(suite).notes)
+    for algorithm in ("frozen", "ppo"):  # the frozen policy has nothing to learn anyway
+        for path in suite.glob(f"runs/{algorithm}-target_colour-*/seed-1/metrics.jsonl"):
+            flatten(path, 0.0)
+    (note,) = [note for note in compare(suite).notes if "advantages were 0" in note]
+    assert note.endswith("nothing was learned from the reward: ppo-target_colour seed 1.")

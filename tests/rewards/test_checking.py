@@ -83,7 +83,7 @@ def test_info_of_arrays_becomes_lists(images: Tensor) -> None:
     ],
 )
 def test_wrong_scores_are_one_line_that_names_the_reward(images: Tensor, scores: Any, message: str) -> None:
-    with pytest.raises(RewardError, match=r"^reward Returns ") as error:
+    with pytest.raises(RewardError, match=r"^reward Returns: ") as error:
         scored(images, scores)
     assert message in str(error.value)
 
@@ -98,7 +98,7 @@ def test_wrong_scores_are_one_line_that_names_the_reward(images: Tensor, scores:
     ],
 )
 def test_wrong_info_is_one_line_that_names_the_entry(images: Tensor, info: Any, message: str) -> None:
-    with pytest.raises(RewardError, match=r"^reward Returns ") as error:
+    with pytest.raises(RewardError, match=r"^reward Returns: ") as error:
         scored(images, [0.0] * 4, info)
     assert message in str(error.value)
 
@@ -117,5 +117,5 @@ def test_pixels_that_are_not_finite_are_refused_before_they_are_scored(images: T
 
 def test_the_line_names_the_registered_reward_and_its_options(images: Tensor) -> None:
     images[0] = float("nan")
-    with pytest.raises(RewardError, match=r"^reward target_colour \(colour='red'\): "):
+    with pytest.raises(RewardError, match=r"^reward target_colour colour=red: "):
         score(get("reward", "target_colour")("red"), images, PROMPTS, [{}] * 4)

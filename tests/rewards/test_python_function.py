@@ -59,7 +59,7 @@ def test_a_tuple_of_two_scores_is_not_taken_for_scores_and_info(images: Tensor) 
 
 
 def test_a_function_that_returns_nothing_is_named(images: Tensor) -> None:
-    with pytest.raises(RewardError, match=r"^reward python \(function='own_rewards:forgetful'\): returned NoneType"):
+    with pytest.raises(RewardError, match=r"^reward own_rewards:forgetful: returned NoneType"):
         score(get("reward", "python")("own_rewards:forgetful"), images, [""] * 4, [{}] * 4)
 
 

@@ -51,6 +51,10 @@ WRONG = {
         {"matrix": {"algorithm": ["ppo", "frozen", {"name": "ppo"}], "reward": ["jpeg_compressibility"]}},
         ["matrix.algorithm[2]: makes the same runs as matrix.algorithm[0]. Remove one of them."],
     ),
+    "groups of one": (
+        {"base": {"advantages": "group"}},
+        ["base.samples_per_prompt: group advantages compare the samples of a prompt and need at least 2, got 1."],
+    ),
     "many at once": (
         {
             "base": {"epochs": -1, "sampler": {"name": "ddim", "stps": 5}},
@@ -149,3 +153,14 @@ def test_ten_thousand_runs_are_planned_quickly(tmp_path):
 
     assert len(plan(suite)) == 10_000
     assert time.process_time() - clock < 5
+
+
+def test_rewards_that_differ_in_an_option_make_cells_of_different_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two_rewards.py").write_text("def flaky(i, p, m): ...\ndef slow(i, p, m): ...\n")
+    rewards = ["python:two_rewards:flaky", {"name": "python", "function": "two_rewards:slow"}]
+    rewards += ["target_colour", {"name": "target_colour", "colour": "red"}]
+    path = tmp_path / "suite.yaml"
+    path.write_text(yaml.safe_dump(GOOD | {"matrix": {"reward": rewards}}))
+    names = ["two_rewards_flaky", "two_rewards_slow", "target_colour", "target_colour_colour_red"]
+    assert [cell.name for cell in load_suite(path).cells] == names

@@ -278,6 +278,8 @@ def test_a_reward_that_draws_random_numbers_gives_the_same_run_twice(
     for name in ("one", "two"):
         train(config, tmp_path / name)
     assert numbers(tmp_path / "one") == numbers(tmp_path / "two")
+    assert json.loads((tmp_path / "one/provenance.json").read_text())["reward"] == "random_reward:score"
+    assert "eval/random_reward:score" in numbers(tmp_path / "one")[0]
 
 
 def test_evaluations_within_a_run_come_as_often_as_asked(tiny_run: MakeConfig, tmp_path: Path) -> None:
