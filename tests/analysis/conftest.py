@@ -10,4 +10,4 @@ from fabricate import fabricate_suite
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
-    return fabricate_suite(tmp_path / "algos")
+    return fabricate_suite(tmp_path / "results" / "algos")
