@@ -44,7 +44,7 @@ class Bounds:
         return None if within else f"must be {self}, got {shown(value)}."
 
 
-SEEDS = Bounds(minimum=0, maximum=LARGEST_SEED)
+SEEDS, MOST_SEEDS = Bounds(minimum=0, maximum=LARGEST_SEED), 10_000
 
 
 def option(

@@ -45,6 +45,7 @@ class RunRecord:
         cell: the folder's name without its hash.
         algorithm: its name; empty where the run has not written its configuration.
         reward: the name by which metrics and tables know it, which says the options that are not the default.
+        setup: the label of the suite's setup that the cell has; empty where it has none.
         varied: dotted key to value, of what else tells cells of this algorithm, or this reward, apart.
         status: queued, running, done, failed or killed; a folder that does not exist yet is queued.
         reason: why it failed.
@@ -69,6 +70,7 @@ class RunRecord:
     evaluated: list[dict[str, Any]]
     varied: dict[str, Any] = field(default_factory=dict)
     overheads: dict[str, float] = field(default_factory=dict)
+    setup: str = ""
 
     @cached_property
     def curve(self) -> pd.DataFrame:
@@ -86,8 +88,10 @@ class RunRecord:
 
     @cached_property
     def label(self) -> str:
-        """The algorithm, with the options that tell it from others of its name: "ppo clip_range=0.001"."""
-        return labelled(self.algorithm, {k: v for k, v in self.varied.items() if not k.startswith("reward.")})
+        """The setup, else the algorithm, with the options that tell it from others: "ppo clip_range=0.001"."""
+        return labelled(
+            self.setup or self.algorithm, {k: v for k, v in self.varied.items() if not k.startswith("reward.")}
+        )
 
     @cached_property
     def task(self) -> str:
@@ -133,22 +137,32 @@ def collect(results: Path, planned: bool = True) -> list[RunRecord]:
         ResultsError: where there are no runs.
         ResultsError, ConfigError, Damaged: where a file is damaged.
     """
-    folders = (planned_folders(results) if planned else []) or sorted(results.glob("runs/*/seed-*"), key=natural_key)
+    plan = read_plan(results)
+    folders = planned_folders(results, plan) if planned else []
+    folders = folders or sorted(results.glob("runs/*/seed-*"), key=natural_key)
     folders = [folder for folder in folders if SEED.match(folder.name)]
     if not any(folder.is_dir() for folder in folders):
         raise ResultsError(nothing_in(results))
-    return tell_apart([read_run(folder) for folder in folders])
+    setups = {folder_name(cell): cell.get("label", "") for cell in plan.get("cells", [])}
+    return tell_apart([read_run(folder, setups.get(folder.parent.name, "")) for folder in folders])
 
 
-def planned_folders(results: Path) -> list[Path]:
-    """Run folders of the cells and seeds in suite.yaml; empty without that file."""
+def read_plan(results: Path) -> dict[str, Any]:
+    """suite.yaml; empty without that file."""
     if not (results / "suite.yaml").exists():
-        return []
-    again = f"Give ddpo-bench run {results.name} again, which writes it anew."
-    check_sealed_yaml(results / "suite.yaml", again)
-    plan = load_yaml(results / "suite.yaml")
-    cells = [f"{cell['name']}-{cell['hash']}" for cell in plan.get("cells", [])]
+        return {}
+    check_sealed_yaml(results / "suite.yaml", f"Give ddpo-bench run {results.name} again, which writes it anew.")
+    return load_yaml(results / "suite.yaml")
+
+
+def planned_folders(results: Path, plan: dict[str, Any]) -> list[Path]:
+    """Run folders of the cells and seeds of a plan."""
+    cells = [folder_name(cell) for cell in plan.get("cells", [])]
     return [results / "runs" / cell / f"seed-{seed}" for cell in cells for seed in plan.get("seeds", [])]
+
+
+def folder_name(cell: dict[str, Any]) -> str:
+    return f"{cell['name']}-{cell['hash']}"
 
 
 def natural_key(folder: Path) -> tuple[str, int, str]:
@@ -169,7 +183,7 @@ def nothing_in(results: Path) -> str:
     return f"{results}: {what}.{hint}"
 
 
-def read_run(folder: Path) -> RunRecord:
+def read_run(folder: Path, setup: str = "") -> RunRecord:
     """One run folder; files that are not written yet read as empty."""
     match = CELL.match(folder.parent.name)
     again = f"Delete {folder} and run it again."
@@ -192,6 +206,7 @@ def read_run(folder: Path) -> RunRecord:
         epochs=[row for row in rows if "queries" in row],
         evaluated=[row for row in rows if "queries" not in row],
         overheads={key: float(value) for key, value in status.items() if key.startswith("seconds_")},
+        setup=setup,
     )
 
 
@@ -238,7 +253,8 @@ def parse_object(text: bytes, where: str) -> dict[str, Any]:
 
 
 def tell_apart(records: list[RunRecord]) -> list[RunRecord]:
-    """The records with `varied` filled in: the keys that differ between cells of the same algorithm and reward."""
+    """The records with `varied` filled in: the keys that differ between cells of the same algorithm, or setup, and
+    reward."""
     flats = [flatten(record.config) for record in records]
     homes: dict[str, set[str]] = defaultdict(set)
     for record, flat in zip(records, flats, strict=True):
@@ -248,7 +264,7 @@ def tell_apart(records: list[RunRecord]) -> list[RunRecord]:
             flat["cell"] = record.folder.parent.name[-12:]
     pairs: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for record, flat in zip(records, flats, strict=True):
-        pairs[record.algorithm, record.reward].append(flat)
+        pairs[record.setup or record.algorithm, record.reward].append(flat)
     telling: dict[tuple[str, str], set[str]] = defaultdict(set)
     for (algorithm, reward), group in pairs.items():
         for key in telling_keys(group):
@@ -256,7 +272,7 @@ def tell_apart(records: list[RunRecord]) -> list[RunRecord]:
     varied = [
         {
             key: flat.get(key)
-            for key in sorted(telling["algorithm", record.algorithm] | telling["reward", record.reward])
+            for key in sorted(telling["algorithm", record.setup or record.algorithm] | telling["reward", record.reward])
         }
         for record, flat in zip(records, flats, strict=True)
     ]

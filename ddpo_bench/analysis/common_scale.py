@@ -20,20 +20,22 @@ def on_common_scale(records: list[RunRecord]) -> dict[str, list[Array]]:
     """
     finals = finals_of(records)
     scores = {label: [finals[task][label] for task in finals] for label in labels_of(records)}
-    return normalise(scores, BASELINE)
+    return normalise(scores, *baselines(records))
 
 
 def no_common_scale(records: list[RunRecord]) -> str:
     """One sentence that says why these done runs have no common scale; empty where they have one."""
-    labels, finals = labels_of(records), finals_of(records)
-    if BASELINE not in labels:
-        several = any(record.algorithm == BASELINE for record in records)
-        reason = (
-            f"there are several {BASELINE} cells" if several else f"{BASELINE}, the zero of their scale, is not done"
-        )
+    labels, finals, zeros = labels_of(records), finals_of(records), baselines(records)
+    if len(zeros) != 1:
+        reason = f"there are several {BASELINE} cells" if zeros else f"{BASELINE}, the zero of their scale, is not done"
         return f"{LEFT_OUT}{reason}."
     lacking = [f"{label} on {task}" for task in finals for label in labels if label not in finals[task]]
     if lacking:
         return f"{LEFT_OUT}they need every algorithm on every reward, and nothing is done of {', '.join(lacking)}."
-    flat = [task for task, cells in finals.items() if max(map(iqm, cells.values())) <= iqm(cells[BASELINE])]
+    flat = [task for task, cells in finals.items() if max(map(iqm, cells.values())) <= iqm(cells[zeros[0]])]
     return f"{LEFT_OUT}nothing beats {BASELINE} on {' and '.join(flat)}, which has no scale then." if flat else ""
+
+
+def baselines(records: list[RunRecord]) -> list[str]:
+    """The labels of the cells that learn nothing."""
+    return list(dict.fromkeys(record.label for record in records if record.algorithm == BASELINE))

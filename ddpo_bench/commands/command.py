@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from ddpo_bench.options import MOST_SEEDS, SEEDS
 
 SOME_FAILED = 2
 REGRESSION = 3
@@ -75,10 +78,15 @@ def seeds(text: str) -> list[int]:
     """Type of an option: 0-4 or 0,2,7."""
     found: dict[int, None] = {}  # in order, without repetition
     for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and (not last.isdecimal() or int(last) < int(first))):
+        ends = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", part)
+        first, last = (int(ends[1]), int(ends[2] or ends[1])) if ends else (0, -1)
+        if last < first:
             raise argparse.ArgumentTypeError(f"expected seeds like 0-4 or 0,2,7, got {text!r}")
-        found |= dict.fromkeys(range(int(first), int(last or first) + 1))
+        if wrong := SEEDS.mistake(last):
+            raise argparse.ArgumentTypeError(f"a seed {wrong.rstrip('.')}")
+        if last - first + len(found) >= MOST_SEEDS:
+            raise argparse.ArgumentTypeError(f"more than {MOST_SEEDS} seeds: {text!r}")
+        found |= dict.fromkeys(range(first, last + 1))
     return list(found)
 
 

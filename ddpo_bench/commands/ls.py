@@ -74,14 +74,21 @@ def row_of(root: Path, folder: Path) -> list[str]:
 
 def names(kind: str, plan: Mapping[str, Any], here: list[Path]) -> list[str]:
     """What a suite compares: of its plan, or where there is none of its runs."""
-    from ddpo_bench.config import load_yaml
+    from ddpo_bench.config import default_name, load_yaml
 
     if plan:
-        chosen = plan.get("matrix", {}).get(kind) or [plan.get("base", {}).get(kind)]
+        usual = plan.get("base", {}).get(kind)
+        chosen = [cell.get("varied", {}).get(kind, usual) for cell in plan.get("cells", [])]
     else:
         cells = {run.parent: run / "config.yaml" for run in here}  # the seeds of a cell share a configuration
         chosen = [load_yaml(config).get(kind) for config in cells.values() if config.exists()]
-    return sorted({str(choice["name"] if isinstance(choice, Mapping) else choice) for choice in chosen if choice})
+    return sorted(
+        {
+            str(choice.get("name", default_name(kind)) if isinstance(choice, Mapping) else choice)
+            for choice in chosen
+            if choice
+        }
+    )
 
 
 def newest_and_size(root: Path) -> tuple[float, int]:

@@ -17,7 +17,7 @@ import numpy as np
 from ddpo_bench.config import RunConfig
 from ddpo_bench.outlook.model_files import model_mistakes
 from ddpo_bench.sweep.estimate import size
-from ddpo_bench.sweep.form import covers
+from ddpo_bench.sweep.matrix import LABEL, SETUP, covers
 from ddpo_bench.sweep.suite import Cell, Suite, is_suite
 
 TRIED_REWARDS = ("python", "scene_alignment")  # that may refuse what they are given; cheap, and never from the network
@@ -44,14 +44,22 @@ def values_of(data: Mapping[str, Any], key: str) -> Iterator[tuple[str, Any]]:
         return
     base, matrix = data.get("base"), data.get("matrix")
     yield from inside(base, key, "base.", key)
-    for varied, values in matrix.items() if isinstance(matrix, Mapping) else ():
-        if covers(str(varied), key) and isinstance(values, list):
-            for index, value in enumerate(values):
-                place = f"matrix.{varied}[{index}]"
-                if varied == key:
-                    yield place, value
-                else:
-                    yield from inside(value, key.removeprefix(f"{varied}."), f"{place}.", key)
+    for varied, place, value in varied_values(matrix if isinstance(matrix, Mapping) else {}):
+        if varied == key:
+            yield place, value
+        elif covers(varied, key):
+            yield from inside(value, key.removeprefix(f"{varied}."), f"{place}.", key)
+
+
+def varied_values(matrix: Mapping[Any, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Every key that a matrix sets, as it is written, with the place and the value."""
+    for varied, values in matrix.items():
+        for index, value in enumerate(values if isinstance(values, list) else ()):
+            place = f"matrix.{varied}[{index}]"
+            if varied != SETUP:
+                yield str(varied), place, value
+            elif isinstance(value, Mapping):
+                yield from ((str(key), f"{place}.{key}", inner) for key, inner in value.items() if key != LABEL)
 
 
 def inside(data: Any, path: str, before: str, key: str) -> Iterator[tuple[str, Any]]:
@@ -124,12 +132,10 @@ def in_one_line(error: Exception) -> str:
 
 
 def reward_places(suite: Suite) -> Sequence[tuple[str, RunConfig]]:
-    return [(place_of("reward", cell, suite), cell.config) for cell in suite.cells]
+    return [(place_of("reward", cell), cell.config) for cell in suite.cells]
 
 
-def place_of(key: str, cell: Cell, suite: Suite) -> str:
+def place_of(key: str, cell: Cell) -> str:
     """Where in a suite's file a cell got its value of a key."""
-    for varied, value in cell.varied.items():
-        if covers(varied, key):
-            return f"matrix.{varied}[{suite.matrix[varied].index(value)}]"
-    return f"base.{key}"
+    found = (f"{place}{key[len(varied) :]}" for varied, place in cell.places.items() if covers(varied, key))
+    return next(found, f"base.{key}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ddpo_bench.options import MOST_SEEDS, SEEDS
 from ddpo_bench.registry import unknown
+from ddpo_bench.sweep.matrix import LABEL, LONGEST_VALUE, SETUP, covers, settings_of
 
+Fields = Mapping[str, dataclasses.Field[Any]]  # of a run's configuration
 KEYS = ("name", "base", "matrix", "seeds", "tune")
 
 
@@ -24,7 +27,7 @@ class Form:
     mistakes: list[str]
 
 
-def check_form(data: Mapping[str, Any], stem: str, fields: Mapping[str, dataclasses.Field[Any]]) -> Form:
+def check_form(data: Mapping[str, Any], stem: str, fields: Fields) -> Form:
     """Take a suite file apart, leaving out what is malformed so that the rest can be checked too.
 
     Args:
@@ -41,15 +44,19 @@ def check_form(data: Mapping[str, Any], stem: str, fields: Mapping[str, dataclas
     )
 
 
-def covers(outer: str, inner: str) -> bool:
-    """Whether dotted key `inner` is `outer` or lies inside it."""
-    return inner == outer or inner.startswith((f"{outer}.", f"{outer}["))
-
-
 def check_name(name: Any, mistakes: list[str]) -> str:
-    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        mistakes.append(f"name: {name!r} cannot name a folder. Use letters, digits, '.', '_' and '-', a letter first.")
+    if wrong := name_mistake(name):
+        mistakes.append(f"name: {wrong}")
     return str(name)
+
+
+def name_mistake(name: Any) -> str | None:
+    """Why something cannot name a folder of results, or a part of one."""
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        return f"{name!r} cannot name a folder. Use letters, digits, '.', '_' and '-', with a letter or a digit first."
+    if len(name) > LONGEST_VALUE:
+        return f"is {len(name)} characters long, and may be {LONGEST_VALUE}."
+    return None
 
 
 def check_base(base: Any, mistakes: list[str]) -> dict[str, Any]:
@@ -61,29 +68,35 @@ def check_base(base: Any, mistakes: list[str]) -> dict[str, Any]:
     return {key: value for key, value in base.items() if key != "seed"}
 
 
-def check_matrix(
-    matrix: Any, fields: Mapping[str, dataclasses.Field[Any]], mistakes: list[str]
-) -> dict[str, list[Any]]:
+def check_matrix(matrix: Any, fields: Fields, mistakes: list[str]) -> dict[str, list[Any]]:
     if not isinstance(matrix, Mapping):
         mistakes.append(f"matrix: expected a mapping of keys to lists of values, got {matrix!r}.")
         return {}
-    good = {}
+    good: dict[str, list[Any]] = {}
     for key, values in matrix.items():
-        if wrong := matrix_mistake(str(key), values, fields):
+        if wrong := (None if key == SETUP else key_mistake(key, "matrix", fields)) or list_mistake(values):
             mistakes.append(f"matrix.{key}: {wrong}")
+        elif own := setup_mistakes(values, fields) if key == SETUP else []:
+            mistakes += own
         else:
-            good[str(key)] = list(values)
+            good[key] = list(values)
+    mistakes += crossing_mistakes(good, fields)
     return good
 
 
-def matrix_mistake(key: str, values: Any, fields: Mapping[str, dataclasses.Field[Any]]) -> str | None:
+def key_mistake(key: str, place: str, fields: Fields) -> str | None:
+    """Why a dotted key is not one of a run's configuration, or not one that may vary."""
     first, dot, _ = key.partition(".")
     if first == "seed":
         return "a suite's seeds are its own key. Write seeds: [...] beside matrix."
     if first not in fields:
-        return unknown("key", first, fields)
-    if dot and isinstance(fields[first].default, (int, str)):
-        return f"{first!r} has no keys inside. Write matrix.{first}."
+        return unknown("key", first, [*fields, SETUP])
+    if dot and isinstance(fields[first].default, (int, float, str)):
+        return f"{first!r} has no keys inside. Write {place}.{first}."
+    return None
+
+
+def list_mistake(values: Any) -> str | None:
     if not isinstance(values, list):
         return f"expected a list of values, got {values!r}. Write [{values}]."
     if not values:
@@ -91,14 +104,61 @@ def matrix_mistake(key: str, values: Any, fields: Mapping[str, dataclasses.Field
     return None
 
 
+def setup_mistakes(setups: Sequence[Any], fields: Fields) -> list[str]:
+    """What is wrong with the values of `setup`: several keys at once, under a label."""
+    mistakes: list[str] = []
+    labels: list[Any] = []
+    for index, setup in enumerate(setups):
+        place = f"matrix.{SETUP}[{index}]"
+        if not isinstance(setup, Mapping):
+            mistakes.append(f"{place}: expected a label and keys, as {{label: mine, algorithm: ppo}}; got {setup!r}.")
+            continue
+        label = setup.get(LABEL)
+        if wrong := "is required." if LABEL not in setup else name_mistake(label):
+            mistakes.append(f"{place}.{LABEL}: {wrong}")
+        elif label in labels:
+            mistakes.append(f"{place}.{LABEL}: {label!r} is given twice. Each needs its own.")
+        labels.append(label)
+        wrong_keys = {key: key_mistake(key, place, fields) for key in setup if key != LABEL}
+        mistakes += [f"{place}.{key}: {wrong}" for key, wrong in wrong_keys.items() if wrong]
+    return mistakes
+
+
+def crossing_mistakes(matrix: Mapping[str, list[Any]], fields: Fields) -> list[str]:
+    """Keys of a matrix that one of its setups sets too, so that one value would be lost."""
+    mistakes = []
+    for key in matrix:
+        for index, setup in enumerate(matrix.get(SETUP, ()) if key != SETUP else ()):
+            inside = [
+                leaf for name, value in settings_of({SETUP: setup}).items() for leaf in leaves(name, value, fields)
+            ]
+            both = next((leaf for leaf in inside if covers(key, leaf) or covers(leaf, key)), None)
+            if both:
+                mistakes.append(f"matrix.{key}: matrix.{SETUP}[{index}] sets {both} too. Keep one of the two.")
+                break
+    return mistakes
+
+
+def leaves(key: str, value: Any, fields: Fields) -> list[str]:
+    """The dotted keys that a value sets; the name of a plugin is one inside it."""
+    if isinstance(value, Mapping):
+        return [leaf for name, inner in value.items() for leaf in leaves(f"{key}.{name}", inner, fields)]
+    return [f"{key}.name" if key in fields and "kind" in fields[key].metadata else key]
+
+
 def check_seeds(seeds: Any, mistakes: list[str]) -> list[int]:
     if not isinstance(seeds, list) or not seeds:
         found = "" if seeds is None else f", got {seeds!r}"
         mistakes.append(f"seeds: give a list of whole numbers, for example [0, 1, 2]{found}.")
         return []
+    if len(seeds) > MOST_SEEDS:
+        mistakes.append(f"seeds: are {len(seeds)}, and may be {MOST_SEEDS}.")
+        return []
     for index, seed in enumerate(seeds):
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            mistakes.append(f"seeds[{index}]: expected a whole number from 0 up, got {seed!r}.")
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            mistakes.append(f"seeds[{index}]: expected a whole number, got {seed!r}.")
+        elif wrong := SEEDS.mistake(seed):
+            mistakes.append(f"seeds[{index}]: {wrong}")
         elif seed in seeds[:index]:
             mistakes.append(f"seeds[{index}]: {seed} is given twice. Remove one.")
     return seeds

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from ddpo_bench.config import ConfigError, RunConfig
 from ddpo_bench.registry import unknown
+from ddpo_bench.sweep.matrix import value_text
 from ddpo_bench.sweep.suite import Cell, Suite
 
 
@@ -40,20 +39,15 @@ def plan(suite: Suite) -> list[PlannedRun]:
 
 def planned(cell: Cell, seed: int) -> PlannedRun:
     """The run of a cell with one seed."""
-    varied = {key: value_text(value) for key, value in cell.varied.items()}
+    varied = {key: value_text(key, value) for key, value in cell.varied.items()}
     return PlannedRun(cell.name, replace(cell.config, seed=seed), run_folder(cell.name, cell.hash, seed), varied)
 
 
 def choices(suite: Suite) -> dict[str, list[str]]:
     """Every swept key's values as text, without repetition."""
-    return {key: list(dict.fromkeys(map(value_text, values))) for key, values in suite.matrix.items()}
-
-
-def value_text(value: Any) -> str:
-    """A swept value as a short text that tells it from every other."""
-    if isinstance(value, Mapping) and value.keys() == {"name"}:
-        value = value["name"]
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return {
+        key: list(dict.fromkeys(value_text(key, value) for value in values)) for key, values in suite.matrix.items()
+    }
 
 
 def run_folder(cell: str, identity: str, seed: int) -> Path:

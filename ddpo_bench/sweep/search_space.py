@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddpo_bench.config import ConfigError, RunConfig
-from ddpo_bench.sweep.form import covers
+from ddpo_bench.sweep.matrix import covers
 
 Resolve = Callable[[Mapping[str, Any]], RunConfig]  # a cell's configuration with some keys changed
 FORM = "expected {low, high, log} or {choices}"
@@ -52,7 +52,7 @@ def dimensions(
 
     Args:
         where: of the space in the file.
-        varied: the matrix's keys.
+        varied: the keys that the matrix sets.
         resolve: of the cell.
     """
     found: Space = {}

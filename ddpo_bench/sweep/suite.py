@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ddpo_bench.config import ConfigError, RunConfig, apply_overrides, load_yaml, run_config, to_plain
-from ddpo_bench.sweep.form import check_form, covers
+from ddpo_bench.sweep.form import check_form
+from ddpo_bench.sweep.matrix import (
+    LABEL,
+    SETUP,
+    cell_name,
+    combinations,
+    covers,
+    keys_set,
+    locate,
+    merged,
+    places_of,
+    same_runs,
+    settings_of,
+)
 from ddpo_bench.sweep.search_space import Space, dimensions
 from ddpo_bench.sweep.tune_block import Tune, check_tune, spaces
 
@@ -27,13 +37,20 @@ class Cell:
     name: str  # the varied values joined by "-"; two cells may share it
     hash: str  # RunConfig.identity(); no two cells share it
     varied: dict[str, Any]  # matrix key to this cell's value
+    places: dict[str, str]  # key of the run's configuration to where in the file the matrix sets it
     config: RunConfig  # its seed is still the default
     space: Space = dataclasses.field(default_factory=dict)  # what is tuned in it
     tuned: dict[str, Any] = dataclasses.field(default_factory=dict)  # what tuning has found for it
 
+    @property
+    def label(self) -> str:
+        """What tables call it: its setup's label, else its algorithm."""
+        return self.varied[SETUP][LABEL] if SETUP in self.varied else self.config.algorithm.name
+
     def to_dict(self) -> dict[str, Any]:
+        label = {LABEL: self.label} if SETUP in self.varied else {}
         tuned = {"tuned": self.tuned} if self.tuned else {}
-        return {"name": self.name, "hash": self.hash, "varied": self.varied, **tuned}
+        return {"name": self.name, "hash": self.hash, **label, "varied": settings_of(self.varied), **tuned}
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,7 @@ class Suite:
         Raises:
             ConfigError: where it cannot have them.
         """
-        config = run_config(merged(merged(self.base, cell.varied), changes), cell.name)
+        config = run_config(merged(merged(self.base, settings_of(cell.varied)), changes), cell.name)
         return replace(cell, config=config, hash=config.identity(), tuned=dict(changes))
 
 
@@ -85,7 +102,7 @@ def load_suite(path: Path, overrides: Sequence[str] = (), seeds: Sequence[int] =
     mistakes = [f"{path}: {mistake}" for mistake in form.mistakes]
     base = spelled_out(form.base)
     try:
-        refuse_varied(overrides, form.matrix, path)
+        refuse_varied(overrides, keys_set(form.matrix), path)
         base = apply_overrides(base, list(overrides)) if overrides else base
     except ConfigError as error:
         mistakes += error.mistakes
@@ -106,13 +123,11 @@ def with_tuning(suite: Suite, data: Any) -> tuple[Suite, list[str]]:
     tune = check_tune(data, suite.seeds, mistakes)
     if tune is None:
         return suite, mistakes
-    written = spaces(tune, [cell.config.algorithm.name for cell in suite.cells], mistakes)
+    written = spaces(tune, [(cell.label, cell.config.algorithm.name) for cell in suite.cells], mistakes)
     cells = []
     for cell in suite.cells:
-        algorithm = cell.config.algorithm.name
-        where = f"tune.space.{algorithm}" if algorithm in tune.space else "tune.space"
-        resolve = partial(resolve_changed, suite, cell)
-        space, wrong = dimensions(written.get(algorithm, {}), where, list(suite.matrix), resolve)
+        where, own = written.get(cell.label, ("", {}))
+        space, wrong = dimensions(own, where, list(cell.places), partial(resolve_changed, suite, cell))
         mistakes += [line for line in wrong if line not in mistakes]
         cells.append(replace(cell, space=space))
     return replace(suite, cells=cells, tune=tune), mistakes
@@ -124,25 +139,25 @@ def resolve_changed(suite: Suite, cell: Cell, changes: Mapping[str, Any]) -> Run
 
 def spelled_out(data: Mapping[str, Any]) -> dict[str, Any]:
     """A copy in which every plugin, a default one too, is written {name: ...}, so that dotted keys can lead inside."""
-    result, defaults = dict(data), RunConfig()
-    for name, field in RUN_FIELDS.items():
-        if "kind" in field.metadata:
-            value = data.get(name, getattr(defaults, name).name)
-            result[name] = {"name": value} if isinstance(value, str) else value
-    return result
+    plugins = {name: field.metadata["name"] for name, field in RUN_FIELDS.items() if "kind" in field.metadata}
+    return {**data, **{key: named(data.get(key, {}), default) for key, default in plugins.items()}}
 
 
-def refuse_varied(overrides: Sequence[str], matrix: Mapping[str, Any], path: Path) -> None:
+def named(value: Any, default: str) -> Any:
+    if isinstance(value, str):
+        return {"name": value}
+    return {"name": default, **value} if isinstance(value, Mapping) else value
+
+
+def refuse_varied(overrides: Sequence[str], varied_keys: Mapping[str, str], path: Path) -> None:
     lost = []
     for override in overrides:
         key = override.partition("=")[0].strip()
         if key in ("seed", "seeds"):
             lost.append(f"--set {override}: {path} sets the seeds by 'seeds'. Pick some with --only '*/seed-0'.")
-        for varied in matrix:
+        for varied, where in varied_keys.items():
             if covers(varied, key):
-                lost.append(
-                    f"--set {override}: the matrix varies {varied!r}. Change matrix.{varied} in {path} instead."
-                )
+                lost.append(f"--set {override}: the matrix varies {varied!r}. Change {where} in {path} instead.")
     if lost:
         raise ConfigError(lost)
 
@@ -153,72 +168,18 @@ def resolve(
     cells: list[Cell] = []
     mistakes: dict[str, None] = {}  # a dictionary keeps the order and drops repetitions
     seen: dict[str, dict[str, int]] = {}
-    for place in combinations(matrix):
-        varied = {key: matrix[key][index] for key, index in place.items()}
+    for chosen in combinations(matrix):
+        varied, places = {key: matrix[key][index] for key, index in chosen.items()}, places_of(matrix, chosen)
         try:
-            config = run_config(merged(base, varied), "cell")
+            config = run_config(merged(base, settings_of(varied)), "cell")
         except ConfigError as error:
             lines = [line.removeprefix("cell: ") for line in error.mistakes]
-            mistakes |= dict.fromkeys(locate(line, place, overrides) for line in lines)
+            mistakes |= dict.fromkeys(locate(line, places, overrides) for line in lines)
             continue
         identity = config.identity()
         if identity in seen:
-            mistakes[same_runs(place, seen[identity])] = None
-        seen[identity] = place
-        cells.append(Cell(cell_name(varied, config), identity, varied, config))
+            mistakes[same_runs(chosen, seen[identity])] = None
+        seen[identity] = chosen
+        labelled = varied | ({"reward": config.reward.label} if "reward" in varied else {})
+        cells.append(Cell(cell_name(labelled, config.algorithm.name), identity, varied, places, config))
     return cells, list(mistakes)
-
-
-def combinations(matrix: Mapping[str, list[Any]]) -> Iterator[dict[str, int]]:
-    """Every choice of one index a key."""
-    for indices in itertools.product(*(range(len(values)) for values in matrix.values())):
-        yield dict(zip(matrix, indices, strict=True))
-
-
-def merged(base: Mapping[str, Any], varied: Mapping[str, Any]) -> dict[str, Any]:
-    """The base with a cell's values: whole keys first, then dotted ones inside them."""
-    result = dict(base)
-    for key in sorted(varied, key=lambda key: key.count(".")):
-        *parents, last = key.split(".")
-        target = result
-        for parent in parents:
-            inner = target.get(parent, {})
-            inner = {"name": inner} if isinstance(inner, str) else inner
-            target[parent] = dict(inner) if isinstance(inner, Mapping) else {}
-            target = target[parent]
-        target[last] = varied[key]
-    return result
-
-
-def locate(mistake: str, place: Mapping[str, int], overrides: Sequence[str]) -> str:
-    """Say where in the suite the run-config key that a mistake begins with got its value."""
-    key, _, text = mistake.partition(": ")
-    for varied in sorted(place, key=len, reverse=True):
-        if key == varied and "." in varied and text.startswith("unknown key"):
-            return f"matrix.{varied}: {text}"  # the key itself is wrong, whichever value it has
-        if covers(varied, key):
-            return f"matrix.{varied}[{place[varied]}]{key[len(varied) :]}: {text}"
-        if covers(key, varied) and varied.rpartition(".")[2] in text:  # a plugin's own check names its option
-            return f"matrix.{varied}[{place[varied]}]: {text}"
-    for override in overrides:
-        if covers(override.partition("=")[0].strip(), key):
-            return f"--set {override}: {text}"
-    return f"base.{key}: {text}"
-
-
-def same_runs(place: Mapping[str, int], earlier: Mapping[str, int]) -> str:
-    differing = [key for key in place if place[key] != earlier[key]]
-    here, there = (" and ".join(f"matrix.{key}[{at[key]}]" for key in differing) for at in (place, earlier))
-    return f"{here}: makes the same runs as {there}. Remove one of them."
-
-
-def cell_name(varied: Mapping[str, Any], config: RunConfig) -> str:
-    """Joined slugs of the varied values, as in "ppo-jpeg_compressibility"; the algorithm where nothing is varied."""
-    named = {**varied, "reward": config.reward.label} if "reward" in varied else varied
-    return "-".join(map(slug, named.values())) or slug(config.algorithm.name)
-
-
-def slug(value: Any) -> str:
-    named = isinstance(value, Mapping) and "name" in value
-    text = value["name"] if named else value if isinstance(value, str) else json.dumps(value)
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", str(text)).strip("._-")[:60] or "empty"

@@ -100,20 +100,32 @@ def constraint_mistakes(where: str, name: str, ends: Any) -> list[str]:
     return [f"{where}.{key}: expected a number, got {value!r}." for key, value in ends.items() if number(value) is None]
 
 
-def spaces(tune: Tune, algorithms: Sequence[str], mistakes: list[str]) -> dict[str, Mapping[str, Any]]:
-    """The block's space of each algorithm, still as written: one for all but frozen, or one for each by name."""
-    learning = [name for name in dict.fromkeys(algorithms) if name != UNTUNED]
+def spaces(
+    tune: Tune, cells: Sequence[tuple[str, str]], mistakes: list[str]
+) -> dict[str, tuple[str, Mapping[str, Any]]]:
+    """The place and the space, still as written, of each cell's label: one for all but frozen, or one for each by name.
+
+    Args:
+        cells: label and algorithm of each; a space may be named after either.
+    """
+    learning = {label: algorithm for label, algorithm in cells if algorithm != UNTUNED}
+    names = list(dict.fromkeys([*learning, *learning.values()]))
     if not tune.space:
         mistakes.append("tune.space: is empty. Name a key with {low, high} or {choices}.")
         return {}
-    if not tune.space.keys() & set(algorithms):
-        return dict.fromkeys(learning, tune.space)
+    if not tune.space.keys() & {name for cell in cells for name in cell}:
+        return dict.fromkeys(learning, ("tune.space", tune.space))
     for name, space in tune.space.items():
-        if name not in learning:
-            mistakes.append(f"tune.space.{name}: {unknown('algorithm of this suite', name, learning)}")
+        if name not in names:
+            mistakes.append(f"tune.space.{name}: {unknown('algorithm of this suite', name, names)}")
         elif not isinstance(space, Mapping) or not space:
             mistakes.append(f"tune.space.{name}: expected keys with {{low, high}} or {{choices}}, got {space!r}.")
-    missing = [name for name in learning if name not in tune.space]
+    chosen = {label: label if label in tune.space else algorithm for label, algorithm in learning.items()}
+    missing = [label for label, name in chosen.items() if name not in tune.space]
     if tune.equal_budget and missing:
         mistakes.append(f"tune.space: equal budgets need a space for every algorithm; none for {', '.join(missing)}.")
-    return {name: space for name, space in tune.space.items() if isinstance(space, Mapping)}
+    return {
+        label: (f"tune.space.{name}", tune.space[name])
+        for label, name in chosen.items()
+        if isinstance(tune.space.get(name), Mapping)
+    }

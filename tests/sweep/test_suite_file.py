@@ -43,7 +43,7 @@ WRONG = {
     "not a list": ({"matrix": {"algorithm": "ppo"}}, ["matrix.algorithm: expected a list of values, got 'ppo'. Write"]),
     "unknown suite key": ({"seed": [0]}, ["seed: unknown key 'seed'. Did you mean 'seeds'?"]),
     "no seeds": ({"seeds": []}, ["seeds: give a list of whole numbers, for example [0, 1, 2]"]),
-    "seed not a number": ({"seeds": [0, "one"]}, ["seeds[1]: expected a whole number from 0 up, got 'one'."]),
+    "seed not a number": ({"seeds": [0, "one"]}, ["seeds[1]: expected a whole number, got 'one'."]),
     "seed twice": ({"seeds": [0, 1, 0]}, ["seeds[2]: 0 is given twice. Remove one."]),
     "seed in base": ({"base": {"seed": 3}}, ["base.seed: a suite's seeds are its own key. Write seeds: [...]"]),
     "name with a slash": ({"name": "a/b"}, ["name: 'a/b' cannot name a folder. Use letters"]),
