@@ -242,7 +242,9 @@ def parse(cls: type, data: Any, where: str, mistakes: list[str]) -> Any:
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key not in known:
-            mistakes.append(f"{prefix}{key}: {registry.unknown('key', key, known)}")
+            newer = getattr(cls, "renamed", {}).get(key)
+            wrong = f"is called {newer} now." if newer else registry.unknown("key", key, known)
+            mistakes.append(f"{prefix}{key}: {wrong}")
         elif kind := known[key].metadata.get("kind"):
             values[key] = choose(kind, value, prefix + key, mistakes)
         else:

@@ -25,6 +25,7 @@ FOLDERS = {
 }
 Plugin = TypeVar("Plugin", bound=type)
 _known: dict[str, dict[str, type]] = {kind: {} for kind in FOLDERS}
+_reserved: dict[tuple[str, str], str] = {}
 
 
 class UnknownName(KeyError):
@@ -46,14 +47,21 @@ def register(kind: str, name: str) -> Callable[[Plugin], Plugin]:
     return add
 
 
+def reserve(kind: str, name: str, why: str) -> None:
+    """Refuse a name that nothing is registered under; `why` is the sentence that a user who gives it reads."""
+    _reserved[kind, name] = why
+
+
 def get(kind: str, name: str) -> Any:
     """The plugin class; calling it with its options makes the object.
 
     Raises:
-        UnknownName: with the nearest known name.
+        UnknownName: with the nearest known name, or why this one is reserved.
     """
     discover(kind)
     if name not in _known[kind]:
+        if why := _reserved.get((kind, name)):
+            raise UnknownName(why)
         raise UnknownName(unknown(kind, name, _known[kind]))
     return _known[kind][name]
 

@@ -154,15 +154,15 @@ def test_a_suite_is_run_once_and_its_table_printed_every_time(suite, capsys):
 
 
 def test_failed_runs_give_exit_code_2_and_the_reason(suite, capsys):
-    assert cli.main(["run", suite("frozen", "trpo"), "--workers", "1"]) == 2
+    assert cli.main(["run", suite("frozen", "trpo_penalty"), "--workers", "1"]) == 2
     output = capsys.readouterr().out
-    assert "trpo/seed-0: failed: ValueError: the reward returned NaN" in output
+    assert "trpo_penalty/seed-0: failed: ValueError: the reward returned NaN" in output
     assert "--retry-failed" in output
     assert cli.main(["run", "mine.yaml"]) == 2  # it is not tried again, and not forgotten
 
 
 def test_a_suite_in_which_everything_failed_gives_exit_code_2(suite):
-    assert cli.main(["run", suite("trpo"), "--workers", "1"]) == 2
+    assert cli.main(["run", suite("trpo_penalty"), "--workers", "1"]) == 2
 
 
 @pytest.mark.parametrize(("form", "begins"), [("md", "# "), ("csv", "algorithm,reward,"), ("tex", "% "), ("json", "{")])

@@ -94,6 +94,16 @@ def test_all_mistakes_are_told_at_once_each_in_a_line_with_its_place() -> None:
         ({"algorithm": {"name": "ppo", "clip_range": 0}}, "algorithm: clip_range: must be above 0, got 0.0."),
         ({"policy": {"name": "stable_diffusion", "adapter": {"nam": "lora"}}}, "policy.adapter.nam: unknown key"),
         ({"policy": {"name": "stable_diffusion", "adapter": {"name": "lorra"}}}, "policy.adapter.name: unknown value"),
+        ({"algorithm": "trpo"}, "algorithm: 'trpo' is reserved for TRPO with a natural gradient"),
+        (
+            {"algorithm": {"name": "ppo", "updates_per_epoch": 2}},
+            "algorithm.updates_per_epoch: is called minibatches now.",
+        ),
+        ({"algorithm": {"name": "ppo", "inner_epochs": 2}}, "algorithm.inner_epochs: is called passes now."),
+        (
+            {"algorithm": {"name": "sac", "updates_per_epoch": 2}},
+            "algorithm.updates_per_epoch: is called actor_updates now.",
+        ),
         ({"reward": {"name": "python"}}, "reward.function: is required."),
         (
             {"samples_per_epoch": 10, "samples_per_prompt": 4},
@@ -188,7 +198,7 @@ def test_identity_ignores_what_does_not_change_the_computation(same: dict[str, A
     "other",
     [
         {"algorithm": {"name": "ppo", "clip_range": 0.3}},
-        {"algorithm": "trpo"},
+        {"algorithm": "trpo_penalty"},
         {"epochs": 3},
         {"evaluation": {"samples": 3}},
         {"policy": {"name": "stable_diffusion", "adapter": {"rank": 8}}},

@@ -18,7 +18,7 @@ from ddpo_bench.console import CURVE, LiveDisplay, PlainLines, sparkline
 from ddpo_bench.sweep.forecast import Forecast
 
 LONG = "policy_gradient-jpeg_incompressibility-with-a-name-that-no-terminal-is-wide-enough-for"
-RUNS = [run_of("ppo-jpeg", 0), run_of(LONG, 0), run_of("trpo-jpeg", 0), run_of("trpo-jpeg", 1)]
+RUNS = [run_of("ppo-jpeg", 0), run_of(LONG, 0), run_of("trpo_penalty-jpeg", 0), run_of("trpo_penalty-jpeg", 1)]
 
 
 def epoch(number: int, reward: float) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def line_with(text: str, lines: list[str]) -> str:
 @pytest.mark.parametrize("width", [60, 100, 160])
 def test_every_line_fits_and_a_run_is_one_line(width: int) -> None:
     message, *lines = shown(width)
-    assert "trpo-jpeg/seed-0: failed: ValueError" in message
+    assert "trpo_penalty-jpeg/seed-0: failed: ValueError" in message
     assert all(len(line) <= width for line in lines)
     assert len([line for line in lines if line.strip()]) == 2 + 2  # counts, bar, two runs
 

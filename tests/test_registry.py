@@ -31,7 +31,7 @@ def test_every_plugin_is_a_dataclass_with_a_line_that_says_what_it_is(kind: str,
 
 
 def test_the_algorithms_of_the_design_are_all_there() -> None:
-    assert {"frozen", "policy_gradient", "ppo", "trpo", "sac"} <= set(names("algorithm"))
+    assert {"frozen", "policy_gradient", "ppo", "trpo_penalty", "sac"} <= set(names("algorithm"))
 
 
 def test_names_are_sorted() -> None:
@@ -44,6 +44,12 @@ def test_an_unknown_name_comes_with_the_nearest_one_and_all_that_exist() -> None
     assert str(raised.value).startswith("unknown algorithm 'pppo'. Did you mean 'ppo'? Known: frozen, ")
     assert unknown("colour", "xyz", ["red"]) == "unknown colour 'xyz'. Known: red."
     assert unknown("colour", "xyz", []) == "unknown colour 'xyz'. Known: none."
+
+
+def test_a_reserved_name_is_refused_with_the_reason() -> None:
+    with pytest.raises(UnknownName, match=r"reserved for TRPO with a natural gradient .* is 'trpo_penalty'"):
+        get("algorithm", "trpo")
+    assert "trpo" not in names("algorithm")
 
 
 @pytest.mark.usefixtures("clean")

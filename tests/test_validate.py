@@ -51,7 +51,7 @@ def line(lines: list[str], word: str) -> str:
 
 
 def test_a_plans_size_and_needs_are_told_and_nothing_is_written(folder: Path, capsys: Captured) -> None:
-    lines = output_of(capsys, suite(algorithm=["frozen", {"name": "ppo", "updates_per_epoch": 3}]))
+    lines = output_of(capsys, suite(algorithm=["frozen", {"name": "ppo", "minibatches": 3}]))
     assert lines[0] == "mine.yaml: ok, a suite of 4 runs (2 cells x 2 seeds), 64 images"
     assert line(lines, "learning") == "learning  12 optimiser updates"  # of ppo: 2 seeds x 2 epochs x 3
     assert "ppo: weights" in line(lines, "(ppo")
@@ -63,7 +63,7 @@ def test_a_plans_size_and_needs_are_told_and_nothing_is_written(folder: Path, ca
 
 
 def test_updates_that_an_algorithm_does_not_tell_are_not_made_up(folder: Path, capsys: Captured) -> None:
-    Path("run.yaml").write_text("algorithm: {name: sac, warmup_epochs: 2, updates_per_epoch: 4}\nepochs: 5\n")
+    Path("run.yaml").write_text("algorithm: {name: sac, warmup_epochs: 2, actor_updates: 4}\nepochs: 5\n")
     assert line(output_of(capsys, "run.yaml"), "learning") == "learning  12 optimiser updates"
 
 
@@ -254,7 +254,7 @@ def test_the_counted_replay_is_what_a_checkpoint_holds(tiny_model: Path, tmp_pat
         "policy": {"name": "stable_diffusion", "model": str(tiny_model), "guidance_scale": 3.0, "precision": "fp32"},
         "sampler": {"name": "ddim", "steps": 2},
         "prompts": {"name": "from_file", "path": str(tmp_path / "prompts.txt")},
-        "algorithm": {"name": "sac", "replay_rollouts": 2, "critic_updates": 1, "updates_per_epoch": 1, "batch": 4},
+        "algorithm": {"name": "sac", "replay_rollouts": 2, "critic_updates": 1, "actor_updates": 1, "batch": 4},
         "advantages": {"name": "per_prompt", "min_count": 2},
         "samples_per_epoch": 4,
         "micro_batch": 2,

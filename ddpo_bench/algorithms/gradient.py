@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -37,15 +37,17 @@ class GradientAlgorithm:
     """Minimises the mean of `loss` over the transitions of a rollout with AdamW."""
 
     learning_rate: float = 3e-4  # of AdamW
-    updates_per_epoch: int = 5  # optimiser steps in one pass over a rollout; each averages its share of transitions
-    inner_epochs: int = 1  # passes over a rollout
+    minibatches: int = 5  # optimiser steps in one pass over a rollout, each on an equal share of its transitions
+    passes: int = 1  # times that an epoch's learning goes over the whole rollout
     timestep_fraction: float = 1.0  # share of each trajectory's timesteps that is trained on, drawn at random
     weight_decay: float = 1e-4  # of AdamW
     max_grad_norm: float = 1.0  # gradients are scaled down to this norm
 
+    renamed: ClassVar[dict[str, str]] = {"updates_per_epoch": "minibatches", "inner_epochs": "passes"}
+
     def __post_init__(self) -> None:
-        if self.updates_per_epoch < 1 or self.inner_epochs < 1:
-            raise ValueError("updates_per_epoch and inner_epochs: must be at least 1.")
+        if self.minibatches < 1 or self.passes < 1:
+            raise ValueError("minibatches and passes: must be at least 1.")
         if not 0 < self.timestep_fraction <= 1:
             raise ValueError(f"timestep_fraction: must lie in (0, 1], got {self.timestep_fraction}.")
         if self.learning_rate <= 0:
@@ -69,8 +71,8 @@ class GradientAlgorithm:
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.rollouts_seen)
         drift = Drift.of(rollout, generator)
         averages.add("ratio_deviation_max", drift.measure(policy, rollout)[0])
-        for _ in range(self.inner_epochs):
-            for minibatch in minibatches(len(rollout), rollout.steps, self, generator):
+        for _ in range(self.passes):
+            for minibatch in shuffled_pairs(len(rollout), rollout.steps, self, generator):
                 self.optimiser_step(policy, rollout, minibatch, averages)
         self.rollouts_seen += 1
         return averages.result() | drift.metrics(policy, rollout)
@@ -109,7 +111,9 @@ def step(optimiser: torch.optim.Optimizer, parameters: list[torch.nn.Parameter],
     return norm
 
 
-def minibatches(samples: int, steps: int, algorithm: GradientAlgorithm, generator: torch.Generator) -> Iterator[Tensor]:
+def shuffled_pairs(
+    samples: int, steps: int, algorithm: GradientAlgorithm, generator: torch.Generator
+) -> Iterator[Tensor]:
     """Index pairs (sample, step), [M, 2], of each optimiser step of one pass over a rollout.
 
     Samples are shuffled, then timesteps independently for each sample.  The pass goes over all samples at their first
@@ -119,4 +123,4 @@ def minibatches(samples: int, steps: int, algorithm: GradientAlgorithm, generato
     order = torch.randperm(samples, generator=generator)
     timesteps = torch.stack([torch.randperm(steps, generator=generator)[:chosen] for _ in range(samples)])
     pairs = torch.stack([order.repeat(chosen), timesteps.T.flatten()], dim=1)
-    return iter(pairs.tensor_split(min(algorithm.updates_per_epoch, len(pairs))))
+    return iter(pairs.tensor_split(min(algorithm.minibatches, len(pairs))))

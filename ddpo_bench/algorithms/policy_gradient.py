@@ -16,7 +16,7 @@ from ddpo_bench.registry import register
 class PolicyGradient(GradientAlgorithm):
     """Score-function policy gradient, importance-weighted after the first update of a rollout (DDPO-SF)."""
 
-    updates_per_epoch: int = 1  # optimiser steps in one pass over a rollout; 1 is the on-policy estimator
+    minibatches: int = 1  # optimiser steps in one pass over a rollout; with 1, and 1 pass, learning is on-policy
     entropy_coef: float = 0.0  # weight of the estimator -log_prob; with a fixed std the true entropy is constant
 
     def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:

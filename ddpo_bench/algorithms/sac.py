@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,8 +29,8 @@ class SAC:
 
     learning_rate: float = 3e-4  # of the actor's AdamW
     critic_learning_rate: float = 1e-3  # of the critics' AdamW
-    updates_per_epoch: int = 5  # actor steps an epoch
-    critic_updates: int = 40  # critic steps an epoch, before the actor's
+    actor_updates: int = 5  # optimiser steps of the actor an epoch
+    critic_updates: int = 40  # optimiser steps of the critics an epoch, before the actor's
     batch: int = 256  # transitions in an actor or critic step
     replay_rollouts: int = 4  # latest rollouts that are learned from
     warmup_epochs: int = 1  # first epochs in which only the critics learn
@@ -40,8 +40,10 @@ class SAC:
     weight_decay: float = 1e-4  # of both AdamW
     max_grad_norm: float = 1.0  # gradients are scaled down to this norm
 
+    renamed: ClassVar[dict[str, str]] = {"updates_per_epoch": "actor_updates"}
+
     def __post_init__(self) -> None:
-        for name in ("learning_rate", "critic_learning_rate", "updates_per_epoch", "batch", "replay_rollouts"):
+        for name in ("learning_rate", "critic_learning_rate", "actor_updates", "batch", "replay_rollouts"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name}: must be above 0, got {getattr(self, name)}.")
         if not 0 < self.tau <= 1 or not 0 <= self.reward_share <= 1:
@@ -63,7 +65,7 @@ class SAC:
         for _ in range(self.critic_updates):
             averages.add("sac/critic_loss", self.critic_step(generator))
         if self.rollouts_seen >= self.warmup_epochs:
-            for _ in range(self.updates_per_epoch):
+            for _ in range(self.actor_updates):
                 self.actor_step(policy, rollout, generator, averages)
         self.rollouts_seen += 1
         return averages.result() | drift.metrics(policy, rollout)

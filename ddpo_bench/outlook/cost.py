@@ -75,10 +75,14 @@ def updates_of(config: RunConfig) -> int | None:
     options = config.algorithm.options
     if config.algorithm.name == "frozen":
         return 0
-    if "updates_per_epoch" not in options:
+    if "actor_updates" in options:
+        steps = options["actor_updates"]
+    elif "minibatches" in options:
+        steps = options["minibatches"] * options["passes"]
+    else:
         return None
     epochs = max(0, config.epochs - options.get("warmup_epochs", 0))
-    return epochs * options["updates_per_epoch"] * options.get("inner_epochs", 1)
+    return epochs * steps
 
 
 def memory_lines(plan: Plan) -> Iterator[str]:

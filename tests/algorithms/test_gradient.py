@@ -8,20 +8,20 @@ import pytest
 import torch
 from toy import LinearPolicy, draw_rollout
 
-from ddpo_bench.algorithms.gradient import GradientAlgorithm, NonFiniteGradient, minibatches
+from ddpo_bench.algorithms.gradient import GradientAlgorithm, NonFiniteGradient, shuffled_pairs
 from ddpo_bench.algorithms.policy_gradient import PolicyGradient
 from ddpo_bench.algorithms.ppo import PPO
 from ddpo_bench.algorithms.transitions import Drift, transitions
-from ddpo_bench.algorithms.trpo import TRPO
+from ddpo_bench.algorithms.trpo_penalty import TRPOPenalty
 
 
 def pairs_of(samples: int, steps: int, algorithm: GradientAlgorithm) -> list[torch.Tensor]:
-    return list(minibatches(samples, steps, algorithm, torch.Generator().manual_seed(0)))
+    return list(shuffled_pairs(samples, steps, algorithm, torch.Generator().manual_seed(0)))
 
 
 @pytest.mark.parametrize(("samples", "steps", "updates"), [(7, 5, 1), (7, 5, 3), (1, 4, 2), (8, 10, 5), (2, 1, 9)])
 def test_a_pass_trains_on_every_transition_exactly_once(samples: int, steps: int, updates: int) -> None:
-    batches = pairs_of(samples, steps, PPO(updates_per_epoch=updates))
+    batches = pairs_of(samples, steps, PPO(minibatches=updates))
     seen = [tuple(pair) for pair in torch.cat(batches).tolist()]
     assert sorted(seen) == [(n, k) for n in range(samples) for k in range(steps)]
     assert len(batches) == min(updates, samples * steps)
@@ -43,12 +43,12 @@ def test_timesteps_are_shuffled_independently_for_each_sample() -> None:
 
 
 def test_every_optimiser_step_sees_as_many_samples_as_it_can() -> None:
-    for batch in pairs_of(6, 10, PPO(updates_per_epoch=5)):
+    for batch in pairs_of(6, 10, PPO(minibatches=5)):
         assert batch[:, 0].bincount().tolist() == [2] * 6
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("make", [PolicyGradient, PPO, TRPO])
+@pytest.mark.parametrize("make", [PolicyGradient, PPO, TRPOPenalty])
 @pytest.mark.parametrize("micro_batch", [1, 5, 32, 1000])
 def test_the_micro_batch_does_not_change_an_update(make: type[GradientAlgorithm], micro_batch: int) -> None:
     results = []
@@ -125,8 +125,8 @@ def test_the_distance_to_the_behaviour_policy_is_the_kl_of_a_whole_trajectory() 
 @pytest.mark.parametrize(
     ("options", "option"),
     [
-        ({"updates_per_epoch": 0}, "updates_per_epoch"),
-        ({"inner_epochs": 0}, "inner_epochs"),
+        ({"minibatches": 0}, "minibatches"),
+        ({"passes": 0}, "passes"),
         ({"timestep_fraction": 0.0}, "timestep_fraction"),
         ({"timestep_fraction": 1.1}, "timestep_fraction"),
         ({"learning_rate": 0.0}, "learning_rate"),

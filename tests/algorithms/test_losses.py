@@ -13,7 +13,7 @@ from ddpo_bench.algorithms.gradient import GradientAlgorithm
 from ddpo_bench.algorithms.policy_gradient import PolicyGradient
 from ddpo_bench.algorithms.ppo import PPO
 from ddpo_bench.algorithms.transitions import Transitions, transitions
-from ddpo_bench.algorithms.trpo import TRPO
+from ddpo_bench.algorithms.trpo_penalty import TRPOPenalty
 from ddpo_bench.protocols import Rollout
 from ddpo_bench.samplers.law import GaussianLaw
 
@@ -42,7 +42,7 @@ CASES = [
     pytest.param(PolicyGradient(), lambda a, r: -a * r, 0.0, id="policy_gradient"),
     pytest.param(PolicyGradient(entropy_coef=ENTROPY), lambda a, r: ENTROPY - a * r, 0.0, id="entropy"),
     pytest.param(PPO(clip_range=CLIP), ppo_weight, 0.0, id="ppo"),
-    pytest.param(TRPO(initial_beta=BETA), lambda a, r: -a * r, BETA, id="trpo"),
+    pytest.param(TRPOPenalty(initial_beta=BETA), lambda a, r: -a * r, BETA, id="trpo_penalty"),
 ]
 
 
@@ -94,7 +94,9 @@ def test_the_gradient_is_the_closed_form(algorithm: GradientAlgorithm, weight: W
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("algorithm", [PPO(clip_range=CLIP), TRPO(initial_beta=BETA)], ids=["ppo", "trpo"])
+@pytest.mark.parametrize(
+    "algorithm", [PPO(clip_range=CLIP), TRPOPenalty(initial_beta=BETA)], ids=["ppo", "trpo_penalty"]
+)
 def test_the_gradient_is_that_of_finite_differences(algorithm: GradientAlgorithm) -> None:
     policy, rollout = moved_policy()
     n, k = every_pair(rollout)
@@ -107,7 +109,9 @@ def test_the_gradient_is_that_of_finite_differences(algorithm: GradientAlgorithm
 
 
 @pytest.mark.parametrize(
-    "algorithm", [PolicyGradient(), PPO(), TRPO(initial_beta=1e6)], ids=["policy_gradient", "ppo", "trpo"]
+    "algorithm",
+    [PolicyGradient(), PPO(), TRPOPenalty(initial_beta=1e6)],
+    ids=["policy_gradient", "ppo", "trpo_penalty"],
 )
 def test_on_policy_the_gradient_is_the_advantage_times_the_score(algorithm: GradientAlgorithm) -> None:
     policy = LinearPolicy()

@@ -13,7 +13,7 @@ START = expected_reward(LinearPolicy())  # -4.16; the optimum is -0.18
 SETTINGS: dict[str, tuple[dict[str, Any], int]] = {
     "policy_gradient": ({"learning_rate": 0.1}, 50),
     "ppo": ({"learning_rate": 0.05, "clip_range": 0.2}, 40),
-    "trpo": ({"learning_rate": 0.05, "max_kl": 0.2}, 50),
+    "trpo_penalty": ({"learning_rate": 0.05, "max_kl": 0.2}, 50),
 }
 
 
@@ -30,7 +30,7 @@ def test_a_gradient_algorithm_reaches_the_optimum(name: str) -> None:
 
 
 def test_soft_actor_critic_reaches_the_optimum() -> None:
-    sac = get("algorithm", "sac")(learning_rate=0.05, batch=64, critic_updates=15, updates_per_epoch=10, alpha=0.0)
+    sac = get("algorithm", "sac")(learning_rate=0.05, batch=64, critic_updates=15, actor_updates=10, alpha=0.0)
     policy, _ = learn(sac, epochs=25, samples=64)
     assert 0.95 < share_of_the_way(expected_reward(policy)) <= 1
 

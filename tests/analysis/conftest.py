@@ -1,4 +1,4 @@
-"""A fabricated suite: frozen, ppo and trpo on two rewards over three seeds."""
+"""A fabricated suite: frozen, ppo and trpo_penalty on two rewards over three seeds."""
 
 from __future__ import annotations
 

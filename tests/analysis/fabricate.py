@@ -19,8 +19,8 @@ EPOCH = {"sampling": 4.0, "reward": 0.5, "learning": 3.0, "kl": 1.0}  # seconds;
 EVALUATION = {"eval_sampling": 2.0, "eval_reward": 0.25, "eval_kl": 0.5, "eval_files": 0.05}  # 2 evaluations
 OVERHEADS = {"start": 0.9, "checkpoint": 0.6, "files": 0.2}
 PRETRAINED = {"jpeg_compressibility": -1.09, "target_colour": 0.07}
-GAIN = {"frozen": 0.0, "ppo": 0.2, "trpo": 0.19, "policy_gradient": 0.004, "sac": 0.35}
-KL_NATS = {"frozen": 0.0, "ppo": 6.0, "trpo": 2.5, "policy_gradient": 0.9, "sac": 40.0}
+GAIN = {"frozen": 0.0, "ppo": 0.2, "trpo_penalty": 0.19, "policy_gradient": 0.004, "sac": 0.35}
+KL_NATS = {"frozen": 0.0, "ppo": 6.0, "trpo_penalty": 2.5, "policy_gradient": 0.9, "sac": 40.0}
 PROMPTS = [
     "a dog",
     "three frogs on a blue striped background",
@@ -30,7 +30,9 @@ PROMPTS = [
 ] * 4
 
 
-def fabricate_suite(results: Path, algorithms: tuple[str, ...] = ("frozen", "ppo", "trpo"), seeds: int = 3) -> Path:
+def fabricate_suite(
+    results: Path, algorithms: tuple[str, ...] = ("frozen", "ppo", "trpo_penalty"), seeds: int = 3
+) -> Path:
     """results/<suite> with every algorithm x reward x seed done; returns `results`."""
     for reward in REWARDS:
         for algorithm in algorithms:

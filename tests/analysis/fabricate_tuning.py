@@ -9,10 +9,10 @@ from typing import Any
 
 SPACE = {
     "algorithm.learning_rate": {"low": 1e-5, "high": 1e-3, "log": True},
-    "algorithm.inner_epochs": {"choices": [1, 2]},
+    "algorithm.passes": {"choices": [1, 2]},
     "algorithm.clip_range": {"low": 0.0, "high": 0.02, "log": False},
 }
-IMPORTANCE = {"algorithm.learning_rate": 0.8, "algorithm.clip_range": 0.15, "algorithm.inner_epochs": 0.05}
+IMPORTANCE = {"algorithm.learning_rate": 0.8, "algorithm.clip_range": 0.15, "algorithm.passes": 0.05}
 TRIALS, BEST, INFEASIBLE, PRUNED, FAILED = 8, 5, 6, 2, 3
 
 
@@ -56,7 +56,7 @@ def trial(number: int, identity: str, objectives: tuple[str, ...]) -> dict[str, 
         "state": state,
         "params": {
             "algorithm.learning_rate": 10 ** (-5 + 2 * number / TRIALS),
-            "algorithm.inner_epochs": 1 + number % 2,
+            "algorithm.passes": 1 + number % 2,
             "algorithm.clip_range": 0.02 * math.sin(number) ** 2,
         },
         "values": values if state == "complete" else [],

@@ -16,7 +16,7 @@ def test_every_run_is_read(suite: Path) -> None:
     assert len(records) == 18
     assert {(r.algorithm, r.reward, r.seed) for r in records} == {
         (a, r, s)
-        for a in ("frozen", "ppo", "trpo")
+        for a in ("frozen", "ppo", "trpo_penalty")
         for r in ("jpeg_compressibility", "target_colour")
         for s in range(3)
     }
@@ -71,7 +71,7 @@ def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
 
 def test_cells_that_share_a_name_are_told_apart_by_their_options(tmp_path: Path) -> None:
     for clip_range in (1e-3, 5e-3):
-        fabricate_run(tmp_path, "ppo", "target_colour", 0, clip_range=clip_range, inner_epochs=1)
+        fabricate_run(tmp_path, "ppo", "target_colour", 0, clip_range=clip_range, passes=1)
     fabricate_run(tmp_path, "frozen", "target_colour", 0)
     records = collect(tmp_path)
     assert {record.label for record in records} == {"frozen", "ppo clip_range=0.001", "ppo clip_range=0.005"}

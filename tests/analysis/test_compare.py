@@ -177,11 +177,11 @@ def test_one_seed_decides_only_with_a_smallest_effect(tmp_path: Path) -> None:
 
 
 def test_what_only_one_side_has_is_named(old: Path, new: Path) -> None:
-    fabricate_run(old, "trpo", "target_colour", 0)
+    fabricate_run(old, "trpo_penalty", "target_colour", 0)
     for seed in (3, 4, 5, 7):
         fabricate_run(new, "ppo", "target_colour", seed)
     found = compare(old, new)
-    assert "Done only in A, and in no figure: trpo on target_colour seed 0." in found.table.notes
+    assert "Done only in A, and in no figure: trpo_penalty on target_colour seed 0." in found.table.notes
     assert "Done only in B, and in no figure: ppo on target_colour seed 3 to 5, 7." in found.table.notes
     assert row_of(found).values["n"] == 3
 

@@ -23,7 +23,9 @@ def row_of(table: Table, algorithm: str, reward: str = "target_colour") -> Row:
 
 def test_one_row_an_algorithm_and_reward_the_baseline_first(suite: Path) -> None:
     rows = [(row.values["reward"], row.values["algorithm"]) for row in compare(suite).rows]
-    assert rows == [(r, a) for r in ("jpeg_compressibility", "target_colour") for a in ("frozen", "ppo", "trpo")]
+    assert rows == [
+        (r, a) for r in ("jpeg_compressibility", "target_colour") for a in ("frozen", "ppo", "trpo_penalty")
+    ]
 
 
 def test_figures_are_those_of_the_runs(suite: Path) -> None:

@@ -73,7 +73,11 @@ def test_frozen_is_a_line_through_every_row(suite: Path, drawn: list[Figure]) ->
     panels = {axes.get_title("left"): axes for axes in drawn[0].axes}
     through = [line for line in panels[TASK].lines if list(line.get_ydata()) == [0, 1]]
     assert [line.get_xdata()[0] for line in through] == pytest.approx([np.mean(frozen)])
-    assert [label.get_text() for label in panels["jpeg_compressibility"].get_yticklabels()] == ["frozen", "ppo", "trpo"]
+    assert [label.get_text() for label in panels["jpeg_compressibility"].get_yticklabels()] == [
+        "frozen",
+        "ppo",
+        "trpo_penalty",
+    ]
 
 
 def test_one_seed_has_a_dot_and_no_bar(tmp_path: Path, drawn: list[Figure]) -> None:
@@ -83,21 +87,21 @@ def test_one_seed_has_a_dot_and_no_bar(tmp_path: Path, drawn: list[Figure]) -> N
 
 def test_every_pair_is_drawn_once_and_over_all_rewards(suite: Path, drawn: list[Figure]) -> None:
     records = collect(suite)
-    assert pairs_of(records) == [("ppo", "frozen"), ("trpo", "frozen"), ("trpo", "ppo")]
+    assert pairs_of(records) == [("ppo", "frozen"), ("trpo_penalty", "frozen"), ("trpo_penalty", "ppo")]
     improvement_intervals(records, Path())
     panels = {axes.get_title("left"): axes for axes in drawn[0].axes}
     assert list(panels) == ["jpeg_compressibility", TASK, ALL_REWARDS]
-    found = probability_of_improvement(of(records, "trpo"), of(records, "ppo"))
+    found = probability_of_improvement(of(records, "trpo_penalty"), of(records, "ppo"))
     assert 0 < found.value < 0.5
     assert dots(panels[TASK])[2] == pytest.approx(found.value)
-    assert bars(panels[TASK], COLOURS["trpo"])[2] == pytest.approx((found.low, found.high), abs=0.02)
+    assert bars(panels[TASK], COLOURS["trpo_penalty"])[2] == pytest.approx((found.low, found.high), abs=0.02)
     both = [dots(panels[task])[2] for task in ("jpeg_compressibility", TASK)]
     assert dots(panels[ALL_REWARDS])[2] == pytest.approx(np.mean(both))
     assert [text.get_text() for text in panels[ALL_REWARDS].texts] == ["n = 6 : 6"] * 3
 
 
 def test_a_pair_that_lacks_a_side_is_left_empty(suite: Path, drawn: list[Figure]) -> None:
-    records = [record for record in collect(suite) if not (record.algorithm == "trpo" and record.task == TASK)]
+    records = [record for record in collect(suite) if not (record.algorithm == "trpo_penalty" and record.task == TASK)]
     improvement_intervals(records, Path())
     panels = {axes.get_title("left"): axes for axes in drawn[0].axes}
     assert {title: len(dots(axes)) for title, axes in panels.items()} == {
@@ -121,7 +125,8 @@ def test_the_profile_is_of_scores_on_one_scale(suite: Path, drawn: list[Figure])
     records = collect(suite)
     scores = on_common_scale(records)
     by_hand = {
-        name: [of(records, name, task) for task in ("jpeg_compressibility", TASK)] for name in ("frozen", "ppo", "trpo")
+        name: [of(records, name, task) for task in ("jpeg_compressibility", TASK)]
+        for name in ("frozen", "ppo", "trpo_penalty")
     }
     assert {name: np.array(tasks) for name, tasks in scores.items()} == {
         name: pytest.approx(np.array(tasks)) for name, tasks in normalise(by_hand, "frozen").items()
@@ -129,10 +134,10 @@ def test_the_profile_is_of_scores_on_one_scale(suite: Path, drawn: list[Figure])
     draw_profile_plot(records, Path())
     left, right = drawn[0].axes
     curves = {to_hex(line.get_color()): line for line in left.lines}
-    profile = performance_profile(scores["trpo"], curves[COLOURS["trpo"]].get_xdata())
-    assert np.array_equal(curves[COLOURS["trpo"]].get_ydata(), profile.share)
-    assert dots(right)[2 - 0.16] == pytest.approx(float(iqm(np.concatenate(scores["trpo"]))))
-    assert dots(right)[2 + 0.16] == pytest.approx(np.mean(scores["trpo"]))
+    profile = performance_profile(scores["trpo_penalty"], curves[COLOURS["trpo_penalty"]].get_xdata())
+    assert np.array_equal(curves[COLOURS["trpo_penalty"]].get_ydata(), profile.share)
+    assert dots(right)[2 - 0.16] == pytest.approx(float(iqm(np.concatenate(scores["trpo_penalty"]))))
+    assert dots(right)[2 + 0.16] == pytest.approx(np.mean(scores["trpo_penalty"]))
 
 
 def test_the_thresholds_miss_no_step_and_are_not_too_many() -> None:
@@ -153,7 +158,10 @@ def test_one_reward_has_a_profile_too(suite: Path, drawn: list[Figure]) -> None:
     ("keep", "reason"),
     [
         (lambda run: run.algorithm != "frozen", "frozen, the zero of their scale, is not done"),
-        (lambda run: run.algorithm != "trpo" or run.task != TASK, "nothing is done of trpo on target_colour"),
+        (
+            lambda run: run.algorithm != "trpo_penalty" or run.task != TASK,
+            "nothing is done of trpo_penalty on target_colour",
+        ),
         (lambda run: run.algorithm == "frozen", "nothing beats frozen on jpeg_compressibility and target_colour"),
     ],
 )

@@ -24,14 +24,14 @@ def test_rewards_come_first_and_the_baseline_has_no_row(suite: Path) -> None:
     assert panel.measures == [*REWARDS, "diversity", *pictures, "kl_reference_nats"]
     assert panel.missing == []
     assert {task: [row.label for row in rows] for task, rows in panel.rows.items()} == {
-        task: ["ppo", "trpo"] for task in REWARDS
+        task: ["ppo", "trpo_penalty"] for task in REWARDS
     }
     assert panel.pretrained["target_colour"]["jpeg_compressibility"] == pytest.approx(
         PRETRAINED["jpeg_compressibility"]
     )
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "trpo"])
+@pytest.mark.parametrize("algorithm", ["ppo", "trpo_penalty"])
 def test_changes_are_those_from_the_pretrained_model_to_the_last_evaluation(suite: Path, algorithm: str) -> None:
     trained = change(suite, "target_colour", algorithm, "target_colour")
     assert trained == Change(pytest.approx(GAIN[algorithm]), settled=True, trained=True)
@@ -62,7 +62,7 @@ def test_what_no_run_measured_is_named_and_what_some_lack_is_a_dash(suite: Path)
     panel = hacking_panel(collect(suite))
     assert panel.missing == ["image statistics"]
     assert change(suite, "target_colour", "ppo", "diversity") is None
-    assert change(suite, "target_colour", "trpo", "diversity") is not None
+    assert change(suite, "target_colour", "trpo_penalty", "diversity") is not None
     assert "Not measured in these runs: image statistics." in panel_html(panel)
     assert change_cell(None, panel, "diversity") == "<td>–</td>"
 

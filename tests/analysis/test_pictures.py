@@ -57,7 +57,7 @@ def test_the_strip_takes_the_lowest_seed_that_most_cells_have(suite: Path) -> No
     records = [r for r in illustrated(collect(suite)) if r.task == "target_colour"]
     assert {record.seed for record in one_seed(records)} == {0}
     without_first = [r for r in records if not (r.algorithm == "ppo" and r.seed == 0)]
-    assert {(record.algorithm, record.seed) for record in one_seed(without_first)} == {("ppo", 1), ("trpo", 1)}
+    assert {(record.algorithm, record.seed) for record in one_seed(without_first)} == {("ppo", 1), ("trpo_penalty", 1)}
 
 
 def test_a_missing_grid_is_named(suite: Path, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_captions_fit_their_column() -> None:
 
 
 def test_long_labels_get_room() -> None:
-    assert label_width(["ppo", "trpo"]) == LABEL_WIDTH
+    assert label_width(["ppo", "trpo_penalty"]) == LABEL_WIDTH
     long = "ppo policy.guidance_scale=1.0"
     assert font(13, bold=True).getlength(long.split()[1]) < label_width([long])
 
@@ -151,9 +151,9 @@ def test_an_algorithm_keeps_its_colour_and_its_variants_differ_by_line_and_marke
 @pytest.mark.parametrize(
     "names",
     [
-        ["ppo", "trpo"],
+        ["ppo", "trpo_penalty"],
         [f"ppo clip_range={i} learning_rate=0.0001" for i in range(9)],
-        ["frozen", *(f"ppo advantages=batch clip_range=0.0{i} inner_epochs=2 learning_rate=0.0002" for i in range(3))],
+        ["frozen", *(f"ppo advantages=batch clip_range=0.0{i} passes=2 learning_rate=0.0002" for i in range(3))],
     ],
 )
 def test_a_legend_lies_whole_within_its_figure(names: list[str]) -> None:

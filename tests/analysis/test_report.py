@@ -78,7 +78,7 @@ def test_tuning_stands_between_the_summary_and_the_learning_curves(suite: Path) 
 
 
 def test_where_there_is_no_common_scale_it_says_why(suite: Path) -> None:
-    for path in suite.glob("runs/trpo-target_colour-*/*/status.json"):
+    for path in suite.glob("runs/trpo_penalty-target_colour-*/*/status.json"):
         path.write_text(json.dumps({"state": "queued", "reason": None, "seconds": 0.0}))
     summarise(suite)
     page = (suite / "report.html").read_text()

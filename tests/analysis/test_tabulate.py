@@ -19,7 +19,7 @@ from ddpo_bench.analysis.tables import Row, Table
 from ddpo_bench.analysis.tabulate import tabulate
 
 GOLDEN = Path(__file__).parent / "golden"
-ALGORITHMS = ("frozen", "policy_gradient", "ppo", "trpo", "sac")
+ALGORITHMS = ("frozen", "policy_gradient", "ppo", "trpo_penalty", "sac")
 
 
 def row_of(table: Table, algorithm: str, reward: str = "target_colour") -> Row:
@@ -81,7 +81,7 @@ def hash_of(path: Path) -> int:
 @pytest.mark.parametrize("options", [{}, {"metric": "eval/jpeg_compressibility"}, {"budget": "queries"}])
 def test_a_failed_run_changes_no_figure(suite: Path, options: dict[str, str]) -> None:
     before = tabulate(suite, **options)
-    for algorithm, reward in product(("frozen", "ppo", "trpo"), REWARDS):
+    for algorithm, reward in product(("frozen", "ppo", "trpo_penalty"), REWARDS):
         folder = fabricate_run(suite, algorithm, reward, 3, state="failed")
         (folder / "metrics.jsonl").write_text(json.dumps({"epoch": 0, "eval/target_colour": 1e9}) + "\n")
     after = tabulate(suite, **options)
@@ -124,7 +124,7 @@ def test_equal_bests_are_both_bold(tmp_path: Path) -> None:
     results = fabricate_suite(tmp_path / "suite", ("ppo", "frozen"))
     source = next(results.glob("runs/ppo-target_colour-*"))
     for seed in range(3):
-        other = fabricate_run(results, "trpo", "target_colour", seed)
+        other = fabricate_run(results, "trpo_penalty", "target_colour", seed)
         shutil.copy(source / f"seed-{seed}" / "metrics.jsonl", other / "metrics.jsonl")
     table = tabulate(results)
     assert [row.standing for row in table.rows if row.group == "target_colour"] == ["", "best", "best"]

@@ -9,8 +9,8 @@ import zlib
 import yaml
 
 PROMPTS = ["a quiet harbour", "stairs at night", "the old library", "rain"]  # no scenes: nothing needs the verifier
-PPO = {"name": "ppo", "updates_per_epoch": 2, "learning_rate": 1e-3}
-SAC = {"name": "sac", "critic_updates": 2, "updates_per_epoch": 1, "batch": 8}
+PPO = {"name": "ppo", "minibatches": 2, "learning_rate": 1e-3}
+SAC = {"name": "sac", "critic_updates": 2, "actor_updates": 1, "batch": 8}
 TIMED = ("seconds", "images_per_second", "memory_peak_mb")
 
 

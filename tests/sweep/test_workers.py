@@ -88,11 +88,11 @@ def test_the_plan_is_written_as_resolved(sweep):
 
 
 def test_a_crashing_run_does_not_stop_the_others(sweep):
-    failed, _, root = sweep(["trpo", "frozen", "ppo"], workers=1)
-    assert failed == ["trpo/seed-0"]
-    assert status_of(root, "trpo")["state"] == "failed"
-    assert status_of(root, "trpo")["reason"] == "ValueError: the reward returned NaN"
-    assert "Traceback" in (folder_of(root, "trpo") / "error.log").read_text()
+    failed, _, root = sweep(["trpo_penalty", "frozen", "ppo"], workers=1)
+    assert failed == ["trpo_penalty/seed-0"]
+    assert status_of(root, "trpo_penalty")["state"] == "failed"
+    assert status_of(root, "trpo_penalty")["reason"] == "ValueError: the reward returned NaN"
+    assert "Traceback" in (folder_of(root, "trpo_penalty") / "error.log").read_text()
     assert status_of(root, "frozen")["state"] == status_of(root, "ppo")["state"] == "done"
 
 
@@ -116,18 +116,18 @@ def test_a_run_at_whose_same_epoch_workers_keep_dying_is_failed(sweep):
 
 
 def test_done_and_failed_runs_are_not_run_again(sweep):
-    sweep(["trpo", "frozen"])
-    failed, recorder, root = sweep(["trpo", "frozen"])
-    assert failed == ["trpo/seed-0"]
+    sweep(["trpo_penalty", "frozen"])
+    failed, recorder, root = sweep(["trpo_penalty", "frozen"])
+    assert failed == ["trpo_penalty/seed-0"]
     assert recorder.shown is None  # nothing to do, nothing to show
-    assert len(sessions_of(root, "trpo")) == len(sessions_of(root, "frozen")) == 1
+    assert len(sessions_of(root, "trpo_penalty")) == len(sessions_of(root, "frozen")) == 1
 
 
 def test_failed_runs_are_run_again_on_request(sweep):
-    sweep(["trpo", "frozen"])
-    _, recorder, root = sweep(["trpo", "frozen"], retry_failed=True)
+    sweep(["trpo_penalty", "frozen"])
+    _, recorder, root = sweep(["trpo_penalty", "frozen"], retry_failed=True)
     assert recorder.shown == (1, 1)
-    assert len(sessions_of(root, "trpo")) == 2
+    assert len(sessions_of(root, "trpo_penalty")) == 2
     assert len(sessions_of(root, "frozen")) == 1
 
 

@@ -27,7 +27,7 @@ GOOD: dict[str, Any] = {
         "micro_batch": 4,
     },
     "matrix": {
-        "algorithm": [{"name": "ppo", "clip_range": 1e-3}, {"name": "trpo", "max_kl": 0.01}, "frozen"],
+        "algorithm": [{"name": "ppo", "clip_range": 1e-3}, {"name": "trpo_penalty", "max_kl": 0.01}, "frozen"],
         "reward": ["jpeg_compressibility", "jpeg_incompressibility"],
     },
     "seeds": [0, 1],

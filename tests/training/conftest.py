@@ -22,7 +22,7 @@ def tiny_run(tiny_model: Path) -> Callable[..., RunConfig]:
         "policy": {"name": "stable_diffusion", "model": str(tiny_model), "precision": "fp32"},
         "sampler": {"name": "ddim", "steps": 2},
         "prompts": {"name": "from_file", "path": str(prompts)},
-        "algorithm": {"name": "ppo", "updates_per_epoch": 2, "learning_rate": 1e-3},
+        "algorithm": {"name": "ppo", "minibatches": 2, "learning_rate": 1e-3},
         "advantages": {"name": "per_prompt", "min_count": 2},
         "samples_per_epoch": 4,
         "micro_batch": 2,

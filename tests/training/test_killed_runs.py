@@ -28,8 +28,8 @@ CONTEXT.set_forkserver_preload(
     ]
 )
 ALGORITHMS: dict[str, Any] = {
-    "ppo": {"name": "ppo", "updates_per_epoch": 2, "learning_rate": 1e-3},
-    "sac": {"name": "sac", "critic_updates": 2, "updates_per_epoch": 1, "batch": 8},
+    "ppo": {"name": "ppo", "minibatches": 2, "learning_rate": 1e-3},
+    "sac": {"name": "sac", "critic_updates": 2, "actor_updates": 1, "batch": 8},
 }
 
 

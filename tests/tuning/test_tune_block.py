@@ -20,9 +20,9 @@ RATE = "algorithm.learning_rate"
 
 
 def test_numbers_are_whole_where_the_key_takes_whole_numbers(load: Load) -> None:
-    space = {RATE: {"low": 1, "high": "1e1"}, "algorithm.inner_epochs": {"low": 1, "high": 3}}
+    space = {RATE: {"low": 1, "high": "1e1"}, "algorithm.passes": {"low": 1, "high": 3}}
     found = load(space=space).cells[1].space
-    assert found == {RATE: Range(1.0, 10.0, False, False), "algorithm.inner_epochs": Range(1, 3, False, True)}
+    assert found == {RATE: Range(1.0, 10.0, False, False), "algorithm.passes": Range(1, 3, False, True)}
 
 
 def test_any_key_can_be_searched_and_frozen_is_not_tuned(load: Load) -> None:

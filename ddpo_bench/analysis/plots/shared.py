@@ -15,7 +15,13 @@ from matplotlib.lines import Line2D
 from ddpo_bench.analysis.collect import RunRecord
 
 # Okabe and Ito 2008: eight colours that colour-blind readers tell apart.
-COLOURS = {"frozen": "#7f7f7f", "policy_gradient": "#e69f00", "ppo": "#0072b2", "trpo": "#009e73", "sac": "#d55e00"}
+COLOURS = {
+    "frozen": "#7f7f7f",
+    "policy_gradient": "#e69f00",
+    "ppo": "#0072b2",
+    "trpo_penalty": "#009e73",
+    "sac": "#d55e00",
+}
 FURTHER_COLOURS = ("#cc79a7", "#56b4e9", "#b8a800", "#000000")
 LINE_STYLES = ("-", "--", ":", "-.")
 MARKERS = ("o", "s", "^", "D")

@@ -1,4 +1,7 @@
-"""Trust-region policy optimisation, penalty form, with the exact Gaussian KL (Schulman et al. 2015, 2017 section 4)."""
+"""PPO's adaptive KL penalty (Schulman et al. 2017, section 4), with the exact Gaussian KL of a transition.
+
+It is the penalty form of TRPO's constraint (Schulman et al. 2015), without the natural gradient and the line search.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,21 @@ from torch import Tensor
 from ddpo_bench.algorithms.gradient import GradientAlgorithm
 from ddpo_bench.algorithms.transitions import Transitions
 from ddpo_bench.protocols import Policy, Rollout
-from ddpo_bench.registry import register
+from ddpo_bench.registry import register, reserve
 
 TOLERANCE = 1.5  # KL may leave the target by this factor before beta moves (Schulman et al. 2017, eq. 8)
 
+reserve(
+    "algorithm",
+    "trpo",
+    "'trpo' is reserved for TRPO with a natural gradient and a line search, which is not implemented yet. "
+    "The adaptive KL penalty that had this name is 'trpo_penalty'.",
+)
 
-@register("algorithm", "trpo")
+
+@register("algorithm", "trpo_penalty")
 @dataclass
-class TRPO(GradientAlgorithm):
+class TRPOPenalty(GradientAlgorithm):
     """Importance-weighted surrogate with an adaptive penalty on the exact KL to the behaviour policy."""
 
     max_kl: float = 0.005  # target KL of a whole trajectory to the behaviour policy after an update, mean units
@@ -33,7 +43,7 @@ class TRPO(GradientAlgorithm):
         """-E[A r] + beta * KL_exact(old || new)."""
         loss, statistics = batch.policy_loss(kl_weight=self.beta)
         surrogate = self.beta * statistics["kl"] - loss.detach()
-        return loss, {"trpo/surrogate": surrogate, "kl_k1": statistics["kl_k1"], "kl_k3": statistics["kl_k3"]}
+        return loss, {"trpo_penalty/surrogate": surrogate, "kl_k1": statistics["kl_k1"], "kl_k3": statistics["kl_k3"]}
 
     def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
         metrics = super().update(policy, rollout)
@@ -42,7 +52,7 @@ class TRPO(GradientAlgorithm):
             self.beta *= 2
         elif metrics["kl_behaviour"] < self.max_kl / TOLERANCE:
             self.beta /= 2
-        return metrics | {"trpo/beta": used}
+        return metrics | {"trpo_penalty/beta": used}
 
     def state_dict(self) -> dict[str, Any]:
         return super().state_dict() | {"beta": self.beta}

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from toy import LinearPolicy, draw_rollout, learn
 
-from ddpo_bench.algorithms.trpo import TRPO
+from ddpo_bench.algorithms.trpo_penalty import TRPOPenalty
 
 MAX_KL = 0.05
 
 
-def updated(max_kl: float) -> tuple[TRPO, float]:
-    """TRPO after one update, and the KL of that update, which the target does not touch."""
-    policy, algorithm = LinearPolicy(), TRPO(learning_rate=0.05, max_kl=max_kl)
+def updated(max_kl: float) -> tuple[TRPOPenalty, float]:
+    """The algorithm after one update, and the KL of that update, which the target does not touch."""
+    policy, algorithm = LinearPolicy(), TRPOPenalty(learning_rate=0.05, max_kl=max_kl)
     algorithm.start(policy, seed=0)
     metrics = algorithm.update(policy, draw_rollout(policy))
-    assert metrics["trpo/beta"] == 1.0
+    assert metrics["trpo_penalty/beta"] == 1.0
     return algorithm, metrics["kl_behaviour"]
 
 
@@ -29,7 +29,7 @@ def test_beta_doubles_above_and_halves_below_the_target_kl(over_target: float, f
 
 
 def test_the_kl_of_an_update_stays_near_its_target_while_there_is_something_to_learn() -> None:
-    rows = learn(TRPO(learning_rate=0.05, updates_per_epoch=10, max_kl=MAX_KL), epochs=24)[1]
+    rows = learn(TRPOPenalty(learning_rate=0.05, minibatches=10, max_kl=MAX_KL), epochs=24)[1]
     spent = np.array([row["kl_behaviour"] for row in rows[8:]])
     assert MAX_KL / 2 < np.exp(np.log(spent).mean()) < MAX_KL * 2
     assert spent.max() < MAX_KL * 10
@@ -37,14 +37,15 @@ def test_the_kl_of_an_update_stays_near_its_target_while_there_is_something_to_l
 
 def test_a_smaller_target_kl_keeps_the_policy_nearer() -> None:
     spent = [
-        learn(TRPO(learning_rate=0.05, max_kl=target), epochs=12)[1][-1]["kl_behaviour"] for target in (0.002, 0.1)
+        learn(TRPOPenalty(learning_rate=0.05, max_kl=target), epochs=12)[1][-1]["kl_behaviour"]
+        for target in (0.002, 0.1)
     ]
     assert spent[0] < spent[1] / 3
 
 
 def test_beta_goes_on_where_a_checkpoint_left_it() -> None:
     algorithm, _ = updated(1e-9)
-    other = TRPO(max_kl=1e-9)
+    other = TRPOPenalty(max_kl=1e-9)
     other.start(LinearPolicy(), seed=0)
     other.load_state_dict(algorithm.state_dict())
     assert other.beta == algorithm.beta == 2.0
@@ -53,4 +54,4 @@ def test_beta_goes_on_where_a_checkpoint_left_it() -> None:
 @pytest.mark.parametrize("options", [{"max_kl": 0.0}, {"initial_beta": -1.0}])
 def test_a_target_or_penalty_that_is_not_positive_is_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="above 0"):
-        TRPO(**options)  # type: ignore[arg-type]
+        TRPOPenalty(**options)  # type: ignore[arg-type]
