@@ -17,6 +17,7 @@ from typing import Any, Literal
 import yaml
 
 from ddpo_bench import registry
+from ddpo_bench.held_out import EvaluationPrompts, too_few
 from ddpo_bench.options import LARGEST_COUNT, LARGEST_SEED, bound_mistakes, is_required, option, options_of
 
 # Keys that do not change what a run computes, hence not its identity.
@@ -54,10 +55,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Held-out evaluation: before and after training, under every shipped reward that needs no extra."""
+    """Evaluation before and after training, under every shipped reward that needs no extra."""
 
+    prompts: EvaluationPrompts = option(
+        "held_out", "those that training never draws, a fifth of them all; or training, which are its own"
+    )
     samples: int = option(
-        64, "images, each with its own held-out prompt and noise", minimum=1, maximum=LARGEST_COUNT, unit="images"
+        64, "images, each with its own prompt and noise", minimum=1, maximum=LARGEST_COUNT, unit="images"
     )
     every: int = option(
         0,
@@ -158,7 +162,9 @@ def inconsistencies(config: RunConfig) -> list[str]:
     if config.samples_per_epoch % config.samples_per_prompt:
         return [f"samples_per_epoch: must be a multiple of samples_per_prompt ({config.samples_per_prompt})."]
     advantages = config.advantages.build()
-    return advantages.mistakes(config) if hasattr(advantages, "mistakes") else []
+    found = advantages.mistakes(config) if hasattr(advantages, "mistakes") else []
+    lack = too_few(config.prompts.build(), config.evaluation.prompts)
+    return [*found, f"prompts: {lack}"] if lack else found
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

@@ -14,11 +14,12 @@ import ddpo_bench
 
 ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
-LEAVES = {"config", "options", "registry", "protocols", "files", "sealed"}
+LEAVES = {"config", "held_out", "options", "registry", "protocols", "files", "sealed"}
 PLUGINS = {"policies", "samplers", "algorithms", "rewards", "prompts"}
 
 ALLOWED: dict[str, set[str]] = {
-    "config": {"options", "registry"},
+    "config": {"held_out", "options", "registry"},
+    "held_out": set(),
     "options": set(),
     "registry": set(),  # it finds the plugins' folders by name
     "protocols": set(),

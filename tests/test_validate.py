@@ -249,7 +249,7 @@ def test_the_counted_replay_is_what_a_checkpoint_holds(tiny_model: Path, tmp_pat
 
     from ddpo_bench.training.trainer import train
 
-    (tmp_path / "prompts.txt").write_text("a quiet harbour\nthe old library\n")
+    (tmp_path / "prompts.txt").write_text("a quiet harbour\nthe old library\nrain\n")
     data = {
         "policy": {"name": "stable_diffusion", "model": str(tiny_model), "guidance_scale": 3.0, "precision": "fp32"},
         "sampler": {"name": "ddim", "steps": 2},

@@ -53,7 +53,7 @@ class RunRecord:
         overheads: those columns of status.json that say what of them went into starting, checkpoints and files.
         config, provenance: config.yaml and provenance.json.
         epochs: the rows of metrics.jsonl about training, one an epoch, keys as in docs/metrics.md.
-        evaluated: those about held-out evaluations, the pretrained model's first.
+        evaluated: those about evaluations, the pretrained model's first.
     """
 
     folder: Path
@@ -99,13 +99,18 @@ class RunRecord:
         return labelled(self.reward, {k: v for k, v in self.varied.items() if k.startswith("reward.")})
 
     @property
+    def evaluation_prompts(self) -> str:
+        """`evaluation.prompts`; runs of versions that had no choice were evaluated on the prompts of training."""
+        return str(self.config.get("evaluation", {}).get("prompts", "training"))
+
+    @property
     def samples(self) -> Path:
         """The folder of the image grids."""
         return self.folder / "samples"
 
     @property
     def final(self) -> float:
-        """The reward it was trained on, in the last held-out evaluation.
+        """The reward it was trained on, in the last evaluation.
 
         Raises:
             ResultsError: where the run did not measure it.

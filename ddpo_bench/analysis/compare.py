@@ -49,7 +49,7 @@ def compare(a: Path, b: Path, metric: str = "final", min_effect: float | None = 
     if pairs == {0}:
         raise ResultsError(f"No run that {a} and {b} share has `{measure.key}` on both sides.")
     notes = [
-        legend(measure, min_effect),
+        legend(measure, [*old, *new], min_effect),
         *few_seeds(pairs),
         *alone("A", ours, theirs),
         *alone("B", theirs, ours),
@@ -126,14 +126,15 @@ def columns(measure: Measure) -> list[Column]:
     ]
 
 
-def legend(measure: Measure, min_effect: float | None) -> str:
+def legend(measure: Measure, records: list[RunRecord], min_effect: float | None) -> str:
     """What is compared, and what the verdicts mean."""
     large = f" and it is at least {min_effect:g}" if min_effect else ""
     single = "the difference itself decides" if min_effect is not None else "nothing is decided without --min-effect"
     same = f"within ±{min_effect:g}" if min_effect else "0"
     return (
-        f"`{measure.key}`: {measure.meaning}; {measure.direction}. B - A is paired seed by seed, with its 95 % "
-        f"bootstrap interval. Better, worse: the interval excludes 0{large}; same: the whole interval is {same}; "
+        f"`{measure.key}`: {measure.meaning_for(records)}; {measure.direction}. "
+        f"B - A is paired seed by seed, with its 95 % bootstrap interval. "
+        f"Better, worse: the interval excludes 0{large}; same: the whole interval is {same}; "
         f"undecided: all else. With one pair there is no interval, and {single}."
     )
 

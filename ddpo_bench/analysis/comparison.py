@@ -47,7 +47,7 @@ def comparison(records: list[RunRecord], suite: str, measure: Measure = FINAL, b
         measure: what algorithms are compared by.
         budget: compare by the training reward at an equal budget instead.
     Raises:
-        ResultsError: where a done run lacks its held-out evaluation.
+        ResultsError: where a done run lacks its evaluation.
     """
     done = [record for record in records if is_done(record)]
     for run in done:
@@ -62,7 +62,7 @@ def comparison(records: list[RunRecord], suite: str, measure: Measure = FINAL, b
         columns.insert(len(KEYS), Column("budget", "budget", UNITS[budget.kind], digits=BUDGET_DIGITS[budget.kind]))
     where = f" at {budget}" if budget else ""
     notes = [
-        *explanations(rows, measure),
+        *explanations(rows, measure, done),
         *unmeasured(done, measure, where),
         *without_advantages(done),
         *unfinished(records),
@@ -91,7 +91,7 @@ def limit(budget: Budget, task: str) -> Value:
 
 
 def judged_columns(records: list[RunRecord]) -> list[Column]:
-    """One column for every reward that the held-out images were scored with."""
+    """One column for every reward that the evaluation's images were scored with."""
     keys = {key for record in records for row in record.evaluated for key in row}
     judges = [key for key in sorted(keys) if re.match("eval/[^/]+$", key) and key not in (*KL_KEYS, "eval/diversity")]
     names = [key.removeprefix("eval/") for key in judges]

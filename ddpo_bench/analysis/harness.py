@@ -1,6 +1,6 @@
 """What of a suite's time its harness took: everything that is not sampling, reward or learning.
 
-Of a run's seconds these are work, while training and in held-out evaluations alike, which draw and score images too:
+Of a run's seconds these are work, while training and in evaluations alike, which draw and score images too:
 
 * sampling: encoding the prompts, denoising, decoding; in evaluations also the further samples for the diversity;
 * reward: scoring the images; in evaluations under every reward, and measuring diversity and image statistics;
@@ -25,7 +25,11 @@ from ddpo_bench.analysis.tables import Column, Row, Table, Value
 Seconds = dict[str, float]  # part to seconds
 
 EPOCH_PARTS = {"sampling": "sampling", "reward": "reward", "learning": "learning", "kl": "KL"}
-EVALUATION_PARTS = {"eval_sampling": "held-out sampling", "eval_reward": "held-out reward", "eval_kl": "held-out KL"}
+EVALUATION_PARTS = {
+    "eval_sampling": "evaluation's sampling",
+    "eval_reward": "evaluation's reward",
+    "eval_kl": "evaluation's KL",
+}
 WORK = {**EPOCH_PARTS, **EVALUATION_PARTS}
 HARNESS = {
     "start": "start-up",
@@ -43,7 +47,7 @@ COLUMNS = [
     Column("harness", "harness", "%", digits=3),
 ]
 MEANING = (
-    "Harness: all but sampling, reward, learning and KL. Held-out evaluations sample and score images as training "
+    "Harness: all but sampling, reward, learning and KL. Evaluations sample and score images as training "
     "does, and the KL to the pretrained model is made of network passes: these count as work, not as harness, and have "
     "columns of their own. Other: work that an interruption lost, and what no clock was around."
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +13,7 @@ from ddpo_bench.analysis.collect import ResultsError, RunRecord
 from ddpo_bench.registry import unknown
 
 BASELINE = "frozen"
+EVALUATION_PROMPTS = {"held_out": "held-out prompts", "training": "prompts that training draws too"}
 Better = Literal["higher", "lower", ""]
 
 
@@ -23,7 +24,7 @@ class Measure:
     Attributes:
         key: its column in CSV and JSON.
         title: in headings.
-        meaning: one clause for the note under the table.
+        meaning: one clause for the note under the table, as `meaning_for` completes it.
         better: which direction is; "" where neither is.
         of: the figure of a done run; NaN where it was not measured.
     """
@@ -40,11 +41,17 @@ class Measure:
         """For the note: "higher is better"."""
         return f"{self.better} is better" if self.better else "neither direction is better"
 
+    def meaning_for(self, records: Iterable[RunRecord]) -> str:
+        """The meaning, with the prompts that these runs were evaluated on."""
+        kinds = {record.evaluation_prompts for record in records if record.config}
+        named = [name for kind, name in EVALUATION_PROMPTS.items() if kind in kinds]
+        return self.meaning.format(prompts=" in some runs and in others on ".join(named))
+
 
 FINAL = Measure(
     "final",
     "final reward",
-    "after training, on held-out prompts and noise that seed k shares among all algorithms",
+    "after training, on {prompts} and noise that seed k shares among all algorithms",
     "higher",
     lambda run: run.held_out(run.reward),
 )
@@ -53,7 +60,7 @@ NAMED = {
     "kl": Measure(
         "kl_nats",
         "KL to pretrained",
-        "after training, on the held-out prompts",
+        "after training, on {prompts}",
         "lower",
         lambda run: run.held_out("kl_reference_nats"),
         "nats",
@@ -88,7 +95,7 @@ def find_measure(name: str, records: list[RunRecord]) -> Measure:
         raise ResultsError(unknown("metric", name, known))
     if name.startswith("eval/"):
         measure = name.removeprefix("eval/")
-        meaning = "after training, on the held-out images"
+        meaning = "after training, on images of {prompts}"
         return Measure(name, name, meaning, better(name), lambda run: run.held_out(measure))
     return Measure(name, name, "of a run's last epoch of training", better(name), lambda run: last_epoch(run, name))
 

@@ -24,14 +24,15 @@ def is_done(record: RunRecord) -> bool:
     return record.status == "done"
 
 
-def explanations(rows: list[Row], measure: Measure) -> list[str]:
+def explanations(rows: list[Row], measure: Measure, records: list[RunRecord]) -> list[str]:
     """What the figures mean, as far as this table needs it."""
     seeds = {int(str(row.values["n"])) for row in rows}
     average = "Interquartile mean" if max(seeds, default=0) > 3 else "Mean"
     what = f"`{measure.key}`" if measure.title == measure.key else f"{measure.title[0].upper()}{measure.title[1:]}"
     notes = [
-        f"{what}: {measure.meaning}; {measure.direction}. {average} [95 % bootstrap interval] over n seeds; the "
-        f"difference to {BASELINE}, the pretrained model, is paired seed by seed."
+        f"{what}: {measure.meaning_for(records)}; {measure.direction}. "
+        f"{average} [95 % bootstrap interval] over n seeds; "
+        f"the difference to {BASELINE}, the pretrained model, is paired seed by seed."
     ]
     if measure.better:
         where = "below" if measure.better == "lower" else "above"

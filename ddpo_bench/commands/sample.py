@@ -28,7 +28,7 @@ def add_options(parser: ArgumentParser) -> None:
     source.add_argument("--run", type=Path, metavar="DIR", help="a run's folder: sample its trained policy")
     source.add_argument("--config", type=Path, metavar="FILE", help="a run configuration: sample its pretrained policy")
     parser.add_argument(
-        "--prompts", nargs="+", metavar="TEXT", help="one image each (default: 16 of the configuration's prompts)"
+        "--prompts", nargs="+", metavar="TEXT", help="one image each (default: 16 that evaluation draws from)"
     )
     parser.add_argument("--out", type=Path, default=Path("samples.png"), metavar="PNG", help="(default: samples.png)")
     parser.add_argument("--seed", type=int, default=0, help="of prompts and noise (default: 0)")
@@ -52,8 +52,11 @@ def execute(args: Namespace) -> int:
 def draw_prompts(config: RunConfig, seed: int) -> list[str]:
     import numpy as np
 
-    prompts, rng = config.prompts.build(), np.random.default_rng(seed)
-    return [prompts(rng)[0] for _ in range(DEFAULT_SAMPLES)]
+    from ddpo_bench.held_out import split
+
+    _, draw = split(config.prompts.build(), config.evaluation.prompts)
+    rng = np.random.default_rng(seed)
+    return [draw(rng)[0] for _ in range(DEFAULT_SAMPLES)]
 
 
 def save_grid(images: np.ndarray[Any, Any], path: Path) -> None:

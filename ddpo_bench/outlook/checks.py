@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from ddpo_bench.config import RunConfig
+from ddpo_bench.held_out import split
 from ddpo_bench.outlook.model_files import model_mistakes
 from ddpo_bench.sweep.estimate import size
 from ddpo_bench.sweep.matrix import LABEL, SETUP, covers
 from ddpo_bench.sweep.suite import Cell, Suite, is_suite
 
 TRIED_REWARDS = ("python", "scene_alignment")  # that may refuse what they are given; cheap, and never from the network
-TRIED_IMAGES = 2
 PIXELS = 64  # of their sides
 
 
@@ -97,7 +97,7 @@ def space_mistakes(root: Path, needed: int) -> list[str]:
 
 
 def reward_mistakes(configs: Iterable[tuple[str, RunConfig]]) -> list[str]:
-    """Rewards that cannot judge two grey images of the configuration's own prompts.
+    """Rewards that cannot judge two grey images, of a prompt for training and one for evaluation.
 
     Args:
         configs: with the place that each got its reward from.
@@ -105,7 +105,7 @@ def reward_mistakes(configs: Iterable[tuple[str, RunConfig]]) -> list[str]:
     first: dict[tuple[str, ...], tuple[str, RunConfig]] = {}
     for place, config in configs:
         if config.reward.name in TRIED_REWARDS:
-            first.setdefault((repr(config.reward), repr(config.prompts)), (place, config))
+            first.setdefault((repr(config.reward), repr(config.prompts), config.evaluation.prompts), (place, config))
     return [f"{place}: {mistake}" for place, config in first.values() if (mistake := trial_of(config))]
 
 
@@ -115,9 +115,9 @@ def trial_of(config: RunConfig) -> str | None:
 
     from ddpo_bench.rewards.checking import RewardError, score
 
-    rng, prompts = np.random.default_rng(0), config.prompts.build()
-    drawn = [prompts(rng) for _ in range(TRIED_IMAGES)]
-    images = torch.full((TRIED_IMAGES, 3, PIXELS, PIXELS), 0.5)
+    rng = np.random.default_rng(0)
+    drawn = [side(rng) for side in split(config.prompts.build(), config.evaluation.prompts)]
+    images = torch.full((len(drawn), 3, PIXELS, PIXELS), 0.5)
     try:
         score(config.reward.build(), images, [prompt for prompt, _ in drawn], [facts for _, facts in drawn])
     except RewardError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddpo_bench.config import RunConfig
+from ddpo_bench.held_out import split
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm
 
 PASSES = 2  # of which the last is timed: the first allocates, compiles, and is a warm-up for algorithms that have one
@@ -31,7 +32,7 @@ class Pace:
     scales: bool
 
     def of_run(self, config: RunConfig) -> float:
-        """A whole run: epochs, and the held-out evaluations between and around them."""
+        """A whole run: epochs, and the evaluations between and around them."""
         batches = config.samples_per_epoch / self.samples
         learning = self.learning * (batches if self.scales else 1)
         evaluations = 2 + (config.epochs // config.evaluation.every if config.evaluation.every else 0)
@@ -58,8 +59,9 @@ def measure(config: RunConfig) -> Pace:
     algorithm.start(policy, config.seed)
     start = time.perf_counter() - clock
     samples = samples_of(config)
+    training_prompts, _ = split(config.prompts.build(), config.evaluation.prompts)
     collector = Collector(
-        policy, sampler, config.prompts.build(), config.reward.build(), advantages,
+        policy, sampler, training_prompts, config.reward.build(), advantages,
         samples, config.samples_per_prompt, config.micro_batch, config.seed,
     )  # fmt: skip
     for epoch in range(1, PASSES + 1):

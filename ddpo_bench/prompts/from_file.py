@@ -1,27 +1,57 @@
-"""Prompts from the user's own text file."""
+"""Prompts from the user's own files."""
 
 from __future__ import annotations
 
+import copy
 from dataclasses import MISSING, dataclass, field
 
 import numpy as np
 
+from ddpo_bench.held_out import PromptFunction
 from ddpo_bench.options import option
-from ddpo_bench.prompts.words import file_words, pick
+from ddpo_bench.prompts.prompt_file import Entry, read_prompts
 from ddpo_bench.protocols import Metadata
 from ddpo_bench.registry import register
+
+
+@dataclass(frozen=True)
+class Entries:
+    """One of these prompts, uniformly."""
+
+    entries: tuple[Entry, ...]
+
+    def __call__(self, rng: np.random.Generator) -> tuple[str, Metadata]:
+        prompt, metadata = self.entries[int(rng.integers(len(self.entries)))]
+        return prompt, copy.deepcopy(metadata)  # which a reward may change
 
 
 @register("prompts", "from_file")
 @dataclass
 class FromFile:
-    """A line of a text file, one prompt a line; blank lines are skipped."""
+    """A prompt of a file: one a line, or .csv, .tsv and .jsonl, whose other columns become metadata."""
 
-    path: str = option(MISSING, "text file (UTF-8), relative to the current directory")
-    lines: tuple[str, ...] = field(init=False, repr=False)
+    path: str = option(MISSING, "file (UTF-8), relative to the current directory")
+    held_out: str | None = option(None, "file of the prompts for evaluation; without one a fifth of path is held out")
+    draw: Entries = field(init=False, repr=False)
+    own_sides: tuple[PromptFunction, PromptFunction] | None = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.lines = file_words("path", self.path)
+        entries = read_prompts("path", self.path)
+        self.draw, self.own_sides = Entries(entries), None
+        if self.held_out is None:
+            return
+        held_out = read_prompts("held_out", self.held_out)
+        excluded = {prompt for prompt, _ in held_out}
+        training = tuple(entry for entry in entries if entry[0] not in excluded)
+        if not training:
+            raise ValueError(
+                f"held_out: {self.held_out!r} holds all prompts of {self.path!r}; none is left to train on."
+            )
+        self.own_sides = Entries(training), Entries(held_out)
 
     def __call__(self, rng: np.random.Generator) -> tuple[str, Metadata]:
-        return pick(rng, self.lines), {}
+        return self.draw(rng)
+
+    def sides(self) -> tuple[PromptFunction, PromptFunction] | None:
+        """Of training and evaluation, where a second file says; prompts in both files are held out."""
+        return self.own_sides

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import resources
@@ -12,36 +14,65 @@ import numpy as np
 
 from ddpo_bench.embedded.scenes import ANIMALS
 
+LINE_END = re.compile(r"\r\n|\r|\n")  # str.splitlines knows eight more, among them the form feed and U+2028
+STRUCTURED = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".yaml", ".yml", ".xml")
+
 
 @cache
 def shipped_words(name: str) -> tuple[str, ...]:
     """The entries of `words/<name>.txt`; its first lines, with "#", say where the list comes from."""
     text = resources.files("ddpo_bench.prompts").joinpath("words", f"{name}.txt").read_text(encoding="utf-8")
-    return tuple(line for line in text.splitlines() if not line.startswith("#"))
+    return tuple(line for line in lines_of(text) if not line.startswith("#"))
 
 
-def file_words(option: str, path: str) -> tuple[str, ...]:
+def file_words(option: str, path: str, wanted: str = "a text file, one entry a line") -> tuple[str, ...]:
     """The lines of a user's text file, stripped, blank ones left out; nothing is a comment.
 
     Args:
         option: the option that names the file, which errors begin with.
         path: relative to the current directory.
+        wanted: what the error asks for where the file is structured.
     Raises:
-        ValueError: where the file is missing, unreadable, not UTF-8 text, or empty.
+        ValueError: where the file is missing, unreadable, not UTF-8 text, structured, or empty.
+    """
+    lines = lines_of(file_text(option, path))
+    if Path(path).suffix.lower() in STRUCTURED or is_json_object(next(iter(lines), "")):
+        raise ValueError(f"{option}: {path!r} is structured; give {wanted}.")
+    if not lines:
+        raise ValueError(f"{option}: {path!r} holds no entries; write one a line.")
+    return lines
+
+
+def is_json_object(line: str) -> bool:
+    """Whether a line is no text but a JSON object."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def lines_of(text: str) -> tuple[str, ...]:
+    """The lines that are not blank, stripped; they end where an editor ends them, at \\n, \\r\\n or \\r alone."""
+    return tuple(line.strip() for line in LINE_END.split(text) if line.strip())
+
+
+def file_text(option: str, path: str) -> str:
+    """A user's text file as it is, line ends included.
+
+    Args:
+        option, path: as in `file_words`.
+    Raises:
+        ValueError: where the file is missing, unreadable, or not UTF-8 text.
     """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8-sig")  # editors on Windows write a byte-order mark
+        return file.read_bytes().decode("utf-8-sig")  # editors on Windows write a byte-order mark
     except FileNotFoundError:
         raise ValueError(f"{option}: no such file {path!r} (seen from {Path.cwd()}).{nearest_file(file)}") from None
     except UnicodeDecodeError:
         raise ValueError(f"{option}: {path!r} is not UTF-8 text; save it as plain text, one entry a line.") from None
     except OSError as error:
         raise ValueError(f"{option}: {path!r} cannot be read: {error.strerror}.") from None
-    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
-    if not lines:
-        raise ValueError(f"{option}: {path!r} holds no entries; write one a line.")
-    return lines
 
 
 def nearest_file(path: Path) -> str:

@@ -27,13 +27,13 @@ def mark(folder: Path, state: str, reason: str | None) -> None:
 
 
 def final_reward(folder: Path, reward: str) -> float | None:
-    """The reward that a run was trained on, in its last held-out evaluation."""
+    """The reward that a run was trained on, in its last evaluation."""
     values = [row[f"eval/{reward}"] for row in whole_rows(folder) if f"eval/{reward}" in row]
     return float(values[-1]) if values else None
 
 
 def last_evaluation(folder: Path) -> dict[str, Any]:
-    """The newest row of held-out figures; empty where there is none."""
+    """The newest evaluation row; empty where there is none."""
     rows = [row for row in whole_rows(folder) if "queries" not in row]
     return rows[-1] if rows else {}
 

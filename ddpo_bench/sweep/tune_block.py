@@ -17,7 +17,7 @@ FEWEST_FOR_WILCOXON = 5  # seeds: before its last one a trial must have four, th
 
 
 class Limit(NamedTuple):
-    """A constraint: a measure of the last held-out evaluation, mean over seeds, may not leave this interval."""
+    """A constraint: a measure of the last evaluation, mean over seeds, may not leave this interval."""
 
     min: float | None
     max: float | None
@@ -94,7 +94,7 @@ def check_tune(data: Any, report_seeds: Sequence[int], mistakes: list[str]) -> T
 
 def constraint_mistakes(where: str, name: str, ends: Any) -> list[str]:
     if name != "kl" and not name.startswith("eval/"):
-        return [f"{where}: is not a held-out figure. Name kl, or eval/diversity, eval/<reward> and the like."]
+        return [f"{where}: is not a figure of an evaluation. Name kl, or eval/diversity, eval/<reward> and the like."]
     if not isinstance(ends, Mapping) or not ends or not ends.keys() <= {"min", "max"}:
         return [f"{where}: expected {{min: ...}}, {{max: ...}} or both, got {ends!r}."]
     return [f"{where}.{key}: expected a number, got {value!r}." for key, value in ends.items() if number(value) is None]

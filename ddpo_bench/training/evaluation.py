@@ -1,4 +1,4 @@
-"""Held-out evaluation: fixed prompts and noise a seed, judged under every shipped reward.
+"""Evaluation: fixed prompts and noise a seed, judged under every shipped reward.
 
 What a reward does not see is measured beside it: diversity and low-level image statistics.
 """
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.files import replacing, write_json
+from ddpo_bench.held_out import PromptFunction
 from ddpo_bench.protocols import Conditioning, Policy, Reward, Sampler
 from ddpo_bench.registry import label
 from ddpo_bench.rewards.checking import score
@@ -31,30 +32,33 @@ from ddpo_bench.training.rollout import (
     seed_globals,
 )
 
-HELD_OUT = 1_000_000_007  # separates evaluation seeds from training seeds
+EVALUATION = 1_000_000_007  # separates evaluation seeds from training seeds
 COLUMNS, PICTURES = 8, 16
-DIVERSITY_PROMPTS, DIVERSITY_SAMPLES = 4, 4  # one sample of each prompt is the held-out one, so 12 are drawn for it
+DIVERSITY_PROMPTS, DIVERSITY_SAMPLES = 4, 4  # one sample of each prompt is judged anyway, so 12 are drawn for it
 
 
 @dataclass
 class Evaluator:
-    """Judges a policy on the held-out prompts and noise of one seed, the same under every algorithm."""
+    """Judges a policy on the evaluation prompts and noise of one seed, the same under every algorithm.
+
+    Args:
+        draw: gives the evaluation prompts.
+    """
 
     config: RunConfig
     policy: Policy
     sampler: Sampler
+    draw: PromptFunction
     reward: Reward
     folder: Path
 
     def __post_init__(self) -> None:
         seed = self.config.seed
-        rng = np.random.default_rng(derived_seed(HELD_OUT, seed, 1))
-        self.prompts, self.metadata = draw_prompts(
-            self.config.prompts.build(), rng, self.config.evaluation.samples, repeats=1
-        )
-        self.noise_seed = derived_seed(HELD_OUT, seed, 2)
+        rng = np.random.default_rng(derived_seed(EVALUATION, seed, 1))
+        self.prompts, self.metadata = draw_prompts(self.draw, rng, self.config.evaluation.samples, repeats=1)
+        self.noise_seed = derived_seed(EVALUATION, seed, 2)
         self.repeated = [self.prompts.index(prompt) for prompt in dict.fromkeys(self.prompts)][:DIVERSITY_PROMPTS]
-        self.repeats_seed = derived_seed(HELD_OUT, seed, 3)
+        self.repeats_seed = derived_seed(EVALUATION, seed, 3)
         self.judges = judges(self.prompts) | {label("reward", self.reward): self.reward}
 
     def evaluate(self, epoch: int) -> dict[str, float]:
@@ -77,7 +81,7 @@ class Evaluator:
         return {**row, "eval/kl_reference": kl, "eval/kl_reference_nats": nats, **phases.seconds}
 
     def judge(self, images: Tensor) -> dict[str, float]:
-        """What the held-out images are worth to every reward, and what they look like."""
+        """What the images are worth to every reward, and what they look like."""
         row = {
             f"eval/{name}": score(judge, images, self.prompts, self.metadata).scores.mean().item()
             for name, judge in sorted(self.judges.items())
@@ -91,12 +95,12 @@ class Evaluator:
         drawn = sample_trajectories(self.policy, self.sampler, conditioning, self.config.micro_batch, generator)
         return conditioning, drawn, decode_in_batches(self.policy, drawn.latents[:, -1], self.config.micro_batch)
 
-    def samples_a_prompt(self, held_out: Tensor) -> Tensor:
-        """[P, S, 3, H, W]: the held-out image of the first distinct prompts, and others of the same prompt."""
+    def samples_a_prompt(self, judged: Tensor) -> Tensor:
+        """[P, S, 3, H, W]: the judged image of the first distinct prompts, and others of the same prompt."""
         others = [self.prompts[index] for index in self.repeated for _ in range(DIVERSITY_SAMPLES - 1)]
         _, _, images = self.sample(others, self.repeats_seed)
         more = images.unflatten(0, (len(self.repeated), DIVERSITY_SAMPLES - 1))
-        return torch.cat([held_out[self.repeated].unsqueeze(1), more], 1)
+        return torch.cat([judged[self.repeated].unsqueeze(1), more], 1)
 
 
 def save_grid(images: Tensor, prompts: list[str], folder: Path, epoch: int) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddpo_bench.held_out import PromptFunction
 from ddpo_bench.protocols import AdvantageEstimator, Conditioning, Metadata, Policy, Reward, Rollout, Sampler
 from ddpo_bench.rewards.checking import score
 
@@ -100,10 +101,7 @@ def reference_kl(policy: Policy, sampler: Sampler, drawn: Trajectories, conditio
 
 
 def draw_prompts(
-    function: Callable[[np.random.Generator], tuple[str, Metadata]],
-    rng: np.random.Generator,
-    count: int,
-    repeats: int,
+    function: PromptFunction, rng: np.random.Generator, count: int, repeats: int
 ) -> tuple[list[str], list[Metadata]]:
     """`count` prompts with their metadata, each drawn prompt `repeats` times in a row."""
     drawn = [function(rng) for _ in range(count // repeats)]
@@ -129,7 +127,7 @@ class Collector:
 
     policy: Policy
     sampler: Sampler
-    prompts: Callable[[np.random.Generator], tuple[str, Metadata]]
+    prompts: PromptFunction
     reward: Reward
     advantages: AdvantageEstimator
     samples: int

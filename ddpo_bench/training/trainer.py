@@ -18,6 +18,7 @@ import torch
 
 from ddpo_bench.config import EXECUTION_KEYS, RunConfig, load_yaml
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble
+from ddpo_bench.held_out import split
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Sampler
 from ddpo_bench.sealed import check_sealed_yaml, write_sealed_json, write_sealed_yaml
 from ddpo_bench.training.checkpoint import Checkpoints, load_newest
@@ -74,11 +75,12 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
     reward = config.reward.build()
     write_sealed_json(folder / "provenance.json", provenance(config, policy))
 
+    training_prompts, evaluation_prompts = split(config.prompts.build(), config.evaluation.prompts)
     collector = Collector(
-        policy, sampler, config.prompts.build(), reward, advantages,
+        policy, sampler, training_prompts, reward, advantages,
         config.samples_per_epoch, config.samples_per_prompt, config.micro_batch, config.seed,
     )  # fmt: skip
-    evaluator = Evaluator(config, policy, sampler, reward, folder)
+    evaluator = Evaluator(config, policy, sampler, evaluation_prompts, reward, folder)
     metrics = MetricsFile(folder / "metrics.jsonl")
     parts: dict[str, Any] = {"policy": policy, "algorithm": algorithm, "advantages": advantages, "metrics": metrics}
     state = load_newest(folder, device)

@@ -47,6 +47,7 @@ def fabricate_run(results: Path, algorithm: str, reward: str, seed: int, state: 
     folder = results / "runs" / f"{algorithm}-{reward}-{digits}" / f"seed-{seed}"
     folder.mkdir(parents=True)
     config = {"algorithm": {"name": algorithm, **options}, "reward": {"name": reward}, "epochs": EPOCHS, "seed": seed}
+    config["evaluation"] = {"prompts": "held_out"}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     provenance = {
         "torch": "2.13.0",

@@ -94,7 +94,9 @@ def test_a_failed_run_changes_no_figure(suite: Path, options: dict[str, str]) ->
 def test_another_held_out_reward_takes_the_place_of_the_final_one(suite: Path) -> None:
     table = tabulate(suite, "eval/target_colour")
     assert table.title == "algos: eval/target_colour by algorithm"
-    assert table.notes[0].startswith("`eval/target_colour`: after training, on the held-out images; higher is better.")
+    assert table.notes[0].startswith(
+        "`eval/target_colour`: after training, on images of held-out prompts; higher is better."
+    )
     assert "final" not in [column.key for column in table.columns]
     assert row_of(table, "ppo").values["eval/target_colour"] == pytest.approx((0.27, 0.26, 0.28))
     other = row_of(table, "ppo", "jpeg_compressibility").values

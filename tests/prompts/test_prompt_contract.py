@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ddpo_bench.held_out import split
 from ddpo_bench.registry import get, names
+from ddpo_bench.training.rollout import draw_prompts
 
 REQUIRED_OPTIONS: dict[str, dict[str, Any]] = {"from_file": {"path": "prompts.txt"}}
 
@@ -16,7 +18,7 @@ REQUIRED_OPTIONS: dict[str, dict[str, Any]] = {"from_file": {"path": "prompts.tx
 @pytest.fixture(params=names("prompts"))
 def prompts(request: pytest.FixtureRequest, tmp_path, monkeypatch) -> Any:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "prompts.txt").write_text("a castle at night\na red bicycle\nthe sea\n")
+    (tmp_path / "prompts.txt").write_text("a castle at night\na red bicycle\nthe sea\nrain\n")
     return get("prompts", request.param)(**REQUIRED_OPTIONS.get(request.param, {}))
 
 
@@ -41,3 +43,16 @@ def test_only_the_given_generator_is_drawn_from(prompts: Any) -> None:
     before = np.random.get_state()[1].copy()
     draw(prompts, seed=0)
     assert (np.random.get_state()[1] == before).all()
+
+
+def texts(function: Any, seed: int, count: int = 60) -> set[str]:
+    return set(draw_prompts(function, np.random.default_rng(seed), count, repeats=1)[0])
+
+
+def test_training_never_draws_a_prompt_that_evaluation_does(prompts: Any) -> None:
+    training, evaluation = split(prompts, "held_out")
+    trained = set().union(*(texts(training, seed) for seed in range(12)))
+    evaluated = set().union(*(texts(evaluation, seed) for seed in range(12)))
+    assert trained
+    assert evaluated
+    assert not trained & evaluated

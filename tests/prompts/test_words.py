@@ -21,6 +21,21 @@ def test_lines_are_stripped_and_blank_ones_skipped_but_hashes_kept(here: Path) -
     assert file_words("path", "p.txt") == ("a café", "# not a comment", "last")
 
 
+def test_lines_end_where_an_editor_ends_them(here: Path) -> None:
+    (here / "p.txt").write_bytes("one\x0cpage\r\ntwo\u2028lines\rthree\x85\x1ethings\nfour\x0bmore".encode())
+    assert file_words("path", "p.txt") == ("one\x0cpage", "two\u2028lines", "three\x85\x1ethings", "four\x0bmore")
+
+
+@pytest.mark.parametrize("option", ["nouns", "activities"])
+@pytest.mark.parametrize(
+    ("name", "content"), [("n.csv", "noun\nowl\n"), ("n.jsonl", "{}"), ("n.txt", '{"noun": "owl"}')]
+)
+def test_a_list_of_words_is_no_table(here: Path, option: str, name: str, content: str) -> None:
+    (here / name).write_text(content)
+    with pytest.raises(ValueError, match=rf"^{option}: '{name}' is structured; give a text file, one entry a line\.$"):
+        get("prompts", "nouns_activities")(**{option: name})
+
+
 @pytest.mark.parametrize(
     ("path", "content", "message"),
     [

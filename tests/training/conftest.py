@@ -10,7 +10,8 @@ import pytest
 
 from ddpo_bench.config import RunConfig, apply_overrides, run_config
 
-PROMPTS = ["a quiet harbour", "stairs at night", "the old library", "rain"]  # no scenes: nothing needs the verifier
+# No scenes, so that nothing needs the verifier; the last four are held out.
+PROMPTS = ["a quiet harbour", "stairs at night", "the old library", "rain", "thunder", "windows", "smoke"]
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,8 @@
-"""The samples that measure diversity: of the held-out prompts, and no cost to what was measured before them."""
+"""What an evaluation draws: held-out prompts, and samples for the diversity that cost nothing measured before them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 import torch
 
 from ddpo_bench.config import RunConfig
+from ddpo_bench.held_out import is_held_out, split
+from ddpo_bench.training.advantages import PerPrompt
 from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.trainer import start_policy
 
@@ -16,7 +19,8 @@ MakeConfig = Callable[..., RunConfig]
 
 
 def evaluator(config: RunConfig, folder: Path) -> Evaluator:
-    return Evaluator(config, *start_policy(config, torch.device("cpu")), config.reward.build(), folder)
+    _, draw = split(config.prompts.build(), config.evaluation.prompts)
+    return Evaluator(config, *start_policy(config, torch.device("cpu")), draw, config.reward.build(), folder)
 
 
 @pytest.mark.parametrize(("samples", "distinct"), [(3, 2), (12, 4)])
@@ -49,3 +53,27 @@ def test_the_samples_for_diversity_leave_the_held_out_ones_as_they_were(tiny_run
     one.samples_a_prompt(held_out)
     _, after, _ = one.sample(one.prompts, one.noise_seed)
     assert torch.equal(before.latents, after.latents)
+
+
+def test_an_evaluation_draws_held_out_prompts_that_follow_from_the_seed_alone(
+    tiny_run: MakeConfig, tmp_path: Path
+) -> None:
+    few = evaluator(tiny_run("evaluation.samples=3"), tmp_path).prompts
+    changes = ("evaluation.samples=12", "epochs=50", "micro_batch=1", "samples_per_epoch=8", "sampler.steps=3")
+    many = evaluator(tiny_run(*changes), tmp_path).prompts
+    assert many[:3] == few
+    assert all(map(is_held_out, many))
+    assert not all(map(is_held_out, evaluator(tiny_run("evaluation.prompts=training"), tmp_path).prompts))
+
+
+def test_a_whole_run_draws_no_held_out_prompt_in_training(tiny_run: MakeConfig, tmp_path: Path) -> None:
+    from ddpo_bench.training.trainer import train
+
+    drawn: list[str] = []
+    config = tiny_run("epochs=2")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PerPrompt, "update", lambda self, prompts, rewards: drawn.extend(prompts) or rewards.float())
+        train(config, tmp_path)
+    assert len(drawn) == 8
+    assert not any(map(is_held_out, drawn))
+    assert all(map(is_held_out, json.loads((tmp_path / "samples" / "index.json").read_text())["prompts"]))

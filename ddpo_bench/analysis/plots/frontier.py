@@ -22,7 +22,7 @@ KL, REWARD = "kl_reference_nats", "reward_mean"
 
 
 def frontier(records: list[RunRecord], path: Path) -> None:
-    """A panel a reward: lines = epochs of training, points = the held-out evaluation after it.
+    """A panel a reward: lines = epochs of training, points = the evaluation after it.
 
     Thick line and large point are the IQM of the seeds, thin lines and small points the seeds.
 
@@ -56,7 +56,7 @@ def draw_paths(axes: Axes, runs: list[RunRecord], look: Appearance) -> None:
 
 
 def draw_ends(axes: Axes, runs: list[RunRecord], look: Appearance) -> None:
-    """The held-out evaluation after training."""
+    """The evaluation after training."""
     kl = np.array([max(0.0, np.nan_to_num(run.held_out(KL))) for run in runs])
     final = np.array([run.final for run in runs])
     axes.scatter(kl, final, s=14, color=look.colour, marker=look.marker, alpha=0.55, lw=0, clip_on=False)

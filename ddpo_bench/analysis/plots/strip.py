@@ -39,7 +39,7 @@ class StripRow:
 
 
 def before_after(records: list[RunRecord], path: Path) -> None:
-    """Draw the pretrained model's first held-out images and, under them, those of every algorithm; a block a reward.
+    """Draw the pretrained model's first evaluation images and, under them, those of every algorithm; a block a reward.
 
     Args:
         records: at least one `illustrated` run; rows of a block are of one seed, the lowest that most of them have.
@@ -55,7 +55,7 @@ def before_after(records: list[RunRecord], path: Path) -> None:
 
 
 def through_training(records: list[RunRecord], path: Path) -> None:
-    """Draw one held-out image at every evaluation, at most COLUMNS of them; a block a reward and prompt.
+    """Draw one image at every evaluation, at most COLUMNS of them; a block a reward and prompt.
 
     Args:
         records: at least one of `filmed`; rows of a block are of one seed, as in `before_after`.

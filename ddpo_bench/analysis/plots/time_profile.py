@@ -59,7 +59,7 @@ def seconds_of(runs: list[RunRecord]) -> Seconds:
 def parts_of(run: RunRecord) -> Seconds:
     """Seconds of one run; NaN where not measured.
 
-    The rest is what remains of the run's wall time: starting, held-out evaluations, measuring the KL, checkpoints, and
+    The rest is what remains of the run's wall time: starting, evaluations, measuring the KL, checkpoints, and
     epochs that an interruption lost.
     """
     columns = {part: run.curve.get(f"seconds_{part}") for part in list(PARTS)[:3]}

@@ -14,7 +14,7 @@ STRONGEST = 0.5  # opacity of a column's largest change; dark text stays readabl
 HEADINGS = {DIVERSITY: "diversity", KL: "KL (nats)"}
 NOTES = (
     "What a reward does not see shows in the rest: for each algorithm and trained reward, the change of everything "
-    "measured on the held-out images, from the pretrained model (first line, the same prompts and noise) to "
+    "measured on the evaluation's images, from the pretrained model (first line, the same prompts and noise) to "
     "the end of training. Framed: the reward that was optimised. Blue rose, orange fell, stronger for what is a large "
     "change in its column; KL is that to the pretrained model. Grey italics: the seeds do not all agree on the sign.",
     "A reward or the diversity that fell was paid for the final reward; of brightness, contrast, colourfulness and "

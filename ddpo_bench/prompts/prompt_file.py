@@ -1,0 +1,106 @@
+"""Files of prompts: plain text, or .csv, .tsv and .jsonl with metadata beside each prompt."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ddpo_bench.prompts.words import LINE_END, file_text, file_words
+from ddpo_bench.protocols import Metadata
+
+PROMPT = "prompt"  # the column, or key, that holds it; everything else is metadata
+FORMATS = "a text file, one prompt a line, or one named .csv, .tsv or .jsonl"
+Entry = tuple[str, Metadata]
+
+
+def read_prompts(option: str, path: str) -> tuple[Entry, ...]:
+    """The prompts of a file with their metadata, in its order.
+
+    Args:
+        option: the option that names the file, which errors begin with.
+        path: relative to the current directory.  Its ending tells the format: .csv and .tsv are tables with a header,
+            .jsonl and .ndjson hold one object a line; anything else is text, one prompt a line.
+    Raises:
+        ValueError: where the file cannot be read, has no prompt column, or a line of it is not what it should be.
+    """
+    reader = READERS.get(Path(path).suffix.lower())
+    if reader is None:
+        return tuple((line, {}) for line in file_words(option, path, wanted=FORMATS))
+    try:
+        entries = tuple(reader(file_text(option, path)))
+    except Unreadable as error:
+        raise ValueError(f"{option}: {path!r}{error}") from None
+    if not entries:
+        raise ValueError(f"{option}: {path!r} holds no prompts.")
+    return entries
+
+
+class Unreadable(Exception):
+    """What is wrong in a file, from behind its name on."""
+
+
+def read_table(text: str, delimiter: str) -> Iterator[Entry]:
+    """The rows of a table, quoted as spreadsheets do; the values of other columns stay text."""
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        header = [name.strip() for name in next(rows, [])]
+        column = prompt_column(header)
+        for row in rows:
+            where = f", line {rows.line_num}:"
+            if not any(value.strip() for value in row):
+                continue
+            if len(row) != len(header):
+                hint = f" Quote values that hold {'tabs' if delimiter == chr(9) else 'commas'}."
+                raise Unreadable(f"{where} has {len(row)} values for {len(header)} columns.{hint}")
+            facts = {
+                name: value for index, (name, value) in enumerate(zip(header, row, strict=True)) if index != column
+            }
+            yield one_line(row[column], where), facts
+    except csv.Error as error:
+        raise Unreadable(f", line {rows.line_num}: cannot be read as a table: {error}.") from None
+
+
+def prompt_column(header: list[str]) -> int:
+    """Where the prompts are, in capitals or not."""
+    folded = [name.lower() for name in header]
+    if PROMPT not in folded:
+        raise Unreadable(f" has no column {PROMPT!r} in its first line, but {', '.join(map(repr, header)) or 'none'}.")
+    if twice := sorted({name for name in header if folded.count(name.lower()) > 1}):
+        raise Unreadable(f" has the column {twice[0]!r} twice.")
+    return folded.index(PROMPT)
+
+
+def read_objects(text: str) -> Iterator[Entry]:
+    """One JSON object a line; the values of other keys are metadata as they are."""
+    for number, line in enumerate(LINE_END.split(text), start=1):
+        where = f", line {number}:"
+        if not line.strip():
+            continue
+        try:
+            facts = json.loads(line)
+        except ValueError as error:
+            raise Unreadable(f"{where} not valid JSON: {error}.") from None
+        if not isinstance(facts, dict) or not isinstance(facts.get(PROMPT), str):
+            raise Unreadable(f'{where} write an object with its text under "{PROMPT}", {{"{PROMPT}": "a dog"}}.')
+        yield one_line(facts.pop(PROMPT), where), facts
+
+
+def one_line(prompt: str, where: str) -> str:
+    """A prompt without the line breaks that quotes allow in it."""
+    prompt = " ".join(part.strip() for part in LINE_END.split(prompt)).strip()
+    if not prompt:
+        raise Unreadable(f"{where} the prompt is empty.")
+    if not prompt.isprintable() and any("\ud800" <= character <= "\udfff" for character in prompt):
+        raise Unreadable(f"{where} the prompt holds half a character (a lone surrogate).")
+    return prompt
+
+
+READERS: dict[str, Callable[[str], Iterator[Entry]]] = {
+    ".csv": lambda text: read_table(text, ","),
+    ".tsv": lambda text: read_table(text, "\t"),
+    ".jsonl": read_objects,
+    ".ndjson": read_objects,
+}
