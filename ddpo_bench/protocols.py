@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -84,8 +85,15 @@ class Sampler(Protocol):
 
     timesteps: Tensor  # [T], integer, descending
 
-    def start(self, scheduler_config: dict[str, Any], device: torch.device, backend: Backend = "auto") -> None:
-        """Build the schedule from the model's own scheduler configuration.
+    def fit(self, scheduler_config: Mapping[str, Any]) -> Any:
+        """Build the schedule from the model's own scheduler configuration, without its weights.
+
+        Raises:
+            ValueError: where the two do not go together; its message begins with the key to change.
+        """
+
+    def start(self, scheduler_config: Mapping[str, Any], device: torch.device, backend: Backend = "auto") -> None:
+        """Build the schedule and keep what laws are made of.
 
         Args:
             backend: of the laws' arithmetic.

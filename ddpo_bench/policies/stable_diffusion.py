@@ -100,7 +100,8 @@ class StableDiffusion:
 
     @property
     def scheduler_config(self) -> dict[str, Any]:
-        return dict(self.pipeline.scheduler.config)
+        scheduler = self.pipeline.scheduler
+        return {**scheduler.config, "_class_name": type(scheduler).__name__}
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

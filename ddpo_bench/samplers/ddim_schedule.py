@@ -3,7 +3,7 @@
 Song et al. 2021, eq. 12 and 16, as used by DDPO (Black et al. 2024): with a = alpha_bar_t, a' = alpha_bar_prev,
     sigma = eta * sqrt((1 - a') / (1 - a)) * sqrt(1 - a / a')
     mean  = sqrt(a') * x0_hat + sqrt(1 - a' - sigma^2) * eps_hat
-The previous timestep is clamped to >= 0, so that the last step keeps a density.
+The previous timestep is clamped to >= 0, so that the last step keeps a density; eta lies in (0, 1].
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import torch
 from ddpo_kernels import NoDensity, coefficient_table
 from torch import Tensor
 
+from ddpo_bench.samplers.noise_schedule import NoiseSchedule, UnusableSchedule, refused, schedule_of
+
 if TYPE_CHECKING:
-    from diffusers import DDIMScheduler
+    from diffusers import SchedulerMixin
 
 
 @dataclass(frozen=True)
@@ -56,44 +58,79 @@ class Coefficients:
         return coefficient_table(on_x, on_m, k.std, k.x0_x, k.x0_m, k.signal - k.direction * moved)
 
 
-def ddim_coefficients(scheduler: DDIMScheduler, timesteps: Tensor, eta: float) -> Coefficients:
+def ddim_coefficients(scheduler: NoiseSchedule | SchedulerMixin, timesteps: Tensor, eta: float) -> Coefficients:
     """Coefficients at each of the timesteps, in float64.
 
+    1 - a' - sigma^2 is formed as (1 - a') ((1 - eta^2) + eta^2 a (1 - a') / (a' (1 - a))), a sum of what is at least 0,
+    because the difference itself may be rounded to less than 0.
+
     Args:
-        scheduler: with `set_timesteps` done.
+        scheduler: a schedule, or one of diffusers' schedulers with `set_timesteps` done.
         timesteps: [N], integer.
     Raises:
         NoDensity: where a step's standard deviation is 0.
-        ValueError: for a prediction type other than epsilon, v_prediction and sample.
+        UnusableSchedule: where eta is above 1, or the model predicts noise from nothing else.
     """
+    schedule = scheduler if isinstance(scheduler, NoiseSchedule) else schedule_of(scheduler)
+    check_eta(eta)
     timesteps = timesteps.cpu().long()
-    alphas = scheduler.alphas_cumprod.double()
-    stride = scheduler.config.num_train_timesteps // scheduler.num_inference_steps
-    a, a_prev = alphas[timesteps], alphas[(timesteps - stride).clamp_min(0)]
+    alphas = schedule.alphas_cumprod.double()
+    a, a_prev = alphas[timesteps], alphas[schedule.previous(timesteps)]
+    refuse_noise_from_noise(schedule, timesteps, a)
     std = eta * ((1 - a_prev) / (1 - a) * (1 - a / a_prev)).sqrt()
-    if (flat := torch.nonzero(std <= 0)).numel():
-        raise NoDensity(no_density(eta, int(timesteps[flat[0, 0]])))
-    predicted = prediction_coefficients(scheduler.config.prediction_type, a)
-    return Coefficients(*predicted, a_prev.sqrt(), (1 - a_prev - std**2).sqrt(), (a / (1 - a)).sqrt(), std)
+    if (flat := torch.nonzero(~(std > 0))).numel():
+        raise NoDensity(no_density(schedule, int(timesteps[flat[0, 0]])))
+    left = (1 - eta**2) + eta**2 * (a / a_prev) * ((1 - a_prev) / (1 - a))  # of 1 - a' beside sigma^2
+    direction = ((1 - a_prev) * left).sqrt()
+    predicted = prediction_coefficients(schedule.prediction_type, a)
+    return Coefficients(*predicted, a_prev.sqrt(), direction, (a / (1 - a)).sqrt(), std)
 
 
-def no_density(eta: float, timestep: int) -> str:
+def check_eta(eta: float) -> None:
+    """Raises:
+    NoDensity: for eta = 0 and below.
+    UnusableSchedule: for eta above 1.
+    """
     if eta <= 0:
-        return f"sampler.eta: DDIM with eta = {eta} is deterministic and has no log-prob; use eta > 0, for example 1.0."
-    return (
-        f"sampler: the step at timestep {timestep} has standard deviation 0 and no log-prob; "
-        "set steps_offset: 1 in the model's scheduler_config.json."
-    )
+        raise NoDensity(
+            f"sampler.eta: DDIM with eta = {eta} is deterministic and has no log-prob; use eta > 0, for example 1.0."
+        )
+    if not eta <= 1:
+        raise UnusableSchedule(
+            f"sampler.eta: must be at most 1, got {eta}: DDIM with eta = 1 is DDPM, and more noise than that leaves "
+            "less than nothing for the direction to x_t (1 - alpha_prev - sigma^2 < 0)."
+        )
+
+
+def refuse_noise_from_noise(schedule: NoiseSchedule, timesteps: Tensor, a: Tensor) -> None:
+    """A model that predicts the noise cannot tell x_0 where x_t is noise alone.
+
+    Raises:
+        UnusableSchedule: naming the timestep.
+    """
+    if schedule.prediction_type == "epsilon" and (a <= 0).any():
+        timestep = int(timesteps[a <= 0][0])
+        raise refused(
+            schedule.name,
+            f"prediction_type: epsilon says nothing of x_0 at timestep {timestep}, where alpha_bar is 0 (zero terminal "
+            "SNR). Set timestep_spacing: leading, or rescale_betas_zero_snr: false.",
+        )
+
+
+def no_density(schedule: NoiseSchedule, timestep: int) -> str:
+    remedy = "Its betas must lie above 0 and below 1."
+    if timestep == 0:
+        crowded = 2 * schedule.steps > len(schedule.alphas_cumprod)
+        remedy = "Use fewer steps." if crowded else "Set timestep_spacing: leading and steps_offset: 1."
+    return str(refused(schedule.name, f"the step at timestep {timestep} has no noise, hence no log-prob. {remedy}"))
 
 
 def prediction_coefficients(prediction_type: str, a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(x0_x, x0_m, eps_x, eps_m) for what the model predicts."""
+    """(x0_x, x0_m, eps_x, eps_m) for what the model predicts: epsilon, v_prediction or sample."""
     signal, noise = a.sqrt(), (1 - a).sqrt()
     zero, one = torch.zeros_like(a), torch.ones_like(a)
     if prediction_type == "epsilon":
         return 1 / signal, -noise / signal, zero, one
     if prediction_type == "v_prediction":  # Salimans & Ho 2022
         return signal, -noise, noise, signal
-    if prediction_type == "sample":
-        return zero, one, 1 / noise, -signal / noise
-    raise ValueError(f"prediction type {prediction_type!r} is not one of epsilon, v_prediction, sample.")
+    return zero, one, 1 / noise, -signal / noise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from ddpo_bench.samplers.ddim_schedule import ddim_coefficients
 from ddpo_bench.samplers.ddim_step import ddim_step_with_logprob
+from ddpo_bench.samplers.noise_schedule import noise_schedule
 
 if TYPE_CHECKING:
     from diffusers import StableDiffusionPipeline
@@ -43,9 +45,8 @@ def pipeline_with_logprob(
         tensors [B], mean units).
     Raises:
         NoDensity: for eta = 0 or a schedule with a step of standard deviation 0.
+        UnusableSchedule: for eta above 1, or a scheduler of another process.
     """
-    from diffusers import DDIMScheduler  # takes seconds
-
     device = pipeline._execution_device
     guide = guidance_scale > 1.0
     embeddings, unconditional = pipeline.encode_prompt(
@@ -59,26 +60,26 @@ def pipeline_with_logprob(
     )
     if guide:
         embeddings = torch.cat([unconditional, embeddings])
-    scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-    scheduler.set_timesteps(num_inference_steps, device=device)
-    ddim_coefficients(scheduler, scheduler.timesteps, eta)  # raises before sampling what a late step would raise
-    side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    config = {**pipeline.scheduler.config, "_class_name": type(pipeline.scheduler).__name__}
+    schedule = noise_schedule(config, num_inference_steps)
+    ddim_coefficients(schedule, schedule.timesteps, eta)  # raises before sampling what a late step would raise
+    own_height, own_width = (side * pipeline.vae_scale_factor for side in sides(pipeline.unet.config.sample_size))
     batch = len(embeddings) // (1 + guide)
     x_t = pipeline.prepare_latents(
         batch,
         pipeline.unet.config.in_channels,
-        height or side,
-        width or side,
+        height or own_height,
+        width or own_width,
         embeddings.dtype,
         device,
         generator,
         latents,
     )
     trajectory, log_probs = [x_t], []
-    for t in scheduler.timesteps:
+    for t in schedule.timesteps.to(device):
         model_output = pipeline.unet(torch.cat([x_t] * (1 + guide)), t, encoder_hidden_states=embeddings).sample
         x_t, log_prob = ddim_step_with_logprob(
-            scheduler, guided(model_output, batch, guidance_scale), t, x_t, eta=eta, generator=generator
+            schedule, guided(model_output, batch, guidance_scale), t, x_t, eta=eta, generator=generator
         )
         trajectory.append(x_t)
         log_probs.append(log_prob)
@@ -86,3 +87,11 @@ def pipeline_with_logprob(
         return x_t, trajectory, log_probs
     images = pipeline.vae.decode(x_t / pipeline.vae.config.scaling_factor).sample
     return pipeline.image_processor.postprocess(images, output_type=output_type), trajectory, log_probs
+
+
+def sides(sample_size: int | Sequence[int]) -> tuple[int, int]:
+    """Height and width of a UNet's latents, which its configuration gives as one number where they are equal."""
+    if isinstance(sample_size, int):
+        return sample_size, sample_size
+    height, width = sample_size
+    return height, width

@@ -15,6 +15,7 @@ from ddpo_bench.config import ConfigError, run_config
 from ddpo_bench.samplers.ddim import DDIM
 from ddpo_bench.samplers.ddim_schedule import ddim_coefficients
 from ddpo_bench.samplers.ddim_step import ddim_law, ddim_step_with_logprob
+from ddpo_bench.samplers.noise_schedule import schedule_of
 
 STEPS = 5
 PREDICTIONS = ("epsilon", "v_prediction", "sample")
@@ -66,7 +67,7 @@ def test_mean_and_std_are_those_of_diffusers(prediction: str, limit: str, eta: f
     for t in scheduler.timesteps.tolist():
         mean, std = diffusers_law(scheduler, output, t, x_t, eta, reclip)
         coefficients = ddim_coefficients(scheduler, torch.tensor([t] * 3), eta)
-        law = ddim_law(scheduler, coefficients, output, x_t, use_clipped_model_output=reclip)
+        law = ddim_law(schedule_of(scheduler), coefficients, output, x_t, use_clipped_model_output=reclip)
         torch.testing.assert_close(law.mean, mean, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(law.std.view(3, 1, 1, 1).expand_as(std), std, rtol=1e-9, atol=1e-9)
 
@@ -77,7 +78,7 @@ def test_every_spacing_of_timesteps_is_that_of_diffusers(spacing: str) -> None:
     output, x_t = draw()
     for t in scheduler.timesteps.tolist()[:-1]:
         expected = scheduler.step(output, t, x_t, 1.0, variance_noise=torch.ones_like(x_t)).prev_sample
-        law = ddim_law(scheduler, ddim_coefficients(scheduler, torch.tensor([t] * 3), 1.0), output, x_t)
+        law = ddim_law(schedule_of(scheduler), ddim_coefficients(scheduler, torch.tensor([t] * 3), 1.0), output, x_t)
         torch.testing.assert_close(law.sample(torch.ones_like(x_t)), expected, rtol=1e-9, atol=1e-9)
 
 
@@ -88,7 +89,9 @@ def test_the_last_step_keeps_a_density_where_diffusers_would_end_at_alpha_one() 
     first, last = (torch.tensor([int(ends_at_one.timesteps[k])] * 3) for k in (0, -1))
     assert diffusers_law(ends_at_one, output, int(last[0]), x_t, 1.0, False)[1].abs().max() == 0
     for t in (first, last):
-        one, zero = (ddim_law(s, ddim_coefficients(s, t, 1.0), output, x_t) for s in (ends_at_one, ends_at_zero))
+        one, zero = (
+            ddim_law(schedule_of(s), ddim_coefficients(s, t, 1.0), output, x_t) for s in (ends_at_one, ends_at_zero)
+        )
         assert torch.equal(one.mean, zero.mean)
         assert torch.equal(one.std, zero.std)
         assert (one.std > 0).all()
@@ -192,7 +195,7 @@ def test_the_policys_law_in_float32_is_the_exact_law_rounded(prediction: str) ->
     sampler.start(dict(scheduler.config), torch.device("cpu"))
     assert sampler.timesteps.tolist() == scheduler.timesteps.tolist()
     output, x_t = draw(STEPS)
-    exact = ddim_law(scheduler, ddim_coefficients(scheduler, scheduler.timesteps, 1.0), output, x_t)
+    exact = ddim_law(schedule_of(scheduler), ddim_coefficients(scheduler, scheduler.timesteps, 1.0), output, x_t)
     law = sampler.law(output.float(), x_t.float(), torch.arange(STEPS), guidance_scale=1.0)
     torch.testing.assert_close(law.mean.double(), exact.mean, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(law.std.double(), exact.std, rtol=1e-5, atol=0)
