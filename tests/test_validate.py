@@ -56,8 +56,8 @@ def test_a_plans_size_and_needs_are_told_and_nothing_is_written(folder: Path, ca
     assert line(lines, "learning") == "learning  12 optimiser updates"  # of ppo: 2 seeds x 2 epochs x 3
     assert "ppo: weights" in line(lines, "(ppo")
     assert "3,988,680 numbers trained" in line(lines, "(ppo")
-    # 2 cells x 2 seeds x 16 MB of weights; before, 2 checkpoints of each, and those of ppo with two moments a weight.
-    assert line(lines, "disk").endswith("64 MB when all runs are done, at most 255 MB before")
+    # 2 cells x 2 seeds x 16 MB of weights, those of ppo with two moments a weight; before, 2 checkpoints of each.
+    assert line(lines, "disk").endswith("128 MB when all runs are done, at most 255 MB before")
     assert "not known: no run of it is done in results/mine; --measure" in line(lines, "time")
     assert [path.name for path in folder.iterdir()] == ["mine.yaml"]
 

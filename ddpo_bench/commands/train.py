@@ -7,10 +7,12 @@ from pathlib import Path
 
 from ddpo_bench.commands.command import SOME_FAILED, Command, add_set
 
+RESULTS = Path("results", "train")
 EXAMPLES = """\
 examples:
   ddpo-bench train ppo.yaml                            a file that holds `algorithm: {name: ppo}` is enough
   ddpo-bench train ppo.yaml --out my-run --set seed=1
+  ddpo-bench train ppo.yaml --out my-run --set seed=1 --set epochs=24      more epochs for the same run
   ddpo-bench train ppo.yaml --set algorithm.learning_rate=1e-4 --set sampler.steps=20
 """
 
@@ -30,13 +32,17 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.console import display
     from ddpo_bench.files import DiskTrouble, exclusive, naming_disk_trouble
     from ddpo_bench.policies.stable_diffusion import ModelNotFound
+    from ddpo_bench.sweep.longer import begin_from_shorter
     from ddpo_bench.sweep.plan import PlannedRun, run_folder
     from ddpo_bench.training import trainer
     from ddpo_bench.training.loggers import MissingExtra
 
     config = load_run(args.config, args.set)
-    folder = args.out or Path("results", "train") / run_folder(args.config.stem, config.identity(), config.seed)
-    planned = PlannedRun(args.config.stem, config, folder)
+    below = run_folder(args.config.stem, config.identity(), config.seed)
+    planned = PlannedRun(args.config.stem, config, args.out or below)
+    if not args.out:
+        begin_from_shorter(RESULTS, [planned])
+    folder = args.out or RESULTS / below
     busy = f"{folder}: another process ({{pid}}) trains here. Wait for it, or give another --out DIR."
     with naming_disk_trouble(folder), exclusive(folder / ".lock", busy), display([planned], 0) as watcher:
         watcher.started(planned, "this process")

@@ -43,7 +43,7 @@ class Plan:
         """Bytes of checkpoints where every run is broken off, and where every run is done."""
         known = self.needs()
         most = sum(cell.runs * cell.config.checkpoints_kept * need.checkpoint for cell, need in known)
-        return most, sum(cell.runs * need.policy for cell, need in known)
+        return most, sum(cell.runs * need.checkpoint for cell, need in known)
 
 
 def outlook(plan: Plan, measure: bool) -> Iterator[str]:

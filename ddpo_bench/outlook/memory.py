@@ -35,7 +35,7 @@ class Needs:
         weights: of all networks, the pretrained copy among them.
         micro_batch: learning from one, or decoding its images, whichever needs more.
         rollout: latents, means and text of an epoch, and of what a replay keeps of earlier ones.
-        checkpoint, policy: a file while it trains, and the one that is left when it is done.
+        checkpoint: a file, of which one is left when it is done.
     """
 
     trained: int
@@ -45,7 +45,6 @@ class Needs:
     micro_batch: int
     rollout: int
     checkpoint: int
-    policy: int
 
     @property
     def memory(self) -> int:
@@ -84,7 +83,6 @@ def counted(config: RunConfig, model: Model) -> Needs:
         micro_batch=max(learning * learns, batch * decoding_bytes(model.folder)),
         rollout=rollout + replay,
         checkpoint=trained * (FP32 + ADAMW * learns) + replay,
-        policy=trained * FP32,
     )
 
 

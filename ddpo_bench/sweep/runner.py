@@ -10,6 +10,7 @@ from pathlib import Path
 from ddpo_bench.sealed import write_sealed_yaml
 from ddpo_bench.sweep.book import Book, BookPlace, book_name
 from ddpo_bench.sweep.follow import Follower
+from ddpo_bench.sweep.longer import begin_from_shorter
 from ddpo_bench.sweep.plan import PlannedRun, choices
 from ddpo_bench.sweep.run_state import read_status
 from ddpo_bench.sweep.suite import Suite
@@ -70,7 +71,8 @@ def work_on_suite(
 
 
 def begin(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None, retry_failed: bool) -> BookPlace:
-    """Write down the plan, and in the book what of it is to be done."""
+    """Write down the plan, and in the book what of it is to be done; longer runs begin where shorter ones ended."""
+    begin_from_shorter(root, runs)
     place = book_place(suite, runs, root, storage)
     book = place.open()
     book.recover()  # of a command that died after its last run there may be nobody else to do it

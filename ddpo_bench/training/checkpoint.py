@@ -99,6 +99,16 @@ def checkpoints(run: Path) -> list[Path]:
     return sorted((run / FOLDER).glob("epoch-*.pt"))
 
 
+def can_go_on(run: Path) -> bool:
+    """Whether a run's newest checkpoint holds all that its next epoch needs; older versions kept the policy alone.
+
+    Raises:
+        CorruptCheckpoint: as `load_newest`.
+    """
+    state = load_newest(run, torch.device("meta"))
+    return state is None or state["epoch"] == 0 or "algorithm" in state
+
+
 def load_newest(run: Path, device: torch.device) -> dict[str, Any] | None:
     """The newest checkpoint's state, or None where there is none.
 

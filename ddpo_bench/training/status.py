@@ -64,7 +64,7 @@ class Status:
         return cls(path, **(known | {"epochs": epochs, "pid": os.getpid()}))
 
     def begin(self) -> None:
-        self.state, self.reason, self.finished = "running", None, None
+        self.state, self.reason, self.finished, self.metrics_crc32 = "running", None, None, None
         self.started = self.started or now()
         self.session, self.spent_before = time.perf_counter(), self.seconds
         self.write()

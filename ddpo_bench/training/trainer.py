@@ -6,6 +6,7 @@ random in an epoch follows from (seed, epoch), and everything else that an epoch
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -21,7 +22,7 @@ from ddpo_bench.files import DiskTrouble, naming_disk_trouble
 from ddpo_bench.held_out import split
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Sampler
 from ddpo_bench.sealed import check_sealed_yaml, write_sealed_json, write_sealed_yaml
-from ddpo_bench.training.checkpoint import Checkpoints, load_newest
+from ddpo_bench.training.checkpoint import Checkpoints, can_go_on, load_newest
 from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.loggers import make_logger
 from ddpo_bench.training.metrics_file import MetricsFile
@@ -37,7 +38,7 @@ class DifferentConfig(Exception):
 
 
 def train(config: RunConfig, folder: Path, on_row: Callable[[Row], None] = lambda row: None) -> None:
-    """Train, or go on training, in a run folder; a finished run returns at once.
+    """Train, or go on training, in a run folder; a finished run returns at once, unless it is given more epochs.
 
     Args:
         on_row: called with every row of metrics.jsonl as it is written, and with {"epoch", "sampled"} while sampling.
@@ -48,7 +49,7 @@ def train(config: RunConfig, folder: Path, on_row: Callable[[Row], None] = lambd
     """
     claim(folder, config)
     status = Status.of(folder, config.epochs)
-    if status.state == "done":
+    if status.state == "done" and status.epoch >= config.epochs:
         return
     status.begin()
     try:
@@ -138,17 +139,17 @@ def start_policy(config: RunConfig, device: torch.device) -> tuple[Policy, Sampl
 
 
 def snapshot(parts: dict[str, Any], epoch: int, last: bool) -> dict[str, Any]:
-    """What a run goes on from, and no more.
+    """What a run goes on from, a finished one too, should it be given more epochs.
 
-    Before the first epoch every part but the rows is as it starts. After the last one nothing goes on, and the weights
-    stay alone for pictures to be drawn from; optimisers and replays are far larger.
+    Before the first epoch every part but the rows is as it starts; the weights are there for pictures where it is also
+    the last.
     """
-    kept = {"policy", "metrics"} if last else {"metrics"} if epoch == 0 else parts.keys()
+    kept = parts.keys() if epoch else {"policy", "metrics"} if last else {"metrics"}
     return {"epoch": epoch, **{name: part.state_dict() for name, part in parts.items() if name in kept}}
 
 
 def claim(folder: Path, config: RunConfig) -> None:
-    """Make the folder this configuration's, or check that it is."""
+    """Make the folder this configuration's, or check that it is, but for epochs that are added."""
     path = folder / "config.yaml"
     plain = config.to_dict()
     if path.exists():
@@ -156,12 +157,19 @@ def claim(folder: Path, config: RunConfig) -> None:
         held = load_yaml(path)
         decisive = (held.keys() | plain.keys()) - set(EXECUTION_KEYS) | {"seed"}
         different = sorted(key for key in decisive if held.get(key) != plain.get(key))
-        if different:
+        if not different:
+            return
+        if different != ["epochs"] or config.epochs < held.get("epochs", math.inf):
             raise DifferentConfig(
                 f"{folder}: holds a run with another {', '.join(different)}; choose another --out or delete it."
             )
-        return
-    write_sealed_json(folder / "provenance.json", origins(config))
+        if not can_go_on(folder):
+            raise DifferentConfig(
+                f"{folder}: cannot go on to {config.epochs} epochs: an older version kept its policy alone when it was "
+                "done. Choose another --out or delete it."
+            )
+    else:
+        write_sealed_json(folder / "provenance.json", origins(config))
     write_sealed_yaml(path, plain)
 
 

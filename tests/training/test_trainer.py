@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from PIL import Image
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.training import trainer
-from ddpo_bench.training.checkpoint import CorruptCheckpoint
+from ddpo_bench.training.checkpoint import CorruptCheckpoint, load_newest
 from ddpo_bench.training.trainer import DifferentConfig, train
 
 EPOCHS = 3
@@ -162,10 +164,59 @@ def test_a_checkpoint_of_an_older_version_is_named_with_its_remedy(tiny_run: Mak
         train(tiny_run(), tmp_path)
 
 
-def test_a_finished_run_keeps_its_policy_alone(finished: Path) -> None:
+def test_a_finished_run_keeps_one_checkpoint_that_it_can_go_on_from(finished: Path) -> None:
     (path,) = (finished / "checkpoint").iterdir()
     assert path.name == "epoch-0003.pt"
-    assert torch.load(path, weights_only=True).keys() == {"epoch", "policy", "metrics"}
+    assert torch.load(path, weights_only=True).keys() == {"epoch", "policy", "algorithm", "advantages", "metrics"}
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_more_epochs_continue_a_finished_run_to_the_numbers_of_one_that_was_planned_longer(
+    tiny_run: MakeConfig, tmp_path: Path, algorithm: str
+) -> None:
+    options = {"sac": {"critic_updates": 2, "actor_updates": 1, "batch": 8, "replay_rollouts": 2}}
+    make = partial(tiny_run, algorithm={"name": algorithm, **options.get(algorithm, {})})
+    train(make("epochs=4"), tmp_path / "longer")
+    folder = tmp_path / "shorter"
+    train(make("epochs=1"), folder)
+    seconds = status_of(folder)["seconds"]
+    train(make("epochs=3"), folder)
+    train(make("epochs=4"), folder)
+    rows = numbers(folder)
+    former_ends = [row for row in rows if "queries" not in row and row["epoch"] in (1, 3)]
+    assert [row for row in rows if row not in former_ends] == numbers(tmp_path / "longer")
+    assert [row["epoch"] for row in former_ends] == [1, 3]
+    assert weights_of(folder) == weights_of(tmp_path / "longer")
+    assert yaml.safe_load((folder / "config.yaml").read_text())["epochs"] == 4
+    status = status_of(folder)
+    assert (status["state"], status["epoch"], status["epochs"]) == ("done", 4, 4)
+    assert status["seconds"] > seconds
+
+
+def weights_of(folder: Path) -> list[Any]:
+    """All numbers of the trained policy."""
+    state = load_newest(folder, torch.device("cpu"))
+    assert state
+    return [value.tolist() if isinstance(value, torch.Tensor) else value for value in flat(state["policy"])]
+
+
+def flat(state: Any) -> list[Any]:
+    """All leaves of nested mappings."""
+    return [leaf for part in state.values() for leaf in flat(part)] if isinstance(state, dict) else [state]
+
+
+def test_a_run_whose_policy_alone_was_kept_says_why_it_cannot_go_on(
+    finished: Path, tiny_run: MakeConfig, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished, tmp_path / "run")
+    (path,) = (folder / "checkpoint").iterdir()
+    state = torch.load(path, weights_only=True)
+    torch.save({key: state[key] for key in ("epoch", "policy", "metrics")}, path)
+    before = (folder / "config.yaml").read_bytes()
+    with pytest.raises(DifferentConfig, match="cannot go on to 9 epochs: an older version kept its policy alone"):
+        train(tiny_run("epochs=9"), folder)
+    assert (folder / "config.yaml").read_bytes() == before
+    assert status_of(folder)["state"] == "done"
 
 
 def test_a_finished_run_is_not_run_again(finished: Path, tiny_run: MakeConfig) -> None:
@@ -237,7 +288,7 @@ def test_a_checkpoint_that_was_being_written_is_no_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("override", "key"), [("algorithm.learning_rate=1e-5", "algorithm"), ("seed=3", "seed"), ("epochs=9", "epochs")]
+    ("override", "key"), [("algorithm.learning_rate=1e-5", "algorithm"), ("seed=3", "seed"), ("epochs=2", "epochs")]
 )
 def test_another_configuration_in_the_same_folder_is_refused_by_its_key(
     finished: Path, tiny_run: MakeConfig, override: str, key: str

@@ -1,0 +1,87 @@
+"""More epochs for a run that is done: the longer run begins with all that the shorter one left.
+
+An epoch's randomness follows from (seed, epoch), so the numbers are those of a run that was planned longer from the
+start; what is added are the evaluation and the pictures at the shorter run's end.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ddpo_bench.sealed import Damaged, write_sealed_json, write_sealed_yaml
+from ddpo_bench.sweep.plan import PlannedRun
+from ddpo_bench.sweep.run_state import read_status, whole_rows
+from ddpo_bench.training.checkpoint import CorruptCheckpoint, can_go_on, checkpoints
+
+
+def begin_from_shorter(root: Path, runs: Sequence[PlannedRun]) -> None:
+    """Give each run without a folder that of the longest finished run that differs from it in `epochs` alone.
+
+    Args:
+        root: results/<suite>.
+    """
+    new = [run for run in runs if not (root / run.folder).exists()]
+    finished = finished_runs(root) if new else {}
+    lengths = sorted({epochs for _, epochs in finished.values()}, reverse=True)
+    for run in new:
+        for epochs in lengths:
+            identity = replace(run.config, epochs=epochs).identity() if epochs < run.config.epochs else ""
+            shorter, _ = finished.get((identity, run.folder.name), (None, 0))
+            if shorter and is_whole(shorter):
+                begin(root / run.folder, run, shorter)
+                break
+
+
+def finished_runs(root: Path) -> dict[tuple[str, str], tuple[Path, int]]:
+    """Of each run that is done, by its identity and seed-<k>, the folder and the epochs."""
+    found = {}
+    for path in root.glob("runs/*/seed-*/status.json"):
+        with suppress(Damaged):
+            status = read_status(path.parent)
+            if status["state"] == "done" and checkpoints(path.parent):
+                found[path.parents[1].name[-12:], path.parent.name] = path.parent, int(status.get("epochs", 0))
+    return found
+
+
+def is_whole(run: Path) -> bool:
+    """Whether a finished run can go on; one that is damaged, or of which older versions kept too little, cannot."""
+    try:
+        return bool(whole_rows(run)) and can_go_on(run)
+    except (Damaged, CorruptCheckpoint):
+        return False
+
+
+def begin(folder: Path, run: PlannedRun, shorter: Path) -> None:
+    """Make the folder of a run from that of a shorter one, all at once; one that has come to be meanwhile stays."""
+    copy = folder.with_name(f".{folder.name}.{os.getpid()}")
+    copy.mkdir(parents=True)
+    try:
+        for name in ("samples", "checkpoint"):  # files that nobody changes, only replaces
+            if (shorter / name).is_dir():
+                shutil.copytree(shorter / name, copy / name, copy_function=link_or_copy)
+        for name in ("metrics.jsonl", "provenance.json"):
+            shutil.copy2(shorter / name, copy / name)
+        write_sealed_yaml(copy / "config.yaml", run.config.to_dict())
+        told = {"state": "killed", "reason": "more epochs", "epochs": run.config.epochs, "metrics_crc32": None}
+        write_sealed_json(copy / "status.json", read_status(shorter) | told)
+        try:
+            copy.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+    finally:
+        shutil.rmtree(copy, ignore_errors=True)
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """Checkpoints can be large, and most file systems can give a file a second name."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
