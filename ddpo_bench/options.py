@@ -31,6 +31,14 @@ class Bounds:
         named = {"at least": self.minimum, "above": self.above, "at most": self.maximum, "below": self.below}
         return " and ".join(f"{words} {shown(limit)}" for words, limit in named.items() if limit is not None)
 
+    @property
+    def lowest(self) -> float | None:
+        return self.minimum if self.above is None else self.above
+
+    @property
+    def highest(self) -> float | None:
+        return self.maximum if self.below is None else self.below
+
     def mistake(self, value: float) -> str | None:
         """What is wrong with a number; None where it lies within the bounds."""
         if not is_finite(value):

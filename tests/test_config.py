@@ -91,7 +91,10 @@ def test_all_mistakes_are_told_at_once_each_in_a_line_with_its_place() -> None:
         ({"algorithm": {"name": "ppo", "clip_range": True}}, "algorithm.clip_range: expected a number, got True."),
         ({"algorithm": {"name": 3}}, "algorithm: give a name, for example {name: ppo}; got {'name': 3}."),
         ({"algorithm": ["ppo"]}, "algorithm: give a name, for example {name: "),
-        ({"algorithm": {"name": "ppo", "clip_range": 0}}, "algorithm: clip_range: must be above 0, got 0.0."),
+        (
+            {"algorithm": {"name": "ppo", "clip_range": 0}},
+            "algorithm.clip_range: must be above 0 and at most 1e+06, got 0.",
+        ),
         ({"policy": {"name": "stable_diffusion", "adapter": {"nam": "lora"}}}, "policy.adapter.nam: unknown key"),
         ({"policy": {"name": "stable_diffusion", "adapter": {"name": "lorra"}}}, "policy.adapter.name: unknown value"),
         ({"algorithm": "trpo"}, "algorithm: 'trpo' is reserved for TRPO with a natural gradient"),

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from dataclasses import MISSING, dataclass
+from typing import Any
 
 import pytest
 
-from ddpo_bench.config import parse
+from ddpo_bench.config import Evaluation, RunConfig, parse
 from ddpo_bench.options import Bounds, is_required, option, options_of
+from ddpo_bench.policies.stable_diffusion import Adapter
+from ddpo_bench.registry import FOLDERS, get, names
+from ddpo_bench.sweep.tune_block import Tune
 
 
 @dataclass
@@ -64,3 +70,26 @@ def test_bounds_read_as_english() -> None:
     assert str(Bounds(above=0, maximum=1)) == "above 0 and at most 1"
     assert str(Bounds(minimum=1e-5)) == "at least 1e-05"
     assert str(Bounds()) == ""
+
+
+CLASSES = [RunConfig, Evaluation, Tune, Adapter] + [get(kind, name) for kind in FOLDERS for name in names(kind)]
+OPTIONS = [pytest.param(cls, f, id=f"{cls.__name__}.{f.name}") for cls in CLASSES for f in options_of(cls).values()]
+
+
+@pytest.mark.parametrize(("cls", "field"), OPTIONS)
+def test_every_option_has_help_and_every_number_both_its_bounds(cls: type, field: dataclasses.Field[Any]) -> None:
+    assert field.metadata["help"].strip()
+    bounds = field.metadata.get("bounds", Bounds())
+    numeric = set(re.findall(r"\w+", str(field.type))) & {"int", "float", "Quantity"}
+    has_both = None not in (bounds.lowest, bounds.highest)
+    assert has_both == bool(numeric)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", float("nan"), float("inf"), -1e300, 1e300, 10**400])
+@pytest.mark.parametrize(
+    ("cls", "field"), [case for case in OPTIONS if str(case.values[1].type) in ("int", "float", "list[int]")]
+)
+def test_no_number_is_infinite_or_beyond_its_bounds(cls: type, field: dataclasses.Field[Any], value: object) -> None:
+    found: list[str] = []
+    parse(cls, {field.name: [value] if field.type == "list[int]" else value}, "there", found)
+    assert any(line.startswith(f"there.{field.name}") for line in found)

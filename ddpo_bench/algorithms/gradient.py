@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.algorithms.transitions import Drift, Transitions, transitions
+from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Policy, Rollout
 
 
@@ -36,22 +37,23 @@ class Averages:
 class GradientAlgorithm:
     """Minimises the mean of `loss` over the transitions of a rollout with AdamW."""
 
-    learning_rate: float = 3e-4  # of AdamW
-    minibatches: int = 5  # optimiser steps in one pass over a rollout, each on an equal share of its transitions
-    passes: int = 1  # times that an epoch's learning goes over the whole rollout
-    timestep_fraction: float = 1.0  # share of each trajectory's timesteps that is trained on, drawn at random
-    weight_decay: float = 1e-4  # of AdamW
-    max_grad_norm: float = 1.0  # gradients are scaled down to this norm
+    learning_rate: float = option(3e-4, "of AdamW", above=0, maximum=100)
+    minibatches: int = option(
+        5,
+        "optimiser steps in one pass over a rollout, each on an equal share of its transitions",
+        minimum=1,
+        maximum=LARGEST_COUNT,
+    )
+    passes: int = option(
+        1, "times that an epoch's learning goes over the whole rollout", minimum=1, maximum=LARGEST_COUNT
+    )
+    timestep_fraction: float = option(
+        1.0, "share of each trajectory's timesteps that is trained on, drawn at random", above=0, maximum=1
+    )
+    weight_decay: float = option(1e-4, "of AdamW", minimum=0, maximum=100)
+    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", above=0, maximum=1e9)
 
     renamed: ClassVar[dict[str, str]] = {"updates_per_epoch": "minibatches", "inner_epochs": "passes"}
-
-    def __post_init__(self) -> None:
-        if self.minibatches < 1 or self.passes < 1:
-            raise ValueError("minibatches and passes: must be at least 1.")
-        if not 0 < self.timestep_fraction <= 1:
-            raise ValueError(f"timestep_fraction: must lie in (0, 1], got {self.timestep_fraction}.")
-        if self.learning_rate <= 0:
-            raise ValueError(f"learning_rate: must be above 0, got {self.learning_rate}.")
 
     def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss of a micro-batch, and metrics to average."""

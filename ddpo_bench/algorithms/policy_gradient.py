@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ddpo_bench.algorithms.gradient import GradientAlgorithm
 from ddpo_bench.algorithms.transitions import Transitions
+from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.registry import register
 
 
@@ -16,8 +17,18 @@ from ddpo_bench.registry import register
 class PolicyGradient(GradientAlgorithm):
     """Score-function policy gradient, importance-weighted after the first update of a rollout (DDPO-SF)."""
 
-    minibatches: int = 1  # optimiser steps in one pass over a rollout; with 1, and 1 pass, learning is on-policy
-    entropy_coef: float = 0.0  # weight of the estimator -log_prob; with a fixed std the true entropy is constant
+    minibatches: int = option(
+        1,
+        "optimiser steps in one pass over a rollout; with 1, and 1 pass, learning is on-policy",
+        minimum=1,
+        maximum=LARGEST_COUNT,
+    )
+    entropy_coef: float = option(
+        0.0,
+        "weight of the estimator -log_prob; with a fixed std the true entropy is constant",
+        minimum=0,
+        maximum=1e6,
+    )
 
     def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
         """mean(-A w log_prob) - entropy_coef * mean(-log_prob), with w the detached ratio (1 on policy)."""

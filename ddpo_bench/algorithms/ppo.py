@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ddpo_bench.algorithms.gradient import GradientAlgorithm
 from ddpo_bench.algorithms.transitions import Transitions
+from ddpo_bench.options import option
 from ddpo_bench.registry import register
 
 
@@ -16,12 +17,12 @@ from ddpo_bench.registry import register
 class PPO(GradientAlgorithm):
     """Clipped importance-weighted policy gradient (DDPO-IS)."""
 
-    clip_range: float = 1e-4  # of the ratio of mean-unit log-probs; 1e-4 is about 1.6 nats at 16,384 latent dimensions
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.clip_range <= 0:
-            raise ValueError(f"clip_range: must be above 0, got {self.clip_range}.")
+    clip_range: float = option(
+        1e-4,
+        "of the ratio of mean-unit log-probs; 1e-4 is about 1.6 nats at 16,384 latent dimensions",
+        above=0,
+        maximum=1e6,
+    )
 
     def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
         """mean(max(-A r, -A clip(r, 1 - c, 1 + c)))."""

@@ -18,6 +18,7 @@ from ddpo_bench.algorithms.critic import Twins
 from ddpo_bench.algorithms.gradient import Averages, step
 from ddpo_bench.algorithms.replay import Replay
 from ddpo_bench.algorithms.transitions import Drift
+from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Policy, Rollout, Sampler
 from ddpo_bench.registry import register
 
@@ -27,27 +28,26 @@ from ddpo_bench.registry import register
 class SAC:
     """Reparameterised actor against twin critics of the noisy latents, with a KL penalty to the pretrained model."""
 
-    learning_rate: float = 3e-4  # of the actor's AdamW
-    critic_learning_rate: float = 1e-3  # of the critics' AdamW
-    actor_updates: int = 5  # optimiser steps of the actor an epoch
-    critic_updates: int = 40  # optimiser steps of the critics an epoch, before the actor's
-    batch: int = 256  # transitions in an actor or critic step
-    replay_rollouts: int = 4  # latest rollouts that are learned from
-    warmup_epochs: int = 1  # first epochs in which only the critics learn
-    tau: float = 0.005  # Polyak step of the target critics, per critic step
-    reward_share: float = 0.5  # of the trajectory's own reward in a critic's target; the rest is bootstrapped
-    alpha: float = 0.01  # weight of the KL to the pretrained model (mean units, one step)
-    weight_decay: float = 1e-4  # of both AdamW
-    max_grad_norm: float = 1.0  # gradients are scaled down to this norm
+    learning_rate: float = option(3e-4, "of the actor's AdamW", above=0, maximum=100)
+    critic_learning_rate: float = option(1e-3, "of the critics' AdamW", above=0, maximum=100)
+    actor_updates: int = option(5, "optimiser steps of the actor an epoch", minimum=1, maximum=LARGEST_COUNT)
+    critic_updates: int = option(
+        40, "optimiser steps of the critics an epoch, before the actor's", minimum=1, maximum=LARGEST_COUNT
+    )
+    batch: int = option(256, "transitions in an actor or critic step", minimum=1, maximum=LARGEST_COUNT)
+    replay_rollouts: int = option(4, "latest rollouts that are learned from", minimum=1, maximum=LARGEST_COUNT)
+    warmup_epochs: int = option(1, "first epochs in which only the critics learn", minimum=0, maximum=LARGEST_COUNT)
+    tau: float = option(0.005, "Polyak step of the target critics, per critic step", above=0, maximum=1)
+    reward_share: float = option(
+        0.5, "of the trajectory's own reward in a critic's target; the rest is bootstrapped", minimum=0, maximum=1
+    )
+    alpha: float = option(
+        0.01, "weight of the KL to the pretrained model (mean units, one step)", minimum=0, maximum=1e6
+    )
+    weight_decay: float = option(1e-4, "of both AdamW", minimum=0, maximum=100)
+    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", above=0, maximum=1e9)
 
     renamed: ClassVar[dict[str, str]] = {"updates_per_epoch": "actor_updates"}
-
-    def __post_init__(self) -> None:
-        for name in ("learning_rate", "critic_learning_rate", "actor_updates", "batch", "replay_rollouts"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: must be above 0, got {getattr(self, name)}.")
-        if not 0 < self.tau <= 1 or not 0 <= self.reward_share <= 1:
-            raise ValueError("tau must lie in (0, 1] and reward_share in [0, 1].")
 
     def start(self, policy: Policy, seed: int) -> None:
         self.seed = seed

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ddpo_bench.algorithms.gradient import GradientAlgorithm
 from ddpo_bench.algorithms.transitions import Transitions
+from ddpo_bench.options import option
 from ddpo_bench.protocols import Policy, Rollout
 from ddpo_bench.registry import register, reserve
 
@@ -30,13 +31,15 @@ reserve(
 class TRPOPenalty(GradientAlgorithm):
     """Importance-weighted surrogate with an adaptive penalty on the exact KL to the behaviour policy."""
 
-    max_kl: float = 0.005  # target KL of a whole trajectory to the behaviour policy after an update, mean units
-    initial_beta: float = 1.0  # first weight of the penalty
+    max_kl: float = option(
+        0.005,
+        "target KL of a whole trajectory to the behaviour policy after an update, mean units",
+        above=0,
+        maximum=1e6,
+    )
+    initial_beta: float = option(1.0, "first weight of the penalty", above=0, maximum=1e9)
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.max_kl <= 0 or self.initial_beta <= 0:
-            raise ValueError("max_kl and initial_beta: must be above 0.")
         self.beta = self.initial_beta
 
     def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:

@@ -120,19 +120,3 @@ def test_the_distance_to_the_behaviour_policy_is_the_kl_of_a_whole_trajectory() 
     exact = transitions(policy, rollout, n, k).kl.view(512, -1).sum(1).mean().item()
     assert drift.measure(policy, rollout)[1] == pytest.approx(exact, rel=1e-6)
     assert drift.metrics(policy, rollout)["kl_behaviour_nats"] == pytest.approx(2 * exact, rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("options", "option"),
-    [
-        ({"minibatches": 0}, "minibatches"),
-        ({"passes": 0}, "passes"),
-        ({"timestep_fraction": 0.0}, "timestep_fraction"),
-        ({"timestep_fraction": 1.1}, "timestep_fraction"),
-        ({"learning_rate": 0.0}, "learning_rate"),
-        ({"clip_range": 0.0}, "clip_range"),
-    ],
-)
-def test_an_option_out_of_range_is_refused_by_name(options: dict[str, float], option: str) -> None:
-    with pytest.raises(ValueError, match=option):
-        PPO(**options)  # type: ignore[arg-type]

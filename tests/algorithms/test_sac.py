@@ -242,9 +242,3 @@ def test_the_micro_batch_does_not_change_the_actor_step() -> None:
         results.append([*parameters_of(policy), torch.tensor(averages.result()["grad_norm"])])
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other)
-
-
-@pytest.mark.parametrize("options", [{"tau": 0.0}, {"reward_share": 1.5}, {"batch": 0}, {"replay_rollouts": 0}])
-def test_an_option_out_of_range_is_refused_by_its_name(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(options))):
-        SAC(**options)  # type: ignore[arg-type]

@@ -49,9 +49,3 @@ def test_beta_goes_on_where_a_checkpoint_left_it() -> None:
     other.start(LinearPolicy(), seed=0)
     other.load_state_dict(algorithm.state_dict())
     assert other.beta == algorithm.beta == 2.0
-
-
-@pytest.mark.parametrize("options", [{"max_kl": 0.0}, {"initial_beta": -1.0}])
-def test_a_target_or_penalty_that_is_not_positive_is_refused(options: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="above 0"):
-        TRPOPenalty(**options)  # type: ignore[arg-type]
