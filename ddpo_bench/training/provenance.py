@@ -12,6 +12,7 @@ import torch
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.protocols import Policy
+from ddpo_bench.training.claim import origins
 
 
 def provenance(config: RunConfig, policy: Policy) -> dict[str, Any]:
@@ -29,11 +30,6 @@ def provenance(config: RunConfig, policy: Policy) -> dict[str, Any]:
         "git_commit": git_commit(),
         **origins(config),
     }
-
-
-def origins(config: RunConfig) -> dict[str, Any]:
-    """What a run is known by besides its configuration: the name that its reward has in metrics and tables."""
-    return {"reward": config.reward.label}
 
 
 def installed_version(package: str) -> str | None:

@@ -6,7 +6,6 @@ random in an epoch follows from (seed, epoch), and everything else that an epoch
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -17,24 +16,20 @@ from typing import Any
 import accelerate
 import torch
 
-from ddpo_bench.config import EXECUTION_KEYS, RunConfig, load_yaml
+from ddpo_bench.config import RunConfig
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble
 from ddpo_bench.held_out import split
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Sampler
-from ddpo_bench.sealed import check_sealed_yaml, write_sealed_json, write_sealed_yaml
-from ddpo_bench.training.checkpoint import Checkpoints, can_go_on, load_newest
+from ddpo_bench.training.checkpoint import Checkpoints, load_newest
+from ddpo_bench.training.claim import claim_folder, refuse_other_run
 from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.loggers import make_logger
 from ddpo_bench.training.metrics_file import MetricsFile
-from ddpo_bench.training.provenance import origins, provenance
+from ddpo_bench.training.provenance import provenance
 from ddpo_bench.training.rollout import Collector
 from ddpo_bench.training.status import Status, Stop
 
 Row = dict[str, Any]
-
-
-class DifferentConfig(Exception):
-    """The run folder holds another configuration."""
 
 
 def train(config: RunConfig, folder: Path, on_row: Callable[[Row], None] = lambda row: None) -> None:
@@ -47,7 +42,7 @@ def train(config: RunConfig, folder: Path, on_row: Callable[[Row], None] = lambd
         DiskTrouble: where nothing more can be written; the run can go on later.
         Exception: whatever stopped the run; status.json says why.
     """
-    claim(folder, config)
+    refuse_other_run(folder, config)
     status = Status.of(folder, config.epochs)
     if status.state == "done" and status.epoch >= config.epochs:
         return
@@ -74,14 +69,13 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
     algorithm.start(policy, config.seed)
     advantages: AdvantageEstimator = config.advantages.build()
     reward = config.reward.build()
-    write_sealed_json(folder / "provenance.json", provenance(config, policy))
-
     training_prompts, evaluation_prompts = split(config.prompts.build(), config.evaluation.prompts)
     collector = Collector(
         policy, sampler, training_prompts, reward, advantages,
         config.samples_per_epoch, config.samples_per_prompt, config.micro_batch, config.seed,
     )  # fmt: skip
     evaluator = Evaluator(config, policy, sampler, evaluation_prompts, reward, folder)
+    claim_folder(folder, config, provenance(config, policy))  # all that the configuration names has started
     metrics = MetricsFile(folder / "metrics.jsonl")
     parts: dict[str, Any] = {"policy": policy, "algorithm": algorithm, "advantages": advantages, "metrics": metrics}
     state = load_newest(folder, device)
@@ -146,31 +140,6 @@ def snapshot(parts: dict[str, Any], epoch: int, last: bool) -> dict[str, Any]:
     """
     kept = parts.keys() if epoch else {"policy", "metrics"} if last else {"metrics"}
     return {"epoch": epoch, **{name: part.state_dict() for name, part in parts.items() if name in kept}}
-
-
-def claim(folder: Path, config: RunConfig) -> None:
-    """Make the folder this configuration's, or check that it is, but for epochs that are added."""
-    path = folder / "config.yaml"
-    plain = config.to_dict()
-    if path.exists():
-        check_sealed_yaml(path, f"Delete {folder} to train the run again.")
-        held = load_yaml(path)
-        decisive = (held.keys() | plain.keys()) - set(EXECUTION_KEYS) | {"seed"}
-        different = sorted(key for key in decisive if held.get(key) != plain.get(key))
-        if not different:
-            return
-        if different != ["epochs"] or config.epochs < held.get("epochs", math.inf):
-            raise DifferentConfig(
-                f"{folder}: holds a run with another {', '.join(different)}; choose another --out or delete it."
-            )
-        if not can_go_on(folder):
-            raise DifferentConfig(
-                f"{folder}: cannot go on to {config.epochs} epochs: an older version kept its policy alone when it was "
-                "done. Choose another --out or delete it."
-            )
-    else:
-        write_sealed_json(folder / "provenance.json", origins(config))
-    write_sealed_yaml(path, plain)
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -18,7 +18,8 @@ from PIL import Image
 from ddpo_bench.config import RunConfig
 from ddpo_bench.training import trainer
 from ddpo_bench.training.checkpoint import CorruptCheckpoint, load_newest
-from ddpo_bench.training.trainer import DifferentConfig, train
+from ddpo_bench.training.claim import DifferentConfig
+from ddpo_bench.training.trainer import train
 
 EPOCHS = 3
 COMMON = {
@@ -299,11 +300,33 @@ def test_another_configuration_in_the_same_folder_is_refused_by_its_key(
     assert status_of(finished)["state"] == "done"
 
 
+@pytest.mark.parametrize(
+    ("part", "wrong"),
+    [
+        ("policy", "policy.model=/nowhere"),
+        ("prompts", "prompts.path=nowhere.txt"),
+        ("reward", "reward=python:nowhere:score"),
+        ("reward that breaks at its first images", "reward=python:breaking_reward:score"),
+    ],
+)
+def test_a_run_that_cannot_start_leaves_its_folder_to_the_mended_configuration(
+    finished: Path, tiny_run: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, wrong: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "breaking_reward.py").write_text("def score(images, prompts, metadata): raise OSError('no judge')\n")
+    with pytest.raises(Exception, match=r"nowhere|no judge"):
+        train(tiny_run(wrong), tmp_path / "run")
+    assert (tmp_path / "run" / "config.yaml").exists() == (part not in ("policy", "prompts", "reward"))
+    train(tiny_run(), tmp_path / "run")
+    assert numbers(tmp_path / "run") == numbers(finished)
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()) == tiny_run().to_dict()
+
+
 def test_what_does_not_change_the_numbers_may_change_on_resuming(
     finished: Path, tiny_run: MakeConfig, tmp_path: Path
 ) -> None:
     stopped(tiny_run(), tmp_path)
-    train(tiny_run("checkpoints_kept=1", "logger=tensorboard"), tmp_path)
+    train(tiny_run("checkpoints_kept=1", "checkpoint_seconds=1000"), tmp_path)
     assert numbers(tmp_path) == numbers(finished)
 
 
