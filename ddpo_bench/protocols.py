@@ -11,6 +11,8 @@ import torch
 from ddpo_kernels import Backend, PolicyLoss
 from torch import Tensor
 
+from ddpo_bench.measuring import NetworkPasses
+
 Metadata = dict[str, Any]
 
 
@@ -160,6 +162,7 @@ class Rollout:
         sampler: the schedule and law that drew it.
         micro_batch: samples in one forward pass of sampling; learning uses the same, because a network may round
             differently at another batch size.
+        network_passes: of this epoch so far; whoever learns from the rollout adds its own.
     """
 
     prompts: list[str]
@@ -172,6 +175,7 @@ class Rollout:
     advantages: Tensor
     sampler: Sampler
     micro_batch: int
+    network_passes: NetworkPasses = field(default_factory=NetworkPasses)
 
     def __len__(self) -> int:
         return len(self.prompts)

@@ -14,7 +14,7 @@ import ddpo_bench
 
 ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
-LEAVES = {"config", "held_out", "options", "registry", "protocols", "files", "sealed"}
+LEAVES = {"config", "held_out", "options", "registry", "protocols", "measuring", "files", "sealed"}
 PLUGINS = {"policies", "samplers", "algorithms", "rewards", "prompts"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -22,7 +22,8 @@ ALLOWED: dict[str, set[str]] = {
     "held_out": set(),
     "options": set(),
     "registry": set(),  # it finds the plugins' folders by name
-    "protocols": set(),
+    "protocols": {"measuring"},
+    "measuring": set(),
     "files": set(),
     "sealed": {"files"},
     "embedded": {"files"},

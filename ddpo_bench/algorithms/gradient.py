@@ -12,25 +12,31 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ddpo_bench.algorithms.transitions import Drift, Transitions, transitions
+from ddpo_bench.algorithms.transitions import Transitions, kl_metrics, measure, transitions
+from ddpo_bench.measuring import LEARNING
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Policy, Rollout
 
 
 class Averages:
-    """Running means of named scalars, which stay on their device until they are asked for."""
+    """Running means and maxima of named scalars, which stay on their device until they are asked for."""
 
     def __init__(self) -> None:
         self.sums: dict[str, float | Tensor] = {}
         self.weights: dict[str, float] = {}
+        self.maxima: dict[str, Tensor] = {}
 
     def add(self, name: str, value: float | Tensor, weight: float = 1.0) -> None:
         exact = value.detach().double() if isinstance(value, Tensor) else value
         self.sums[name] = self.sums.get(name, 0.0) + exact * weight
         self.weights[name] = self.weights.get(name, 0.0) + weight
 
+    def add_maximum(self, name: str, value: Tensor) -> None:
+        self.maxima[name] = torch.maximum(self.maxima.get(name, value), value)
+
     def result(self) -> dict[str, float]:
-        return {name: float(total) / self.weights[name] for name, total in self.sums.items()}
+        means = {name: float(total) / self.weights[name] for name, total in self.sums.items()}
+        return means | {name: float(value) for name, value in self.maxima.items()}
 
 
 @dataclass
@@ -71,20 +77,24 @@ class GradientAlgorithm:
         """
         averages = Averages()
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.rollouts_seen)
-        drift = Drift.of(rollout, generator)
-        averages.add("ratio_deviation_max", drift.measure(policy, rollout)[0])
         for _ in range(self.passes):
             for minibatch in shuffled_pairs(len(rollout), rollout.steps, self, generator):
                 self.optimiser_step(policy, rollout, minibatch, averages)
         self.rollouts_seen += 1
-        return averages.result() | drift.metrics(policy, rollout)
+        kl = measure(policy, rollout, 0.5, generator)[1]
+        return averages.result() | kl_metrics("kl_behaviour", kl, rollout)
 
     def optimiser_step(self, policy: Policy, rollout: Rollout, minibatch: Tensor, averages: Averages) -> None:
+        is_first = "grad_norm" not in averages.sums
         for chunk in minibatch.to(rollout.latents.device).split(rollout.micro_batch):
-            loss, metrics = self.loss(transitions(policy, rollout, chunk[:, 0], chunk[:, 1]))
+            batch = transitions(policy, rollout, chunk[:, 0], chunk[:, 1])
+            loss, metrics = self.loss(batch)
             (loss * (len(chunk) / len(minibatch))).backward()
+            if is_first:  # the policy is still the one that drew the rollout
+                averages.add_maximum("ratio_deviation_max", batch.ratio_deviation)
             for name, value in {"loss": loss, **metrics}.items():
                 averages.add(name, value, len(chunk))
+        rollout.network_passes.work += LEARNING * len(minibatch)
         averages.add("grad_norm", step(self.optimiser, policy.parameters(), self.max_grad_norm))
 
     def state_dict(self) -> dict[str, Any]:

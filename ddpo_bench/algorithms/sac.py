@@ -17,7 +17,8 @@ from torch import Tensor
 from ddpo_bench.algorithms.critic import Twins
 from ddpo_bench.algorithms.gradient import Averages, step
 from ddpo_bench.algorithms.replay import Replay
-from ddpo_bench.algorithms.transitions import Drift
+from ddpo_bench.algorithms.transitions import kl_metrics, measure
+from ddpo_bench.measuring import LEARNING
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Policy, Rollout, Sampler
 from ddpo_bench.registry import register
@@ -60,15 +61,16 @@ class SAC:
         self.remember(rollout)
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.rollouts_seen)
         averages = Averages()
-        drift = Drift.of(rollout, generator)
-        averages.add("ratio_deviation_max", drift.measure(policy, rollout)[0])
+        deviation, kl = measure(policy, rollout, 0.5, generator)
+        averages.add("ratio_deviation_max", deviation)
         for _ in range(self.critic_updates):
             averages.add("sac/critic_loss", self.critic_step(generator))
         if self.rollouts_seen >= self.warmup_epochs:
             for _ in range(self.actor_updates):
                 self.actor_step(policy, rollout, generator, averages)
+            kl = measure(policy, rollout, 0.5, generator)[1]
         self.rollouts_seen += 1
-        return averages.result() | drift.metrics(policy, rollout)
+        return averages.result() | kl_metrics("kl_behaviour", kl, rollout)
 
     def remember(self, rollout: Rollout) -> None:
         """Add to the replay; the first rollout tells the shapes that the critics need."""
@@ -130,6 +132,7 @@ class SAC:
             (loss * (len(part) / self.batch)).backward()
             averages.add("loss", loss, len(part))
         self.critics.requires_grad_(True)
+        rollout.network_passes.work += (LEARNING + bool(self.alpha)) * self.batch
         averages.add("grad_norm", step(self.optimiser, policy.parameters(), self.max_grad_norm))
 
     def actor_loss(self, policy: Policy, sampler: Sampler, samples: Tensor, steps: Tensor, noise: Tensor) -> Tensor:

@@ -9,9 +9,8 @@ import torch
 from ddpo_kernels import STATISTICS
 from torch import Tensor
 
+from ddpo_bench.measuring import spread
 from ddpo_bench.protocols import Law, Policy, Rollout
-
-MEASURED = 64  # transitions on which the distance from the behaviour policy is measured, where a rollout has so many
 
 
 @dataclass
@@ -47,6 +46,13 @@ class Transitions:
         """[B], importance ratio; exactly 1 before the first optimiser step."""
         return (self.log_prob - self.log_prob_old).exp()
 
+    @property
+    @torch.no_grad()
+    def ratio_deviation(self) -> Tensor:
+        """[], largest |ratio - 1|."""
+        log_prob = self.law.log_prob(self.x_prev)  # not the cached one, which learning differentiates
+        return ((log_prob - self.log_prob_old).exp() - 1).abs().max()
+
     def policy_loss(self, clip_range: float | None = None, kl_weight: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """mean(max(-A r, -A clip(r, 1 - c, 1 + c)) + kl_weight * KL), and its statistics by name."""
         mean_old = self.mean_old if kl_weight else None
@@ -75,32 +81,22 @@ def transitions(policy: Policy, rollout: Rollout, samples: Tensor, steps: Tensor
     )
 
 
-@dataclass
-class Drift:
-    """How far the policy is from the one that drew a rollout, on random samples at steps spread evenly.
+@torch.no_grad()
+def measure(policy: Policy, rollout: Rollout, share: float, generator: torch.Generator) -> tuple[float, float]:
+    """How far the policy is from the one that drew a rollout, on some of its transitions.
 
-    Attributes:
-        samples, steps: [at most MEASURED], indices into the rollout; the same whatever its micro-batch.
+    Args:
+        share: of what is left of the epoch's passes for measuring.
+    Returns:
+        Largest |ratio - 1|, and the exact KL of a trajectory (summed over its steps), mean units.
     """
+    chosen = spread(rollout.network_passes.grant(share), len(rollout), rollout.steps, generator)
+    pairs = zip(*(indices.split(rollout.micro_batch) for indices in chosen), strict=True)
+    batches = [transitions(policy, rollout, samples, steps) for samples, steps in pairs]
+    deviation = torch.stack([batch.ratio_deviation for batch in batches]).max()
+    return deviation.item(), torch.cat([batch.kl for batch in batches]).mean().item() * rollout.steps
 
-    samples: Tensor
-    steps: Tensor
 
-    @classmethod
-    def of(cls, rollout: Rollout, generator: torch.Generator) -> Drift:
-        count = min(MEASURED, len(rollout) * rollout.steps)
-        samples = torch.randint(len(rollout), (count,), generator=generator)
-        return cls(samples, torch.arange(count) * rollout.steps // count)
-
-    @torch.no_grad()
-    def measure(self, policy: Policy, rollout: Rollout) -> tuple[float, float]:
-        """Largest |ratio - 1|, and the KL of a trajectory (summed over its steps), mean units."""
-        pairs = zip(self.samples.split(rollout.micro_batch), self.steps.split(rollout.micro_batch), strict=True)
-        batches = [transitions(policy, rollout, samples, steps) for samples, steps in pairs]
-        ratio, kl = torch.cat([batch.ratio for batch in batches]), torch.cat([batch.kl for batch in batches])
-        return (ratio - 1).abs().max().item(), kl.mean().item() * rollout.steps
-
-    def metrics(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
-        """The KL to the behaviour policy after an update."""
-        kl = self.measure(policy, rollout)[1]
-        return {"kl_behaviour": kl, "kl_behaviour_nats": kl * rollout.latents[0, 0].numel()}
+def kl_metrics(name: str, kl: float, rollout: Rollout) -> dict[str, float]:
+    """A KL in mean units under its name, and in nats."""
+    return {name: kl, f"{name}_nats": kl * rollout.latents[0, 0].numel()}

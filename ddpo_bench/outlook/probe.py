@@ -20,7 +20,7 @@ class Pace:
     Attributes:
         samples: in the micro-batch.
         start: loading the model.
-        sampling: of the micro-batch, with its reward.
+        sampling: of the micro-batch, with its reward and its KL to the pretrained model.
         learning: of one update on it.
         scales: whether learning takes longer with more samples; with a replay it does not.
     """
@@ -70,7 +70,9 @@ def measure(config: RunConfig) -> Pace:
         sampled = now(device)
         algorithm.update(policy, rollout)
         learned = now(device)
-    return Pace(samples, start, sampled - clock, learned - sampled, isinstance(algorithm, GradientAlgorithm))
+        collector.compare(epoch, rollout)
+        sampling = sampled - clock + now(device) - learned
+    return Pace(samples, start, sampling, learned - sampled, isinstance(algorithm, GradientAlgorithm))
 
 
 def samples_of(config: RunConfig) -> int:

@@ -74,11 +74,14 @@ class Evaluator:
         with phases.measure("reward"):
             row["eval/diversity"] = diversity(samples)
         with phases.measure("kl"):
-            kl = reference_kl(self.policy, self.sampler, drawn, conditioning)
+            kl = self.reference_kl(drawn, conditioning) if epoch else 0.0  # nothing has been learned yet
         with phases.measure("files"):
             save_grid(images[:PICTURES], self.prompts[:PICTURES], self.folder / "samples", epoch)
         nats = kl * drawn.latents[0, 0].numel()
         return {**row, "eval/kl_reference": kl, "eval/kl_reference_nats": nats, **phases.seconds}
+
+    def reference_kl(self, drawn: Trajectories, conditioning: Conditioning) -> float:
+        return reference_kl(self.policy, self.sampler, drawn, conditioning, self.config.micro_batch)
 
     def judge(self, images: Tensor) -> dict[str, float]:
         """What the images are worth to every reward, and what they look like."""

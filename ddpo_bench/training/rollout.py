@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddpo_bench.algorithms.transitions import kl_metrics, measure
 from ddpo_bench.held_out import PromptFunction
+from ddpo_bench.measuring import NetworkPasses
 from ddpo_bench.protocols import AdvantageEstimator, Conditioning, Metadata, Policy, Reward, Rollout, Sampler
 from ddpo_bench.rewards.checking import score
 
-REFERENCE_SAMPLES = 16  # trajectories on which the KL to the pretrained model is measured; it doubles their cost
+REFERENCE_SAMPLES = 16  # trajectories of an evaluation on which the KL to the pretrained model is measured
 
 
 @dataclass
@@ -82,22 +84,27 @@ def decode_in_batches(policy: Policy, latents: Tensor, micro_batch: int) -> Tens
 
 
 @torch.no_grad()
-def reference_kl(policy: Policy, sampler: Sampler, drawn: Trajectories, conditioning: Conditioning) -> float:
+def reference_kl(
+    policy: Policy, sampler: Sampler, drawn: Trajectories, conditioning: Conditioning, micro_batch: int
+) -> float:
     """Exact KL(policy || pretrained model) of a trajectory, summed over steps, mean units.
 
     Estimated on the first `REFERENCE_SAMPLES` trajectories, which the policy itself drew.
+
+    Args:
+        micro_batch: trajectories in one pass.
     """
-    latents, means = drawn.latents[:REFERENCE_SAMPLES], drawn.means[:REFERENCE_SAMPLES]
-    subset = conditioning[slice(0, len(latents))]
-    total = torch.zeros((), device=latents.device, dtype=torch.float64)
+    measured = range(min(REFERENCE_SAMPLES, len(conditioning)))
+    total = torch.zeros((), device=policy.device, dtype=torch.float64)
     with policy.reference():
-        for k, t in enumerate(sampler.timesteps):
-            x_t = latents[:, k]
-            output = policy.predict(x_t, t.expand(len(x_t)), subset)
-            step = torch.full((len(x_t),), k, device=x_t.device)
-            law = sampler.law(output, x_t, step, policy.guidance_scale)
-            total += law.kl_to_mean(means[:, k]).mean()
-    return total.item()
+        for start in measured[::micro_batch]:
+            part = slice(start, min(start + micro_batch, len(measured)))
+            text, latents, means = conditioning[part], drawn.latents[part], drawn.means[part]
+            for k, t in enumerate(sampler.timesteps):
+                x_t, step = latents[:, k], torch.full((len(latents),), k, device=latents.device)
+                law = sampler.law(policy.predict(x_t, t.expand(len(x_t)), text), x_t, step, policy.guidance_scale)
+                total += law.kl_to_mean(means[:, k]).sum()
+    return total.item() / len(measured)
 
 
 def draw_prompts(
@@ -149,23 +156,32 @@ class Collector:
         rewards = score(self.reward, images, prompts, metadata).scores
         scored = time.perf_counter()
         advantages = self.advantages.update(prompts, rewards).to(self.policy.device)
-        credited = time.perf_counter()
-        kl = reference_kl(self.policy, self.sampler, drawn, conditioning)
-        compared = time.perf_counter()
         rollout = Rollout(
             prompts, metadata, conditioning, drawn.latents, drawn.means, drawn.log_probs, rewards, advantages,
-            self.sampler, self.micro_batch,
+            self.sampler, self.micro_batch, NetworkPasses(work=drawn.log_probs.numel()),
         )  # fmt: skip
         metrics = {
             "reward_mean": rewards.mean().item(),
             "reward_std": rewards.std(correction=0).item(),
             "reward_max": rewards.max().item(),
             "advantage_std": advantages.std(correction=0).item(),
-            "kl_reference": kl,
-            "kl_reference_nats": kl * drawn.latents[0, 0].numel(),
             "seconds_sampling": sampled - clock,
             "seconds_reward": scored - sampled,
-            "seconds_kl": compared - credited,
             "images_per_second": len(prompts) / (sampled - clock),
         }
         return rollout, metrics
+
+    def compare(self, epoch: int, rollout: Rollout) -> dict[str, float]:
+        """The KL of the policy that drew a rollout to the pretrained model, with what learning left for measuring it.
+
+        It needs the rollout's means and the pretrained model alone, so that learning may already have moved the policy.
+        """
+        clock = time.perf_counter()
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, 3))
+        with self.policy.reference():
+            kl = measure(self.policy, rollout, 1.0, generator)[1]
+        return {
+            **kl_metrics("kl_reference", kl, rollout),
+            "seconds_kl": time.perf_counter() - clock,
+            "measuring_fraction": rollout.network_passes.measuring_fraction,
+        }

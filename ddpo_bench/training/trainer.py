@@ -110,7 +110,8 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
             rollout, row = collector.collect(epoch, partial(report_sampling, on_row, epoch))
             clock = time.perf_counter()
             row |= algorithm.update(policy, rollout)
-            row |= {"seconds_learning": time.perf_counter() - clock, "memory_peak_mb": peak_memory_mb(device)}
+            row |= {"seconds_learning": time.perf_counter() - clock}
+            row |= collector.compare(epoch, rollout) | {"memory_peak_mb": peak_memory_mb(device)}
             write({"epoch": epoch, "queries": epoch * config.samples_per_epoch, **row})
             if epoch == config.epochs or (config.evaluation.every and epoch % config.evaluation.every == 0):
                 write({"epoch": epoch, **evaluator.evaluate(epoch)})

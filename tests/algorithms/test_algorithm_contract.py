@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from toy import LinearPolicy, draw_rollout
+from torch import Tensor
+from toy import LinearPolicy, collector, draw_rollout
 
 from ddpo_bench.algorithms.frozen import Frozen
-from ddpo_bench.protocols import Algorithm
+from ddpo_bench.protocols import Algorithm, Conditioning
 from ddpo_bench.registry import get, names
 
 QUICK: dict[str, dict[str, Any]] = {"sac": {"critic_updates": 2, "batch": 16}}
@@ -76,6 +77,27 @@ def test_the_ratio_is_one_before_the_first_update(make: Callable[[], Algorithm])
     algorithm, policy = begun(make)
     if not isinstance(algorithm, Frozen):
         assert updated(algorithm, policy, range(1))[0]["ratio_deviation_max"] < 1e-5
+
+
+def test_measuring_takes_a_twentieth_of_an_epochs_passes_at_most(make: Callable[[], Algorithm]) -> None:
+    """Counted at the policy itself, a pass with gradients as three."""
+    algorithm, policy = begun(make)
+    source, cost, predict = collector(policy, samples=64, micro_batch=8), [0, 0], policy.predict
+
+    def counted(x_t: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        cost[torch.is_grad_enabled()] += len(x_t)
+        return predict(x_t, timesteps, conditioning)
+
+    policy.predict = counted  # type: ignore[method-assign]
+    for epoch in range(3):
+        cost[:] = 0, 0
+        rollout, _ = source.collect(epoch, lambda done: None)
+        algorithm.update(policy, rollout)
+        fraction = source.compare(epoch, rollout)["measuring_fraction"]
+        passes = rollout.network_passes
+        assert passes.work + passes.measuring == cost[False] + 3 * cost[True]
+        assert fraction == passes.measuring / (passes.work + passes.measuring)
+        assert 0 < fraction <= 0.05
 
 
 def test_all_but_frozen_change_the_policy(make: Callable[[], Algorithm]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from toy import LinearPolicy, draw_rollout
 from ddpo_bench.algorithms.gradient import GradientAlgorithm, NonFiniteGradient, shuffled_pairs
 from ddpo_bench.algorithms.policy_gradient import PolicyGradient
 from ddpo_bench.algorithms.ppo import PPO
-from ddpo_bench.algorithms.transitions import Drift, transitions
+from ddpo_bench.algorithms.transitions import kl_metrics, measure, transitions
 from ddpo_bench.algorithms.trpo_penalty import TRPOPenalty
 
 
@@ -99,24 +100,32 @@ def test_a_gradient_that_is_not_finite_stops_learning_before_the_step() -> None:
     assert all(torch.isfinite(parameter).all() for parameter in policy.parameters())
 
 
-@pytest.mark.parametrize("micro_batch", [1, 3, 32])
-def test_the_distance_to_the_behaviour_policy_is_measured_at_all_steps_alike(micro_batch: int) -> None:
-    rollout = dataclasses.replace(draw_rollout(LinearPolicy()), micro_batch=micro_batch)
-    drift = Drift.of(rollout, torch.Generator().manual_seed(0))
-    counts = drift.steps.bincount(minlength=rollout.steps)
-    assert counts.max() - counts.min() <= 1
-    assert counts.min() > 0
-
-
 @pytest.mark.usefixtures("float64")
 def test_the_distance_to_the_behaviour_policy_is_the_kl_of_a_whole_trajectory() -> None:
     policy = LinearPolicy()
     rollout = draw_rollout(policy, samples=512, micro_batch=512)
-    drift = Drift.of(rollout, torch.Generator().manual_seed(0))
-    assert drift.measure(policy, rollout) == (0.0, 0.0)
+    rollout.network_passes.work = 10**6
+    assert measure(policy, rollout, 1.0, torch.Generator().manual_seed(0)) == (0.0, 0.0)
     with torch.no_grad():
         policy.bias += 0.1
     n, k = torch.cartesian_prod(torch.arange(512), torch.arange(rollout.steps)).unbind(1)
     exact = transitions(policy, rollout, n, k).kl.view(512, -1).sum(1).mean().item()
-    assert drift.measure(policy, rollout)[1] == pytest.approx(exact, rel=1e-6)
-    assert drift.metrics(policy, rollout)["kl_behaviour_nats"] == pytest.approx(2 * exact, rel=1e-6)
+    deviation, kl = measure(policy, rollout, 1.0, torch.Generator().manual_seed(0))
+    assert kl == pytest.approx(exact, rel=1e-6)
+    assert deviation > 0
+    assert kl_metrics("kl", kl, rollout) == {"kl": kl, "kl_nats": 2 * kl}
+
+
+@pytest.mark.parametrize(("minibatches", "seen"), [(1, 128), (4, 32)])
+def test_the_ratio_is_told_of_every_transition_of_the_first_step_and_costs_no_pass(minibatches: int, seen: int) -> None:
+    policy, algorithm = LinearPolicy(), PPO(minibatches=minibatches)
+    rollout = draw_rollout(policy)
+    rollout.log_probs.sub_(torch.arange(float(rollout.log_probs.numel())).view_as(rollout.log_probs) / 1000)
+    algorithm.start(policy, seed=0)
+    deviation = algorithm.update(policy, rollout)["ratio_deviation_max"]
+    first = pairs_of(len(rollout), rollout.steps, algorithm)[0]
+    assert len(first) == seen
+    largest = (first[:, 0] * rollout.steps + first[:, 1]).max().item() / 1000
+    assert deviation == pytest.approx(math.expm1(largest), rel=1e-4)
+    assert rollout.network_passes.work == 128 + 3 * 128
+    assert rollout.network_passes.measuring == 13  # for the KL alone: half of a twentieth of all

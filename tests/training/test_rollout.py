@@ -107,7 +107,7 @@ def test_the_kl_to_the_pretrained_model_is_zero_until_the_policy_moves(tiny_run:
 
     def kl() -> float:
         drawn = sample_trajectories(policy, sampler, conditioning, 2, torch.Generator().manual_seed(0))
-        return reference_kl(policy, sampler, drawn, conditioning)
+        return reference_kl(policy, sampler, drawn, conditioning, 2)
 
     assert kl() == 0
     moved = []
@@ -133,7 +133,7 @@ def test_the_kl_to_the_pretrained_model_is_that_of_the_two_means_summed_over_ste
             law = sampler.law(policy.predict(x_t, t.expand(2), conditioning), x_t, step, 1.0)
         distance = (law.mean - drawn.means[:, k]) / law.std.view(-1, 1, 1, 1)
         expected += 0.5 * distance.square().mean().item()
-    assert reference_kl(policy, sampler, drawn, conditioning) == pytest.approx(expected, rel=1e-5)
+    assert reference_kl(policy, sampler, drawn, conditioning, 2) == pytest.approx(expected, rel=1e-5)
 
 
 def test_derived_seeds_differ_and_stay() -> None:

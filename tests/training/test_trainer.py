@@ -25,6 +25,7 @@ EPOCHS = 3
 COMMON = {
     "epoch", "queries", "reward_mean", "reward_std", "reward_max", "advantage_std", "kl_reference", "kl_reference_nats",
     "seconds_sampling", "seconds_reward", "seconds_kl", "seconds_learning", "images_per_second", "memory_peak_mb",
+    "measuring_fraction",
 }  # fmt: skip
 LEARNING = {"ratio_deviation_max", "kl_behaviour", "kl_behaviour_nats", "grad_norm", "loss"}
 JUDGES = {"jpeg_compressibility", "jpeg_incompressibility", "target_colour"}
