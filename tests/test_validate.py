@@ -16,7 +16,9 @@ from ddpo_bench import cli
 from ddpo_bench.config import run_config
 from ddpo_bench.files import write_json
 from ddpo_bench.outlook import checks, memory, probe
-from ddpo_bench.outlook.model_files import local_folder, model_mistakes, read_model, shapes
+from ddpo_bench.outlook.model_files import read_model
+from ddpo_bench.policies.model_folder import local_folder, model_mistakes
+from ddpo_bench.policies.stored_weights import shapes
 from ddpo_bench.sweep.plan import plan
 from ddpo_bench.sweep.suite import load_suite
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import split
-from ddpo_bench.outlook.model_files import model_mistakes
+from ddpo_bench.policies.model_folder import model_mistakes
 from ddpo_bench.sweep.estimate import size
 from ddpo_bench.sweep.matrix import LABEL, SETUP, covers
 from ddpo_bench.sweep.suite import Cell, Suite, is_suite

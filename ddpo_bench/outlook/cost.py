@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.outlook.memory import Needs, memory_here, needs
-from ddpo_bench.outlook.model_files import local_folder
+from ddpo_bench.policies.model_folder import local_folder
 from ddpo_bench.sweep.estimate import duration, makespan, size
 from ddpo_bench.sweep.standing import status_of
 from ddpo_bench.sweep.workers import default_count

@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddpo_bench.config import RunConfig
-from ddpo_bench.outlook.model_files import Model, local_folder, read_model
+from ddpo_bench.outlook.model_files import Model, read_model
+from ddpo_bench.policies.model_folder import latent_shape, local_folder
 
 if TYPE_CHECKING:
     import torch
 
 FP32, BF16 = 4, 2
 ADAMW = 2 * FP32  # its two moments, a weight
-TOKENS = 77  # tokens of a prompt where the text encoder does not tell
+TOKENS, HIDDEN_SIZE = 77, 512  # of a text encoder whose configuration leaves them out
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,7 @@ def needs(config: RunConfig) -> Needs | None:
     """What a run needs; None where its model is not here yet, or is of a kind that cannot be counted."""
     options = config.policy.options
     folder = local_folder(options["model"]) if config.policy.name == "stable_diffusion" else None
-    model = read_model(folder) if folder else None
-    return counted(config, model) if model else None
+    return counted(config, read_model(folder)) if folder else None
 
 
 def counted(config: RunConfig, model: Model) -> Needs:
@@ -88,9 +88,9 @@ def counted(config: RunConfig, model: Model) -> Needs:
 
 def rollout_bytes(config: RunConfig, model: Model) -> tuple[int, int]:
     """Of an epoch's rollout, and of the replay of an algorithm that has one."""
-    steps, latents = config.sampler.options.get("steps", 0), math.prod(latent_shape(model))
+    steps, latents = config.sampler.options.get("steps", 0), math.prod(latent_shape(model.unet_config))
     guided = config.policy.options["guidance_scale"] != 1.0
-    text = tokens_of(model) * model.unet_config["cross_attention_dim"] * (1 + guided)
+    text = tokens_of(model) * hidden_size(model) * (1 + guided)
     kept = config.algorithm.options.get("replay_rollouts", 0)
     sample = FP32 * config.samples_per_epoch
     return sample * ((2 * steps + 1) * latents + text), sample * kept * ((steps + 1) * latents + text)
@@ -98,6 +98,10 @@ def rollout_bytes(config: RunConfig, model: Model) -> tuple[int, int]:
 
 def tokens_of(model: Model) -> int:
     return int(model.text_config.get("max_position_embeddings", TOKENS))
+
+
+def hidden_size(model: Model) -> int:
+    return int(model.text_config.get("hidden_size", HIDDEN_SIZE))
 
 
 def memory_here() -> tuple[int, str]:
@@ -113,11 +117,6 @@ def device_here() -> torch.device:
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def latent_shape(model: Model) -> tuple[int, int, int]:
-    side = model.unet_config["sample_size"]
-    return model.unet_config["in_channels"], side, side
 
 
 def lora_numbers(model: Model, rank: int) -> int:
@@ -144,14 +143,13 @@ def learning_bytes(folder: Path, with_maps: bool, lora: bool) -> int:
     from ddpo_bench.outlook.height import Height
 
     model = read_model(folder)
-    assert model is not None
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(model.unet_config)
         unet.set_attn_processor(AttnProcessor())
         unet.requires_grad_(not lora)
         tokens = tokens_of(model)
-        x_t = torch.empty(1, *latent_shape(model), requires_grad=True)
-        text = torch.empty(1, tokens, unet.config.cross_attention_dim)
+        x_t = torch.empty(1, *latent_shape(model.unet_config), requires_grad=True)
+        text = torch.empty(1, tokens, hidden_size(model))
         step = torch.zeros(1, dtype=torch.long)
     for weight in unet.parameters() if not lora else ():
         weight.register_post_accumulate_grad_hook(forget)  # gradients of weights are counted apart
@@ -173,9 +171,8 @@ def decoding_bytes(folder: Path) -> int:
     from ddpo_bench.outlook.height import Height
 
     model = read_model(folder)
-    assert model is not None
     with torch.device("meta"), torch.no_grad():
         vae = AutoencoderKL.from_config(model.vae_config)
         with Height() as height:
-            vae.decode(torch.empty(1, *latent_shape(model)))
+            vae.decode(torch.empty(1, *latent_shape(model.unet_config)))
     return height.most

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
-import os
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from ddpo_bench.embedded import MODEL_FOLDER
 from ddpo_bench.options import option
+from ddpo_bench.policies.model_folder import folder_mistakes, latent_shape, model_mistakes, model_path
+from ddpo_bench.policies.stored_weights import WEIGHTS, variant_of
 from ddpo_bench.protocols import Conditioning
 from ddpo_bench.registry import register
 
@@ -105,8 +106,7 @@ class StableDiffusion:
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        side = self.unet.config.sample_size
-        return self.unet.config.in_channels, side, side
+        return latent_shape(self.unet.config)
 
     @property
     def guided(self) -> bool:
@@ -199,30 +199,60 @@ def load_pipeline(model: str) -> StableDiffusionPipeline:
     """The pipeline in fp32, without a safety checker; a folder is read offline, a hub name may be fetched.
 
     Raises:
-        ModelNotFound: where there is no such pipeline.
+        ModelNotFound: where there is no such pipeline, or it is one that this policy cannot train.
     """
-    from safetensors import SafetensorError
-
+    refuse(model_mistakes(model))
     pipeline_class = import_pipeline()
-    folder = MODEL_FOLDER if model == "embedded" else Path(model)
-    local = folder.is_dir()
-    if local and not (folder / "model_index.json").is_file():
-        raise ModelNotFound(f"policy.model: {folder} holds no model_index.json; give a folder that a pipeline saved.")
-    if not local and (model.count("/") != 1 or os.path.isabs(model)):
-        raise ModelNotFound(f"policy.model: {model!r} is neither a folder nor a hub name like 'owner/name'.")
-    try:
+    with naming_model_trouble(model):
+        folder = model_path(model)
+        if not folder.is_dir():
+            folder = Path(pipeline_class.download(model, use_safetensors=True, safety_checker=None))
+            refuse(folder_mistakes(folder))
         pipeline = pipeline_class.from_pretrained(
-            str(folder) if local else model,
-            local_files_only=local,
+            str(folder),
+            local_files_only=True,
+            use_safetensors=True,
+            variant=variant_of(folder),
             safety_checker=None,
             requires_safety_checker=False,
         )
-    except (OSError, ValueError, KeyError, SafetensorError) as error:  # what the libraries raise for damaged folders
+    refuse(weight_mistakes(pipeline, folder))
+    return pipeline.to(torch.float32)
+
+
+def refuse(mistakes: list[str]) -> None:
+    if mistakes:
+        raise ModelNotFound("\n".join(f"policy.model: {mistake}" for mistake in mistakes))
+
+
+@contextlib.contextmanager
+def naming_model_trouble(model: str) -> Iterator[None]:
+    """Say in one line what the libraries raise for models that they cannot find or read."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except ModelNotFound:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise ModelNotFound(
             f"policy.model: no StableDiffusionPipeline could be loaded from {model!r}: {reason}"
         ) from error
-    return pipeline.to(torch.float32)
+
+
+def weight_mistakes(pipeline: StableDiffusionPipeline, folder: Path) -> list[str]:
+    """Weights that are not finite, by the first of their names."""
+    found = []
+    for part in WEIGHTS:
+        named = dict(getattr(pipeline, part).named_parameters())
+        norms = torch.stack(torch._foreach_norm(list(named.values()), dtype=torch.float32))
+        bad = [name for name, norm in zip(named, norms.tolist(), strict=True) if not math.isfinite(norm)]
+        if bad:
+            found.append(
+                f"{folder}: {len(bad)} of {part}'s weights are NaN or infinite, {bad[0]} first. Copy it again."
+            )
+    return found
 
 
 def import_pipeline() -> type[StableDiffusionPipeline]:

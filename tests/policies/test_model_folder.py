@@ -1,0 +1,156 @@
+"""Model folders as people have them: each is used, or refused as what it is before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ddpo_bench.policies.model_folder import model_mistakes
+from ddpo_bench.policies.stable_diffusion import Adapter, ModelNotFound, StableDiffusion
+from ddpo_bench.policies.stored_weights import WEIGHTS
+from ddpo_bench.samplers.ddim import DDIM
+from ddpo_bench.training.rollout import decode_in_batches, sample_trajectories
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(tiny_model: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+def edit(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def index(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(folder / "model_index.json", **changes)
+
+
+def unet(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: edit(folder / "unet" / "config.json", **changes)
+
+
+def as_pickle(folder: Path) -> None:
+    """As `save_pretrained(safe_serialization=False)` leaves it; what is in the file is never looked at."""
+    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+
+
+def without_index(*names: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        shutil.rmtree(folder)
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text('{"_class_name": "ControlNetModel"}')
+
+    return change
+
+
+OTHER = "only a StableDiffusionPipeline can be trained"
+REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
+    "sdxl": (index(_class_name="StableDiffusionXLPipeline"), f"is a StableDiffusionXLPipeline, and {OTHER}"),
+    "inpainting": (index(_class_name="StableDiffusionInpaintPipeline"), OTHER),
+    "image to image": (index(_class_name="StableDiffusionImg2ImgPipeline"), OTHER),
+    "controlnet": (index(_class_name="StableDiffusionControlNetPipeline"), OTHER),
+    "sd3": (index(_class_name="StableDiffusion3Pipeline"), OTHER),
+    "flux": (index(_class_name="FluxPipeline"), OTHER),
+    "lora": (without_index("pytorch_lora_weights.safetensors"), "holds LoRA weights alone"),
+    "one part": (without_index("config.json"), "holds a ControlNetModel alone"),
+    "one file": (without_index("v1-5-pruned.safetensors"), "from_single_file"),
+    "other unet": (index(unet=["diffusers", "UNet3DConditionModel"]), "unet is UNet3DConditionModel, not UNet2DCond"),
+    "no text": (index(text_encoder=[None, None]), "text_encoder is missing, not CLIPTextModel"),
+    "no vae": (index(vae=None), "vae is missing, not AutoencoderKL"),
+    "inpainting unet": (unet(in_channels=9), "in_channels: 9, but latents have 4: an inpainting model"),
+    "instruct-pix2pix": (unet(in_channels=8), "in_channels: 8, but latents have 4: an image-to-image model"),
+    "variance": (unet(out_channels=8), "out_channels: 8, but latents have 4"),
+    "class-conditional": (unet(num_class_embeds=10), "num_class_embeds: 10: this UNet needs more than a prompt"),
+    "lcm": (unet(time_cond_proj_dim=256), "time_cond_proj_dim: 256: this UNet needs more than a prompt"),
+    "other text width": (
+        unet(cross_attention_dim=32),
+        "cross_attention_dim: 32, but the text encoder's hidden_size is",
+    ),
+    "no sample size": (unet(sample_size=None), "unet/config.json: sample_size: None: write the latents' side there"),
+    "bad sample size": (unet(sample_size=[8, 8, 8]), "sample_size: [8, 8, 8]: write"),
+    "no unet config": (lambda f: (f / "unet" / "config.json").unlink(), "lacks unet/config.json. Save the whole"),
+    "torn unet config": (lambda f: (f / "unet" / "config.json").write_text("{"), "cannot be read as JSON"),
+    "list for an index": (lambda f: (f / "model_index.json").write_text("[]"), "holds no mapping"),
+    "no tokenizer": (lambda f: shutil.rmtree(f / "tokenizer"), "lacks tokenizer/tokenizer.json"),
+    "pickles": (as_pickle, "diffusion_pytorch_model.bin is a pickle, which may run code, and is never loaded."),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_folder_that_cannot_be_trained_is_refused_as_what_it_is_before_and_at_start(folder: Path, kind: str) -> None:
+    change, mistake = REFUSED[kind]
+    change(folder)
+    (found,) = model_mistakes(str(folder))
+    assert mistake in found
+    assert "\n" not in found
+    assert str(folder) in found
+    with pytest.raises(ModelNotFound) as raised:
+        StableDiffusion(str(folder)).start(CPU, seed=0)
+    assert str(raised.value) == f"policy.model: {found}"
+
+
+def test_a_file_in_place_of_a_folder_is_refused_with_the_way_to_make_one(tmp_path: Path) -> None:
+    (tmp_path / "v1-5.safetensors").write_bytes(b"")
+    (mistake,) = model_mistakes(str(tmp_path / "v1-5.safetensors"))
+    assert "v1-5.safetensors is a file. Make a folder of it: StableDiffusionPipeline.from_single_file" in mistake
+
+
+@pytest.mark.parametrize("size", [[8, 12], [4, 6]])
+def test_latents_that_are_not_square_are_used(folder: Path, size: list[int]) -> None:
+    edit(folder / "unet" / "config.json", sample_size=size)
+    assert model_mistakes(str(folder)) == []
+    policy, sampler = StableDiffusion(str(folder)), DDIM(steps=2)
+    policy.start(CPU, seed=0)
+    sampler.start(policy.scheduler_config, CPU)
+    assert policy.latent_shape == (4, *size)
+    drawn = sample_trajectories(policy, sampler, policy.encode(["a dog"]), 1, torch.Generator().manual_seed(0))
+    assert decode_in_batches(policy, drawn.latents[:, -1], 1).shape == (1, 3, 2 * size[0], 2 * size[1])
+
+
+@pytest.mark.parametrize("parts", [["unet", "vae", "text_encoder"], ["unet"]])
+def test_weights_of_a_variant_alone_are_used(folder: Path, parts: list[str]) -> None:
+    for part in parts:
+        path = folder / part / f"{WEIGHTS[part]}.safetensors"
+        half = {name: weight.half() for name, weight in load_file(path).items()}
+        path.unlink()
+        save_file(half, path.with_name(f"{WEIGHTS[part]}.fp16.safetensors"), metadata={"format": "pt"})
+    assert model_mistakes(str(folder)) == []
+    policy = StableDiffusion(str(folder))
+    policy.start(CPU, seed=0)
+    assert all(weight.dtype == torch.float32 for weight in policy.pipeline.text_encoder.parameters())
+    stored = next(iter(half.items()))
+    assert torch.equal(getattr(policy.pipeline, parts[-1]).state_dict()[stored[0]], stored[1].float())
+
+
+@pytest.mark.parametrize("written", ["./model", "model/", "~/model", "../here/model"])
+def test_every_way_to_write_a_path_is_understood(folder: Path, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    here = folder.parent / "here"
+    here.mkdir()
+    folder.rename(here / "model")
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", os.fspath(here))
+    assert model_mistakes(written) == []
+    StableDiffusion(written, Adapter("lora")).start(CPU, seed=0)
+
+
+@pytest.mark.parametrize(("part", "value"), [("unet", float("nan")), ("vae", float("inf"))])
+def test_weights_that_are_not_finite_are_named_when_they_are_loaded(folder: Path, part: str, value: float) -> None:
+    path = folder / part / f"{WEIGHTS[part]}.safetensors"
+    weights = load_file(path)
+    name = sorted(weights)[3]
+    weights[name].view(-1)[0] = value
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ModelNotFound, match=f"1 of {part}'s weights are NaN or infinite, {name} first"):
+        StableDiffusion(str(folder)).start(CPU, seed=0)
