@@ -106,18 +106,30 @@ class GradientAlgorithm:
 
 
 class NonFiniteGradient(ArithmeticError):
-    """Learning diverged: the gradient is no longer finite."""
+    """A gradient that holds NaN or infinity: learning diverged, or could not begin."""
 
 
-def step(optimiser: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], max_grad_norm: float) -> float:
+def step(
+    optimiser: torch.optim.Optimizer,
+    parameters: list[torch.nn.Parameter],
+    max_grad_norm: float,
+    rate: str = "learning_rate",
+) -> float:
     """Clip, step and clear; returns the gradient norm before clipping.
 
+    Args:
+        rate: the algorithm's option to lower where these parameters diverge.
     Raises:
         NonFiniteGradient: instead of stepping into NaN.
     """
     norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm).item()
     if not norm < float("inf"):
-        raise NonFiniteGradient(f"the gradient norm is {norm}: learning diverged; lower algorithm.learning_rate.")
+        if not optimiser.state:
+            raise NonFiniteGradient(
+                f"the gradient norm of the first update is {norm}, before anything was learned: the backward pass "
+                "overflows. Set policy.precision: fp32, or lower policy.guidance_scale."
+            )
+        raise NonFiniteGradient(f"the gradient norm is {norm}: learning diverged; lower algorithm.{rate}.")
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
     return norm

@@ -103,7 +103,7 @@ class SAC:
         values = self.critics(self.replay.latents[samples, steps], steps, self.replay.text(samples))  # [2, B]
         loss = (values - self.critic_target(samples, steps)).square().mean()
         loss.backward()
-        step(self.critic_optimiser, list(self.critics.parameters()), self.max_grad_norm)
+        step(self.critic_optimiser, list(self.critics.parameters()), self.max_grad_norm, "critic_learning_rate")
         with torch.no_grad():
             torch._foreach_lerp_(list(self.targets.parameters()), list(self.critics.parameters()), self.tau)
         return loss.item()

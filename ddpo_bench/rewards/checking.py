@@ -30,8 +30,7 @@ def score(reward: Reward, images: Tensor, prompts: list[str], metadata: list[Met
     who = f"reward {label('reward', reward)}"
     if not torch.isfinite(images).all():
         first = int((~torch.isfinite(images)).flatten(1).any(dim=1).nonzero()[0])
-        remedy = "the policy has diverged; lower the learning rate"
-        raise RewardError(f"{who}: the image of {prompts[first]!r} has NaN or infinite pixels: {remedy}.")
+        raise RewardError(f"{who}: the image of {prompts[first]!r} has NaN or infinite pixels.")
     output = reward(images, prompts, metadata)
     if not isinstance(output, RewardOutput):
         raise RewardError(f"{who}: returned {type(output).__name__}, not a RewardOutput.")

@@ -20,6 +20,7 @@ from ddpo_bench.protocols import Conditioning, Policy, Reward, Sampler
 from ddpo_bench.registry import label
 from ddpo_bench.rewards.checking import score
 from ddpo_bench.rewards.judges import judges
+from ddpo_bench.training.finite import check_finite
 from ddpo_bench.training.image_statistics import diversity, image_statistics
 from ddpo_bench.training.phases import Phases
 from ddpo_bench.training.rollout import (
@@ -67,10 +68,12 @@ class Evaluator:
         phases = Phases("seconds_eval_")
         with phases.measure("sampling"):
             conditioning, drawn, images = self.sample(self.prompts, self.noise_seed)
+            check_finite(epoch, latents=drawn.latents, log_probs=drawn.log_probs, images=images)
         with phases.measure("reward"):
             row = self.judge(images)
         with phases.measure("sampling"):
             samples = self.samples_a_prompt(images)
+            check_finite(epoch, images=samples)
         with phases.measure("reward"):
             row["eval/diversity"] = diversity(samples)
         with phases.measure("kl"):

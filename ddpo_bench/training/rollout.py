@@ -16,6 +16,7 @@ from ddpo_bench.held_out import PromptFunction
 from ddpo_bench.measuring import NetworkPasses
 from ddpo_bench.protocols import AdvantageEstimator, Conditioning, Metadata, Policy, Reward, Rollout, Sampler
 from ddpo_bench.rewards.checking import score
+from ddpo_bench.training.finite import check_finite
 
 REFERENCE_SAMPLES = 16  # trajectories of an evaluation on which the KL to the pretrained model is measured
 
@@ -152,10 +153,13 @@ class Collector:
         conditioning = self.policy.encode(prompts)
         drawn = sample_trajectories(self.policy, self.sampler, conditioning, self.micro_batch, generator, on_batch)
         images = decode_in_batches(self.policy, drawn.latents[:, -1], self.micro_batch)
+        check_finite(epoch - 1, latents=drawn.latents, log_probs=drawn.log_probs, images=images)
         sampled = time.perf_counter()
         rewards = score(self.reward, images, prompts, metadata).scores
         scored = time.perf_counter()
-        advantages = self.advantages.update(prompts, rewards).to(self.policy.device)
+        advantages = self.advantages.update(prompts, rewards)
+        check_finite(epoch - 1, advantages=advantages)
+        advantages = advantages.to(self.policy.device)
         rollout = Rollout(
             prompts, metadata, conditioning, drawn.latents, drawn.means, drawn.log_probs, rewards, advantages,
             self.sampler, self.micro_batch, NetworkPasses(work=drawn.log_probs.numel()),

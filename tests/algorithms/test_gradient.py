@@ -95,6 +95,12 @@ def test_a_gradient_that_is_not_finite_stops_learning_before_the_step() -> None:
     rollout = draw_rollout(policy)
     algorithm.start(policy, seed=0)
     poisoned = dataclasses.replace(rollout, advantages=rollout.advantages * torch.nan)
+    with pytest.raises(NonFiniteGradient, match=r"of the first update is nan, before anything was learned") as raised:
+        algorithm.update(policy, poisoned)
+    assert "learning_rate" not in str(raised.value)
+    policy = LinearPolicy()
+    algorithm.start(policy, seed=0)
+    algorithm.update(policy, rollout)
     with pytest.raises(NonFiniteGradient, match=r"lower algorithm\.learning_rate"):
         algorithm.update(policy, poisoned)
     assert all(torch.isfinite(parameter).all() for parameter in policy.parameters())

@@ -12,6 +12,7 @@ import torch
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.protocols import Rollout
+from ddpo_bench.training.finite import NotFinite
 from ddpo_bench.training.rollout import (
     Collector,
     derived_seed,
@@ -48,6 +49,21 @@ def test_an_epoch_follows_from_its_seed_and_number_alone(collector: Collector) -
     assert same(collect(collector, 3), third)
     assert not same(fourth, third)
     assert not same(collect(dataclasses.replace(collector, seed=1), 3), third)
+
+
+@pytest.mark.parametrize(
+    ("broken", "named"), [("predict", "latents of 6 of 6 samples"), ("decode", "images of 6 of 6")]
+)
+def test_what_is_not_finite_is_named_and_blamed_on_learning_only_after_an_update(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, broken: str, named: str
+) -> None:
+    method = getattr(collector.policy, broken)
+    monkeypatch.setattr(collector.policy, broken, lambda *args: method(*args) * torch.nan)
+    with pytest.raises(NotFinite, match=f"^{named}.*before the first update, so that learning is") as first:
+        collect(collector, 1)
+    assert "learning_rate" not in str(first.value)
+    with pytest.raises(NotFinite, match=f"^{named}.*after 2 epochs of learning: it diverged. Lower"):
+        collect(collector, 3)
 
 
 def test_a_rollout_holds_what_its_shapes_promise(collector: Collector) -> None:
