@@ -1,8 +1,7 @@
-"""Typed configuration of one run, from strict YAML: all mistakes at once, each with its place and remedy."""
+"""Typed configuration of one run: all mistakes at once, each with its place and remedy."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import functools
 import hashlib
@@ -11,10 +10,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
-
-import yaml
 
 from ddpo_bench import registry
 from ddpo_bench.held_out import EvaluationPrompts, too_few
@@ -28,8 +24,8 @@ class ConfigError(Exception):
     """What is wrong in a configuration, one line a mistake."""
 
     def __init__(self, mistakes: list[str]):
-        super().__init__("\n".join(mistakes))
-        self.mistakes = mistakes
+        self.mistakes = [" ".join(mistake.split("\n")) for mistake in mistakes]
+        super().__init__("\n".join(self.mistakes))
 
 
 @dataclass(frozen=True)
@@ -165,70 +161,6 @@ def inconsistencies(config: RunConfig) -> list[str]:
     found = advantages.mistakes(config) if hasattr(advantages, "mistakes") else []
     lack = too_few(config.prompts.build(), config.evaluation.prompts)
     return [*found, f"prompts: {lack}"] if lack else found
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file whose top level is a mapping.
-
-    Raises:
-        ConfigError: where the file is missing, is not YAML, repeats a key, or holds something else.
-    """
-    try:
-        data = yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)
-    except FileNotFoundError:
-        raise ConfigError([f"{path}: no such file."]) from None
-    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read as YAML text ({type(error).__name__})."]) from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it does not parse"
-        raise ConfigError([f"{path}{where}: not valid YAML: {problem}."]) from None
-    if not isinstance(data, dict):
-        raise ConfigError([f"{path}: must hold a mapping of keys, found {type(data).__name__}."])
-    return data
-
-
-class UniqueKeyLoader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is a mistake, not a silent overwrite."""
-
-
-def unique_mapping(loader: UniqueKeyLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
-    for key_node, _ in node.value:
-        if key_node.value in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key_node.value!r} is given twice", key_node.start_mark
-            )
-        seen.add(key_node.value)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
-
-
-UniqueKeyLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, unique_mapping)
-
-
-def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """A copy of `data` with `--set key.path=value` applied; values are YAML.
-
-    Raises:
-        ConfigError: where an override has no "=", or its path leads through something that is not a mapping.
-    """
-    result = copy.deepcopy(data)
-    for override in overrides:
-        path, equals, text = override.partition("=")
-        if not equals or not path:
-            raise ConfigError([f"--set {override}: write key=value, for example algorithm.learning_rate=1e-4."])
-        *parents, last = path.strip().split(".")
-        target: Any = result
-        for key in parents:
-            target = target.setdefault(key, {}) if isinstance(target, dict) else None
-        if not isinstance(target, dict):
-            raise ConfigError([f"--set {override}: {'.'.join(parents)} is not a mapping."])
-        try:
-            target[last] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError([f"--set {override}: {text!r} is not a YAML value."]) from None
-    return result
 
 
 @functools.lru_cache(maxsize=256)

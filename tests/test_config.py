@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from ddpo_bench.config import ConfigError, RunConfig, apply_overrides, load_yaml, run_config
+from ddpo_bench.config import ConfigError, RunConfig, run_config
 from ddpo_bench.files import write_yaml
 from ddpo_bench.registry import FOLDERS, names
+from ddpo_bench.yaml_file import apply_overrides, load_yaml
 
 
 def mistakes(data: dict[str, Any]) -> list[str]:
@@ -150,7 +151,7 @@ def test_a_file_that_cannot_be_read_is_refused_by_its_name(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="cannot be read"):
         load_yaml(tmp_path)
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"binary\.yaml: cannot be read"):
+    with pytest.raises(ConfigError, match=r"binary\.yaml, line 1: cannot be read as text. Save the file in UTF-8."):
         load_yaml(tmp_path / "binary.yaml")
 
 

@@ -14,7 +14,7 @@ import ddpo_bench
 
 ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
-LEAVES = {"config", "held_out", "options", "registry", "protocols", "measuring", "files", "sealed"}
+LEAVES = {"config", "held_out", "options", "registry", "protocols", "measuring", "files", "sealed", "yaml_file"}
 PLUGINS = {"policies", "samplers", "algorithms", "rewards", "prompts"}
 
 ALLOWED: dict[str, set[str]] = {
@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "protocols": {"measuring"},
     "measuring": set(),
     "files": set(),
+    "yaml_file": {"config"},
     "sealed": {"files"},
     "embedded": {"files"},
     "policies": LEAVES | {"embedded"},
@@ -36,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": LEAVES | PLUGINS | {"training"},
     "outlook": LEAVES | PLUGINS | {"embedded", "training", "sweep"},
     "tuning": LEAVES | {"training", "sweep", "analysis", "console"},
-    "analysis": {"config", "options", "registry", "files", "sealed"},
+    "analysis": {"config", "options", "registry", "files", "sealed", "yaml_file"},
     "microbench": LEAVES | {"analysis", "embedded"},
     "console": LEAVES | {"sweep"},
     "commands": LEAVES

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ddpo_bench.analysis.short_numbers import shortened
-from ddpo_bench.config import EXECUTION_KEYS, load_yaml, unique_mapping
+from ddpo_bench.config import EXECUTION_KEYS
 from ddpo_bench.sealed import check_crc32, check_sealed_yaml, read_sealed_json
+from ddpo_bench.yaml_file import load_yaml, make_strict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,10 +27,10 @@ SEED = re.compile(r"seed-(\d+)$")
 
 
 class FastLoader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
-    """Safe YAML as `load_yaml` reads it: a key given twice is a mistake."""
+    """YAML as `load_yaml` reads it, by libyaml where it is there."""
 
 
-FastLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, unique_mapping)
+make_strict(FastLoader)
 
 
 class ResultsError(Exception):

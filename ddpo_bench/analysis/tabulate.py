@@ -13,7 +13,7 @@ from ddpo_bench.analysis.notes import is_done
 from ddpo_bench.analysis.tables import Table
 from ddpo_bench.analysis.tuning_files import read_studies
 from ddpo_bench.analysis.tuning_notes import tuning_notes
-from ddpo_bench.config import load_yaml
+from ddpo_bench.yaml_file import load_yaml
 
 
 def tabulate(results: Path, metric: str = FINAL.key, budget: str | None = None, at: float | None = None) -> Table:

@@ -74,7 +74,8 @@ def row_of(root: Path, folder: Path) -> list[str]:
 
 def names(kind: str, plan: Mapping[str, Any], here: list[Path]) -> list[str]:
     """What a suite compares: of its plan, or where there is none of its runs."""
-    from ddpo_bench.config import default_name, load_yaml
+    from ddpo_bench.config import default_name
+    from ddpo_bench.yaml_file import load_yaml
 
     if plan:
         usual = plan.get("base", {}).get(kind)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ddpo_bench.config import ConfigError, RunConfig, apply_overrides, load_yaml, run_config
+from ddpo_bench.config import ConfigError, RunConfig, run_config
 from ddpo_bench.sweep.plan import PlannedRun, plan, select
 from ddpo_bench.sweep.shipped import find_suite
 from ddpo_bench.sweep.suite import Suite, is_suite, load_suite, spelled_out
+from ddpo_bench.yaml_file import apply_overrides, load_yaml
 
 
 def planned_runs(args: Namespace) -> tuple[Suite, list[PlannedRun], Path]:

@@ -39,9 +39,9 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.analysis.collect import collect
     from ddpo_bench.analysis.harness import profile
     from ddpo_bench.commands.printing import print_table_as
-    from ddpo_bench.config import load_yaml
     from ddpo_bench.sweep.attendance import shifts
     from ddpo_bench.sweep.shipped import find_suite
+    from ddpo_bench.yaml_file import load_yaml
 
     path = find_suite(args.suite)
     data = load_yaml(path)

@@ -52,8 +52,9 @@ def suite_name(suite: str) -> str:
     Raises:
         ConfigError: where there is no such suite.
     """
-    from ddpo_bench.config import ConfigError, load_yaml
+    from ddpo_bench.config import ConfigError
     from ddpo_bench.sweep.shipped import find_suite
+    from ddpo_bench.yaml_file import load_yaml
 
     if Path(suite).is_dir():
         raise ConfigError([f"{suite}: is no results folder: it holds neither suite.yaml nor runs. See: ddpo-bench ls"])

@@ -35,10 +35,11 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def execute(args: Namespace) -> int:
-    from ddpo_bench.config import ConfigError, load_yaml
+    from ddpo_bench.config import ConfigError
     from ddpo_bench.outlook import checks
     from ddpo_bench.outlook.cost import outlook
     from ddpo_bench.sweep.shipped import find_suite
+    from ddpo_bench.yaml_file import load_yaml
 
     path = find_suite(args.file)
     data = load_yaml(path)

@@ -15,7 +15,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from ddpo_bench.config import RunConfig, load_yaml
+from ddpo_bench.config import RunConfig
 from ddpo_bench.sealed import Damaged, check_sealed_yaml
 from ddpo_bench.sweep.book import is_book_of
 from ddpo_bench.sweep.estimate import Course, seconds_left
@@ -23,6 +23,7 @@ from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, is_alive, news_of, 
 from ddpo_bench.sweep.plan import run_folder
 from ddpo_bench.sweep.run_state import read_status, whole_rows
 from ddpo_bench.sweep.storage import open_existing
+from ddpo_bench.yaml_file import load_yaml
 
 PLAN = "suite.yaml"
 RANK = {TrialState.RUNNING: 2, TrialState.WAITING: 1}  # of attempts at one run, over those that have ended

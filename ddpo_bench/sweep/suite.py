@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.config import ConfigError, RunConfig, apply_overrides, load_yaml, run_config, to_plain
+from ddpo_bench.config import ConfigError, RunConfig, run_config, to_plain
 from ddpo_bench.sweep.form import check_form
 from ddpo_bench.sweep.matrix import (
     LABEL,
@@ -26,6 +26,7 @@ from ddpo_bench.sweep.matrix import (
 )
 from ddpo_bench.sweep.search_space import Space, dimensions
 from ddpo_bench.sweep.tune_block import Tune, check_tune, spaces
+from ddpo_bench.yaml_file import apply_overrides, load_yaml
 
 RUN_FIELDS = {field.name: field for field in dataclasses.fields(RunConfig)}
 

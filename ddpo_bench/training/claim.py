@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.config import EXECUTION_KEYS, RunConfig, load_yaml
+from ddpo_bench.config import EXECUTION_KEYS, RunConfig
 from ddpo_bench.sealed import check_sealed_yaml, write_sealed_json, write_sealed_yaml
+from ddpo_bench.yaml_file import load_yaml
 
 CONFIG = "config.yaml"
 

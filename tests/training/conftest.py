@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from ddpo_bench.config import RunConfig, apply_overrides, run_config
+from ddpo_bench.config import RunConfig, run_config
+from ddpo_bench.yaml_file import apply_overrides
 
 # No scenes, so that nothing needs the verifier; the last four are held out.
 PROMPTS = ["a quiet harbour", "stairs at night", "the old library", "rain", "thunder", "windows", "smoke"]

@@ -24,8 +24,8 @@ from ddpo_bench.analysis.tables import Table
 from ddpo_bench.analysis.tabulate import with_origin
 from ddpo_bench.analysis.tuning import Study
 from ddpo_bench.analysis.tuning_files import read_studies
-from ddpo_bench.config import load_yaml
 from ddpo_bench.files import replacing, write_text
+from ddpo_bench.yaml_file import load_yaml
 
 T = TypeVar("T")
 
