@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import shutil
@@ -126,7 +127,7 @@ def test_all_mistakes_come_at_once_each_with_its_place(folder: Path, capsys: Cap
 def test_a_logger_that_is_not_installed_is_a_mistake(
     folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert mistakes_of(capsys, suite({"logger": "wandb"})) == [
         "mine.yaml: base.logger: wandb is not installed. Run: pip install 'ddpo-bench[wandb]'."
     ]

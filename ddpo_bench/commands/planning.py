@@ -31,11 +31,15 @@ def narrowed(suite: Suite, runs: Sequence[PlannedRun]) -> Suite:
     return replace(suite, cells=cells, seeds=[seed for seed in suite.seeds if seed in seeds])
 
 
-def refuse_missing_backends(runs: Sequence[PlannedRun]) -> None:
+def refuse_what_is_missing(runs: Sequence[PlannedRun]) -> None:
     """Say once, before any run, what would end each of them."""
     import torch
     from ddpo_kernels import check_backend
 
+    from ddpo_bench.training.loggers import refuse_unavailable
+
+    for logger in {run.config.logger for run in runs}:
+        refuse_unavailable(logger)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for backend in {run.config.backend for run in runs}:
         check_backend(backend, device)

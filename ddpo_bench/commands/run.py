@@ -39,7 +39,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def execute(args: Namespace) -> int:
-    from ddpo_bench.commands.planning import planned_runs, refuse_missing_backends
+    from ddpo_bench.commands.planning import planned_runs, refuse_what_is_missing
     from ddpo_bench.commands.printing import print_failures, print_summary
     from ddpo_bench.commands.submitting import refuse_wrong_executor, submit
     from ddpo_bench.console import display
@@ -60,7 +60,7 @@ def execute(args: Namespace) -> int:
             return 0
         failed = submitted
     else:
-        refuse_missing_backends(runs)
+        refuse_what_is_missing(runs)
         workers = args.workers or default_count()
         with naming_disk_trouble(root):
             failed = run_suite(suite, runs, root, workers, display, args.retry_failed, args.storage)

@@ -36,7 +36,7 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.sweep.plan import PlannedRun, run_folder
     from ddpo_bench.training import trainer
     from ddpo_bench.training.claim import DifferentConfig
-    from ddpo_bench.training.loggers import MissingExtra
+    from ddpo_bench.training.loggers import LoggerUnavailable
 
     config = load_run(args.config, args.set)
     below = run_folder(args.config.stem, config.identity(), config.seed)
@@ -49,7 +49,7 @@ def execute(args: Namespace) -> int:
         watcher.started(planned, "this process")
         try:
             trainer.train(config, folder, lambda row: watcher.row(planned, row))
-        except (DifferentConfig, ModelNotFound, NoDensity, BackendUnavailable, MissingExtra, DiskTrouble):
+        except (DifferentConfig, ModelNotFound, NoDensity, BackendUnavailable, LoggerUnavailable, DiskTrouble):
             raise  # the user's input, or their disk, not a failed run
         except Exception as error:
             if args.debug:

@@ -41,7 +41,7 @@ def execute(args: Namespace) -> int:
 
 def tune_and_compare(args: Namespace, suite: Suite, root: Path) -> int:
     """Tune, sweep the winners, and make their table and report; also what `run` does with a suite to be tuned."""
-    from ddpo_bench.commands.planning import refuse_missing_backends
+    from ddpo_bench.commands.planning import refuse_what_is_missing
     from ddpo_bench.commands.printing import print_failures, print_summary
     from ddpo_bench.console import display
     from ddpo_bench.files import naming_disk_trouble
@@ -50,7 +50,7 @@ def tune_and_compare(args: Namespace, suite: Suite, root: Path) -> int:
     from ddpo_bench.tuning.display import tuning_display
     from ddpo_bench.tuning.runner import tune_suite
 
-    refuse_missing_backends(plan(suite))
+    refuse_what_is_missing(plan(suite))
     workers = args.workers or default_count()
     with naming_disk_trouble(root):
         outcome = tune_suite(suite, root, workers, tuning_display, display, args.retry_failed, args.storage)

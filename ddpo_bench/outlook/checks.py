@@ -5,7 +5,6 @@ A suite's settings are looked at as they are written, so that a mistake elsewher
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,20 +19,21 @@ from ddpo_bench.policies.model_folder import model_mistakes
 from ddpo_bench.sweep.estimate import size
 from ddpo_bench.sweep.matrix import LABEL, SETUP, covers
 from ddpo_bench.sweep.suite import Cell, Suite, is_suite
+from ddpo_bench.training.loggers import logger_mistake
 
 TRIED_REWARDS = ("python", "scene_alignment")  # that may refuse what they are given; cheap, and never from the network
 PIXELS = 64  # of their sides
 
 
 def settings_mistakes(data: Mapping[str, Any]) -> list[str]:
-    """Models that are not whole and loggers that are not installed, each with its place in the file."""
+    """Models that are not whole and loggers that cannot be used, each with its place in the file."""
     found = []
     for place, model in values_of(data, "policy.model"):
         if isinstance(model, str):
             found += [f"{place}: {mistake}" for mistake in model_mistakes(model)]
     for place, logger in values_of(data, "logger"):
-        if logger in ("wandb", "tensorboard") and importlib.util.find_spec(logger) is None:
-            found.append(f"{place}: {logger} is not installed. Run: pip install 'ddpo-bench[{logger}]'.")
+        if mistake := logger_mistake(logger):
+            found.append(f"{place}: {mistake}")
     return found
 
 

@@ -23,7 +23,7 @@ from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Sampler
 from ddpo_bench.training.checkpoint import Checkpoints, load_newest
 from ddpo_bench.training.claim import claim_folder, refuse_other_run
 from ddpo_bench.training.evaluation import Evaluator
-from ddpo_bench.training.loggers import make_logger
+from ddpo_bench.training.loggers import make_logger, refuse_unavailable
 from ddpo_bench.training.metrics_file import MetricsFile
 from ddpo_bench.training.provenance import provenance
 from ddpo_bench.training.rollout import Collector
@@ -63,6 +63,7 @@ def train(config: RunConfig, folder: Path, on_row: Callable[[Row], None] = lambd
 
 
 def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable[[Row], None]) -> None:
+    refuse_unavailable(config.logger)
     device = accelerate.PartialState().device
     policy, sampler = start_policy(config, device)
     algorithm: Algorithm = config.algorithm.build()
@@ -85,7 +86,8 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
         for name, part in parts.items():
             if name in state or part is metrics:
                 part.load_state_dict(state[name])
-    with closing(make_logger(config, folder)) as logger, Checkpoints(folder, metrics.path) as checkpoints:
+    first_epoch = 0 if state is None else done + 1
+    with closing(make_logger(config, folder, first_epoch)) as logger, Checkpoints(folder, metrics.path) as checkpoints:
 
         def write(row: Row) -> None:
             with status.measure("files"):

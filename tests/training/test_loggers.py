@@ -1,18 +1,23 @@
-"""TensorBoard and W&B get the rows of metrics.jsonl; neither needs the network."""
+"""TensorBoard and W&B get the rows of metrics.jsonl, each once; neither needs the network."""
 
 from __future__ import annotations
 
 import builtins
-import importlib
+import importlib.util
 import json
+import sys
 import time
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
+from ddpo_bench import cli
 from ddpo_bench.config import RunConfig
-from ddpo_bench.training.loggers import MissingExtra, make_logger
+from ddpo_bench.training.loggers import LoggerUnavailable, make_logger, refuse_unavailable
 from ddpo_bench.training.trainer import train
 
 
@@ -43,15 +48,127 @@ def test_wandb_works_offline(
         time.sleep(0.2)
 
 
+class FakeWandb(ModuleType):
+    """W&B with its server: runs by their id, each with the steps that it took and the summary."""
+
+    def __init__(self, key: str | None = "secret", mode: str = "online"):
+        super().__init__("wandb")
+        self.key, self.mode = key, mode
+        self.steps: dict[str, dict[int, dict[str, Any]]] = {}
+
+    def setup(self) -> SimpleNamespace:
+        return SimpleNamespace(settings=SimpleNamespace(mode=self.mode))
+
+    def login(self, prompt: bool = True, verify: bool = True) -> bool:
+        assert not prompt
+        assert not verify
+        return self.key is not None
+
+    def init(self, id: str, resume: str, **options: Any) -> SimpleNamespace:
+        assert resume == "allow"
+        steps = self.steps.setdefault(id, {})
+        starting_step = max(steps) + 1 if steps else 0
+
+        def log(values: dict[str, Any], step: int) -> None:
+            assert step >= starting_step, "W&B refuses a step that it holds"
+            steps.setdefault(step, {}).update(values)
+
+        return SimpleNamespace(log=log, finish=lambda: None, starting_step=starting_step, summary={})
+
+
+@pytest.fixture
+def wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
+    fake = FakeWandb()
+    fake.__spec__ = ModuleSpec("wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    return fake
+
+
+def test_a_resumed_run_is_one_run_of_wandb_with_every_epoch_once(
+    tiny_run: Callable[..., RunConfig], tmp_path: Path, wandb: FakeWandb
+) -> None:
+    config = tiny_run("logger=wandb", "epochs=2", algorithm="frozen")
+
+    def stop_in_its_last_epoch(row: dict[str, Any]) -> None:
+        if row["epoch"] == 2 and "queries" in row:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, stop_in_its_last_epoch)
+    train(config, tmp_path)
+    ((_, steps),) = wandb.steps.items()
+    assert sorted(steps) == [0, 1, 2]
+    assert "reward_mean" in steps[2]
+
+
+@pytest.mark.parametrize(("key", "mode"), [("secret", "online"), (None, "offline"), (None, "disabled")])
+def test_wandb_needs_no_key_where_it_does_not_go_online(wandb: FakeWandb, key: str | None, mode: str) -> None:
+    wandb.key, wandb.mode = key, mode
+    refuse_unavailable("wandb")
+
+
+def test_two_runs_are_two_runs_of_wandb(tiny_run: Callable[..., RunConfig], tmp_path: Path, wandb: FakeWandb) -> None:
+    for name in ("one", "two"):
+        make_logger(tiny_run("logger=wandb"), tmp_path / name).log({"epoch": 0, "reward_mean": 0.5})
+    assert len(wandb.steps) == 2
+
+
+def test_what_wandb_holds_already_goes_to_its_summary_alone(
+    tiny_run: Callable[..., RunConfig], tmp_path: Path, wandb: FakeWandb
+) -> None:
+    make_logger(tiny_run("logger=wandb"), tmp_path).log({"epoch": 2, "reward_mean": 0.5})
+    again = make_logger(tiny_run("logger=wandb"), tmp_path, first_epoch=2)
+    again.log({"epoch": 2, "reward_mean": 0.25})
+    again.log({"epoch": 2, "eval/jpeg": 0.75})
+    assert list(wandb.steps.values()) == [{2: {"reward_mean": 0.5}}]
+    assert again.run.summary == {"reward_mean": 0.25, "eval/jpeg": 0.75}  # type: ignore[attr-defined]
+
+
+def test_wandb_without_a_key_is_refused_before_any_work(
+    tiny_run: Callable[..., RunConfig], tmp_path: Path, wandb: FakeWandb
+) -> None:
+    wandb.key = None
+    with pytest.raises(LoggerUnavailable, match="wandb login, or set WANDB_API_KEY, or set WANDB_MODE=offline"):
+        train(tiny_run("logger=wandb"), tmp_path)
+    assert not (tmp_path / "config.yaml").exists()
+    (tmp_path / "mine.yaml").write_text("base: {epochs: 1, logger: wandb}\nseeds: [0]\n")
+    assert cli.main(["run", str(tmp_path / "mine.yaml"), "--results", str(tmp_path)]) == 1
+    assert not (tmp_path / "mine").exists()
+
+
+def test_tensorboard_drops_what_an_interrupted_session_logged_too_far(
+    tiny_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    purged = []
+
+    class SummaryWriter:
+        def __init__(self, folder: str, purge_step: int):
+            purged.append(purge_step)
+
+        def add_scalar(self, *value: Any) -> None: ...
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
+    config = tiny_run("logger=tensorboard", "epochs=2", algorithm="frozen")
+
+    def stop_in_its_last_epoch(row: dict[str, Any]) -> None:
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path, stop_in_its_last_epoch)
+    train(config, tmp_path)
+    assert purged == [0, 2]
+
+
 @pytest.mark.parametrize("logger", ["wandb", "tensorboard"])
 def test_a_logger_that_is_not_installed_is_named_with_its_remedy(
     tiny_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logger: str
 ) -> None:
-    def absent(name: str) -> None:
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr(importlib, "import_module", absent)
-    with pytest.raises(MissingExtra, match=rf"pip install 'ddpo-bench\[{logger}\]'") as raised:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(LoggerUnavailable, match=rf"pip install 'ddpo-bench\[{logger}\]'") as raised:
         make_logger(tiny_run(f"logger={logger}"), tmp_path)
     assert "\n" not in str(raised.value)
 
