@@ -35,7 +35,7 @@ class Tally:
         self.total = len(runs) + done_before
         self.done = done_before
         self.failed = 0
-        self.without_advantages: set[Path] = set()  # folders of runs of which this was said
+        self.said: set[tuple[Path, str]] = set()  # folders of runs, and the warnings that were given
 
     def __str__(self) -> str:
         return f"{self.done}/{self.total} runs done" + (f", {self.failed} failed" if self.failed else "")
@@ -44,13 +44,21 @@ class Tally:
         self.done += state == "done"
         self.failed += state == "failed"
 
-    def warning(self, run: PlannedRun, row: dict[str, Any]) -> str | None:
-        """Said once a run: an epoch has nothing to learn from."""
+    def warnings(self, run: PlannedRun, row: dict[str, Any]) -> list[str]:
+        """What a row shows to be wrong; each kind is said once a run."""
+        found = {}
         learns = run.config.samples_per_epoch > 1 and run.config.algorithm.name != "frozen"
-        if not learns or row.get("advantage_std") != 0 or run.folder in self.without_advantages:
-            return None
-        self.without_advantages.add(run.folder)
-        return f"{run.name}: epoch {row['epoch']} has nothing to learn from: the rewards that it compares are equal."
+        if learns and row.get("advantage_std") == 0:
+            found["advantages"] = (
+                f"epoch {row['epoch']} has nothing to learn from: the rewards that it compares are equal."
+            )
+        if count := row.get("prompts_truncated"):
+            drawn = run.config.samples_per_epoch if "queries" in row else run.config.evaluation.samples
+            too_long = f"{count} of {drawn} prompts are longer than the text encoder's input"
+            found["prompts"] = f"{too_long}: the model does not see their ends."
+        new = [(kind, text) for kind, text in found.items() if (run.folder, kind) not in self.said]
+        self.said |= {(run.folder, kind) for kind, _ in new}
+        return [f"{run.name}: {text}" for _, text in new]
 
     def with_running(self, running: int) -> str:
         left = self.total - self.done - self.failed - running
@@ -80,7 +88,7 @@ class PlainLines:
         every = max(1, run.config.epochs // REPORTS)
         if self.forecast:
             self.forecast.row(run, row)
-        if warning := self.tally.warning(run, row):
+        for warning in self.tally.warnings(run, row):
             say(warning)
         if "queries" in row and row["epoch"] % every == 0:
             say(f"{run.name}: epoch {row['epoch']}/{run.config.epochs}, {progress_of(row)}")
@@ -119,7 +127,7 @@ class LiveDisplay:
     def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
         self.lines[run.folder].hear(row)
         self.forecast.row(run, row)
-        if warning := self.tally.warning(run, row):
+        for warning in self.tally.warnings(run, row):
             self.live.console.print(escape(warning), highlight=False)
 
     def ended(self, run: PlannedRun, state: str, reason: str | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from ddpo_kernels import Backend, PolicyLoss
@@ -112,6 +112,18 @@ class Sampler(Protocol):
         """
 
 
+class SeenPrompt(NamedTuple):
+    """What a policy reads of a prompt.
+
+    Attributes:
+        text: equal for two prompts that are the same to the policy; the prompt itself where it is short enough.
+        tokens_cut: how many did not fit; 0 for most prompts.
+    """
+
+    text: str
+    tokens_cut: int
+
+
 class Policy(Protocol):
     """A diffusion model with its conditioning and guidance."""
 
@@ -129,6 +141,9 @@ class Policy(Protocol):
     @property
     def scheduler_config(self) -> dict[str, Any]:
         """Of the pretrained model's noise schedule."""
+
+    def seen(self, prompt: str) -> SeenPrompt:
+        """The part of a prompt that `encode` reads."""
 
     def encode(self, prompts: list[str]) -> Conditioning: ...
     def predict(self, x_t: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:

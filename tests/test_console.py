@@ -137,14 +137,18 @@ def test_plain_lines_are_as_before_with_the_time_left_at_a_runs_end(capsys: pyte
     assert lines[6].endswith("done (2/2 runs done)")
 
 
-def test_an_epoch_with_nothing_to_learn_from_is_told_once_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_wrong_with_a_run_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(record=True, width=200, force_terminal=True, file=io.StringIO())
     live = LiveDisplay(RUNS, 0, console, Forecast(RUNS, Clock()))
     for display in (live, PlainLines(RUNS, 0)):
         for run in RUNS[:2]:
             display.started(run, "here:1")
+            display.row(run, {"epoch": 0, "eval/diversity": 0.1, "prompts_truncated": 3 if run is RUNS[1] else 0})
             for number in (1, 2):
-                display.row(run, epoch(number, 0.5) | {"advantage_std": 0.0 if run is RUNS[0] else 0.9})
+                spread, cut = (0.0, 0) if run is RUNS[0] else (0.9, 9)
+                display.row(run, epoch(number, 0.5) | {"advantage_std": spread, "prompts_truncated": cut})
     for told in (console.export_text(), capsys.readouterr().out):
         assert told.count("nothing to learn from") == 1
         assert "ppo-jpeg/seed-0: epoch 1 has nothing to learn from: the rewards that it compares are equal." in told
+        assert told.count("longer than the text encoder's input") == 1
+        assert f"{RUNS[1].name}: 3 of 64 prompts are longer than the text encoder's input" in told

@@ -65,6 +65,14 @@ def test_a_plans_size_and_needs_are_told_and_nothing_is_written(folder: Path, ca
     assert [path.name for path in folder.iterdir()] == ["mine.yaml"]
 
 
+def test_prompts_that_are_too_long_are_counted(folder: Path, capsys: Captured) -> None:
+    Path("prompts.txt").write_text("a dog\n" + "a red dog and a cat on blue, " * 3 + "\nrain\n")
+    Path("run.yaml").write_text("prompts: {name: from_file, path: prompts.txt}\n")
+    told = line(output_of(capsys, "run.yaml"), "prompts")
+    assert "1 of 3 different prompts drawn from from_file have more than the 16 tokens that the text encoder" in told
+    assert not any(text.startswith("prompts") for text in output_of(capsys, suite()))
+
+
 def test_updates_that_an_algorithm_does_not_tell_are_not_made_up(folder: Path, capsys: Captured) -> None:
     Path("run.yaml").write_text("algorithm: {name: sac, warmup_epochs: 2, actor_updates: 4}\nepochs: 5\n")
     assert line(output_of(capsys, "run.yaml"), "learning") == "learning  12 optimiser updates"

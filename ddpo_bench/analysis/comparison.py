@@ -12,7 +12,15 @@ from functools import lru_cache
 from ddpo_bench.analysis.budget import UNITS, Budget
 from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.measures import BASELINE, FINAL, NAMED, Measure
-from ddpo_bench.analysis.notes import explanations, is_done, provenance, unfinished, unmeasured, without_advantages
+from ddpo_bench.analysis.notes import (
+    explanations,
+    is_done,
+    provenance,
+    truncated_prompts,
+    unfinished,
+    unmeasured,
+    without_advantages,
+)
 from ddpo_bench.analysis.statistics import Estimate, estimate, paired_difference, probability_of_improvement
 from ddpo_bench.analysis.tables import Column, Row, Standing, Table, Value
 
@@ -65,6 +73,7 @@ def comparison(records: list[RunRecord], suite: str, measure: Measure = FINAL, b
         *explanations(rows, measure, done),
         *unmeasured(done, measure, where),
         *without_advantages(done),
+        *truncated_prompts(done),
         *unfinished(records),
         *provenance(records),
     ]

@@ -73,6 +73,20 @@ def never_varied(run: RunRecord) -> bool:
     return len(found) == 1 and None not in found and (single or found == {0})
 
 
+def truncated_prompts(done: Iterable[RunRecord]) -> list[str]:
+    """One note where prompts were longer than the text encoder's input."""
+    shares = []
+    for run in done:
+        drawn = {True: run.config.get("samples_per_epoch"), False: run.config.get("evaluation", {}).get("samples")}
+        for row in (*run.epochs, *run.evaluated):
+            if row.get("prompts_truncated") and (samples := drawn["queries" in row]):
+                shares.append(row["prompts_truncated"] / samples)
+    if not shares:
+        return []
+    what = "of the prompts of an epoch or an evaluation were longer than the text encoder's input"
+    return [f"Up to {100 * max(shares):.0f} % {what}: the model did not see their ends."]
+
+
 def unfinished(records: Iterable[RunRecord]) -> list[str]:
     """One note that names every run that is not in the table, with its reason."""
     seeds: dict[str, list[str]] = defaultdict(list)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.outlook.memory import Needs, memory_here, needs
+from ddpo_bench.outlook.prompt_length import length_lines
 from ddpo_bench.policies.model_folder import local_folder
 from ddpo_bench.sweep.estimate import duration, makespan, size
 from ddpo_bench.sweep.standing import status_of
@@ -55,6 +56,8 @@ def outlook(plan: Plan, measure: bool) -> Iterator[str]:
     for model in dict.fromkeys(str(config.policy.options.get("model", "")) for _, config, _ in plan.cells):
         if model and local_folder(model) is None:
             yield f"model     {model}: not on this machine; the first run downloads it from the hub"
+    for line in length_lines(config for _, config, _ in plan.cells):
+        yield f"prompts   {line}"
     yield f"learning  {learning_line(plan)}"
     yield from memory_lines(plan)
     yield f"time      {time_line(plan, measure)}"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddpo_bench.config import RunConfig
-from ddpo_bench.held_out import split
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm
 
 PASSES = 2  # of which the last is timed: the first allocates, compiles, and is a warm-up for algorithms that have one
@@ -46,7 +45,7 @@ def measure(config: RunConfig) -> Pace:
     import torch
 
     from ddpo_bench.algorithms.gradient import GradientAlgorithm
-    from ddpo_bench.training.rollout import Collector
+    from ddpo_bench.training.rollout import Collector, prompt_sides
     from ddpo_bench.training.trainer import start_policy
 
     device = accelerate.PartialState().device
@@ -59,7 +58,7 @@ def measure(config: RunConfig) -> Pace:
     algorithm.start(policy, config.seed)
     start = time.perf_counter() - clock
     samples = samples_of(config)
-    training_prompts, _ = split(config.prompts.build(), config.evaluation.prompts)
+    training_prompts, _ = prompt_sides(config, policy)
     collector = Collector(
         policy, sampler, training_prompts, config.reward.build(), advantages,
         samples, config.samples_per_prompt, config.micro_batch, config.seed,

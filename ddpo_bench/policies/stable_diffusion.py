@@ -8,6 +8,7 @@ import gc
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ddpo_bench.options import option
 from ddpo_bench.policies.model_folder import folder_mistakes, latent_shape, model_mistakes, model_path
+from ddpo_bench.policies.prompt_length import seen_prompt
 from ddpo_bench.policies.stored_weights import WEIGHTS, variant_of
 from ddpo_bench.protocols import Conditioning
 from ddpo_bench.registry import register
@@ -67,6 +69,7 @@ class StableDiffusion:
         pipeline.vae.requires_grad_(False)
         pipeline.text_encoder.requires_grad_(False)
         self.pipeline = pipeline
+        self.seen = lru_cache(maxsize=10_000)(partial(seen_prompt, pipeline.tokenizer))
         self.unet: UNet2DConditionModel = pipeline.unet
         if makes_attention_maps(device, self.resolved_precision):
             from diffusers.models.attention_processor import AttnProcessor

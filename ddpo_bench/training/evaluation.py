@@ -58,7 +58,10 @@ class Evaluator:
         rng = np.random.default_rng(derived_seed(EVALUATION, seed, 1))
         self.prompts, self.metadata = draw_prompts(self.draw, rng, self.config.evaluation.samples, repeats=1)
         self.noise_seed = derived_seed(EVALUATION, seed, 2)
-        self.repeated = [self.prompts.index(prompt) for prompt in dict.fromkeys(self.prompts)][:DIVERSITY_PROMPTS]
+        seen = [self.policy.seen(prompt) for prompt in self.prompts]
+        self.truncated = sum(prompt.tokens_cut > 0 for prompt in seen)
+        texts = [prompt.text for prompt in seen]
+        self.repeated = [texts.index(text) for text in dict.fromkeys(texts)][:DIVERSITY_PROMPTS]
         self.repeats_seed = derived_seed(EVALUATION, seed, 3)
         self.judges = judges(self.prompts) | {label("reward", self.reward): self.reward}
 
@@ -81,7 +84,8 @@ class Evaluator:
         with phases.measure("files"):
             save_grid(images[:PICTURES], self.prompts[:PICTURES], self.folder / "samples", epoch)
         nats = kl * drawn.latents[0, 0].numel()
-        return {**row, "eval/kl_reference": kl, "eval/kl_reference_nats": nats, **phases.seconds}
+        row |= {"eval/kl_reference": kl, "eval/kl_reference_nats": nats, "prompts_truncated": self.truncated}
+        return row | phases.seconds
 
     def reference_kl(self, drawn: Trajectories, conditioning: Conditioning) -> float:
         return reference_kl(self.policy, self.sampler, drawn, conditioning, self.config.micro_batch)

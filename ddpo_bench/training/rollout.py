@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.algorithms.transitions import kl_metrics, measure
-from ddpo_bench.held_out import PromptFunction
+from ddpo_bench.config import RunConfig
+from ddpo_bench.held_out import PromptFunction, split
 from ddpo_bench.measuring import NetworkPasses
 from ddpo_bench.protocols import AdvantageEstimator, Conditioning, Metadata, Policy, Reward, Rollout, Sampler
 from ddpo_bench.rewards.checking import score
@@ -108,6 +109,20 @@ def reference_kl(
     return total.item() / len(measured)
 
 
+def prompt_sides(config: RunConfig, policy: Policy) -> tuple[PromptFunction, PromptFunction]:
+    """What training draws its prompts from, and what evaluation does.
+
+    Args:
+        policy: started; prompts that are the same to it are on one side.
+    Raises:
+        TooFewPrompts: where one side has none.
+    """
+    sides = split(config.prompts.build(), config.evaluation.prompts, lambda prompt: policy.seen(prompt).text)
+    for side in sides:
+        side(np.random.default_rng(0))
+    return sides
+
+
 def draw_prompts(
     function: PromptFunction, rng: np.random.Generator, count: int, repeats: int
 ) -> tuple[list[str], list[Metadata]]:
@@ -157,7 +172,8 @@ class Collector:
         sampled = time.perf_counter()
         rewards = score(self.reward, images, prompts, metadata).scores
         scored = time.perf_counter()
-        advantages = self.advantages.update(prompts, rewards)
+        seen = [self.policy.seen(prompt) for prompt in prompts]
+        advantages = self.advantages.update([prompt.text for prompt in seen], rewards)
         check_finite(epoch - 1, advantages=advantages)
         advantages = advantages.to(self.policy.device)
         rollout = Rollout(
@@ -168,6 +184,7 @@ class Collector:
             "reward_mean": rewards.mean().item(),
             "reward_std": rewards.std(correction=0).item(),
             "reward_max": rewards.max().item(),
+            "prompts_truncated": sum(prompt.tokens_cut > 0 for prompt in seen),
             "advantage_std": advantages.std(correction=0).item(),
             "seconds_sampling": sampled - clock,
             "seconds_reward": scored - sampled,

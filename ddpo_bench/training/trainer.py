@@ -18,7 +18,6 @@ import torch
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble
-from ddpo_bench.held_out import split
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Sampler
 from ddpo_bench.training.checkpoint import Checkpoints, load_newest
 from ddpo_bench.training.claim import claim_folder, refuse_other_run
@@ -26,7 +25,7 @@ from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.loggers import make_logger, refuse_unavailable
 from ddpo_bench.training.metrics_file import MetricsFile
 from ddpo_bench.training.provenance import provenance
-from ddpo_bench.training.rollout import Collector
+from ddpo_bench.training.rollout import Collector, prompt_sides
 from ddpo_bench.training.status import Status, Stop
 
 Row = dict[str, Any]
@@ -70,7 +69,7 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
     algorithm.start(policy, config.seed)
     advantages: AdvantageEstimator = config.advantages.build()
     reward = config.reward.build()
-    training_prompts, evaluation_prompts = split(config.prompts.build(), config.evaluation.prompts)
+    training_prompts, evaluation_prompts = prompt_sides(config, policy)
     collector = Collector(
         policy, sampler, training_prompts, reward, advantages,
         config.samples_per_epoch, config.samples_per_prompt, config.micro_batch, config.seed,

@@ -152,6 +152,41 @@ def test_provenance_is_named(suite: Path) -> None:
     assert expected in compare(suite).notes
 
 
+def test_prompts_that_the_model_did_not_see_whole_are_told_under_the_table(suite: Path) -> None:
+    def truncate(path: Path, evaluation: int, epoch: int) -> None:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        counted = [row | {"prompts_truncated": epoch if "queries" in row else evaluation} for row in rows]
+        path.write_text("".join(json.dumps(row) + "\n" for row in counted))
+        config = yaml.safe_load((path.parent / "config.yaml").read_text())
+        config |= {"samples_per_epoch": 128, "evaluation": {"prompts": "held_out", "samples": 64}}
+        (path.parent / "config.yaml").write_text(yaml.safe_dump(config))
+
+    paths = sorted(suite.glob("runs/*/*/metrics.jsonl"))
+    for path in paths:
+        truncate(path, 0, 0)
+    assert not any("text encoder" in note for note in compare(suite).notes)
+    truncate(paths[0], 16, 64)
+    (note,) = [note for note in compare(suite).notes if "text encoder" in note]
+    assert note.startswith("Up to 50 % of the prompts of an epoch or an evaluation were longer")
+
+
+def test_the_table_says_on_which_prompts_it_was(suite: Path) -> None:
+    assert "on held-out prompts and noise that seed k shares" in compare(suite).notes[0]
+    *most, last = sorted(suite.glob("runs/*/*/config.yaml"))
+
+    def evaluate_on_training(path: Path) -> None:
+        config = yaml.safe_load(path.read_text())
+        del config["evaluation"]  # as before there was a choice
+        path.write_text(yaml.safe_dump(config))
+
+    for path in most:
+        evaluate_on_training(path)
+    mixed = "on held-out prompts in some runs and in others on prompts that training draws too and noise that"
+    assert mixed in compare(suite).notes[0]
+    evaluate_on_training(last)
+    assert "training, on prompts that training draws too and noise that seed k shares" in compare(suite).notes[0]
+
+
 def test_runs_that_never_had_an_advantage_are_named_under_the_table(suite: Path) -> None:
     def flatten(path: Path, spread: float) -> None:
         rows = [json.loads(line) for line in path.read_text().splitlines()]

@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from ddpo_bench.config import RunConfig
+from ddpo_bench.held_out import TooFewPrompts, split
 from ddpo_bench.protocols import Rollout
+from ddpo_bench.training.advantages import PerPrompt
 from ddpo_bench.training.finite import NotFinite
 from ddpo_bench.training.rollout import (
     Collector,
     derived_seed,
     draw_prompts,
+    prompt_sides,
     reference_kl,
     sample_batch,
     sample_trajectories,
@@ -172,3 +175,40 @@ def test_pictures_of_a_run_come_from_its_newest_checkpoint(tiny_run: Callable[..
     assert pretrained.dtype == np.uint8
     assert np.array_equal(pretrained, again)
     assert not np.array_equal(pretrained, trained)
+
+
+def test_prompts_that_the_policy_sees_as_one_share_their_statistics_and_are_counted(collector: Collector) -> None:
+    prompts = iter(["red " * 20 + "dog", "red " * 20 + "cat", "rain"])
+    advantages = PerPrompt(min_count=2)
+    _, metrics = dataclasses.replace(
+        collector, prompts=lambda rng: (next(prompts), {}), advantages=advantages, samples=3, repeats=1
+    ).collect(1, lambda done: None)
+    assert sorted(map(len, advantages.tracker.stats.values())) == [1, 2]
+    assert metrics["prompts_truncated"] == 2
+
+
+def test_prompts_that_the_policy_sees_as_one_are_on_one_side(
+    tiny_run: Callable[..., RunConfig], collector: Collector, tmp_path: Path
+) -> None:
+    (tmp_path / "long.txt").write_text(
+        "\n".join("red " * 20 + word for word in ("dog", "cat", "cow", "ant", "bee", "fox"))
+    )
+    with pytest.raises(TooFewPrompts):
+        prompt_sides(tiny_run(prompts={"name": "from_file", "path": str(tmp_path / "long.txt")}), collector.policy)
+
+
+def test_an_epochs_prompts_depend_on_nothing_but_the_seed_and_the_epoch(tiny_run: Callable[..., RunConfig]) -> None:
+    def prompts(*changes: str) -> list[str]:
+        config = tiny_run(*changes)
+        training, _ = split(config.prompts.build(), config.evaluation.prompts)
+        policy, sampler = start_policy(config, CPU)
+        parts = (policy, sampler, training, config.reward.build(), config.advantages.build())
+        made = Collector(*parts, config.samples_per_epoch, 1, config.micro_batch, config.seed)
+        return collect(made, 2).prompts
+
+    usual = prompts()
+    assert (
+        prompts("epochs=9", "micro_batch=4", "evaluation.samples=9", "evaluation.every=1", "sampler.steps=3") == usual
+    )
+    assert prompts("samples_per_epoch=8")[:4] == usual
+    assert prompts("seed=1") != usual

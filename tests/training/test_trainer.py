@@ -25,14 +25,14 @@ EPOCHS = 3
 COMMON = {
     "epoch", "queries", "reward_mean", "reward_std", "reward_max", "advantage_std", "kl_reference", "kl_reference_nats",
     "seconds_sampling", "seconds_reward", "seconds_kl", "seconds_learning", "images_per_second", "memory_peak_mb",
-    "measuring_fraction",
+    "measuring_fraction", "prompts_truncated",
 }  # fmt: skip
 LEARNING = {"ratio_deviation_max", "kl_behaviour", "kl_behaviour_nats", "grad_norm", "loss"}
 JUDGES = {"jpeg_compressibility", "jpeg_incompressibility", "target_colour"}
 EVALUATION = {
     "epoch", "eval/kl_reference", "eval/kl_reference_nats", "eval/diversity", "eval/image/brightness",
     "eval/image/contrast", "eval/image/colourfulness", "eval/image/sharpness", "seconds_eval_sampling",
-    "seconds_eval_reward", "seconds_eval_kl", "seconds_eval_files",
+    "seconds_eval_reward", "seconds_eval_kl", "seconds_eval_files", "prompts_truncated",
 } | {f"eval/{judge}" for judge in JUDGES}  # fmt: skip
 MakeConfig = Callable[..., RunConfig]
 
