@@ -8,11 +8,12 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ddpo_bench import registry
+from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.held_out import EvaluationPrompts, too_few
 from ddpo_bench.options import LARGEST_COUNT, LARGEST_SEED, bound_mistakes, is_required, option, options_of
 
@@ -44,6 +45,12 @@ class Choice:
     def label(self) -> str:
         """What tells this choice from others of its kind, in metrics and tables."""
         return registry.label(self.kind, self.build())
+
+    @functools.cached_property
+    def inputs(self) -> Inputs:
+        """The files that the plugin reads, as they were when this was first asked for."""
+        plugin = self.build()
+        return plugin.inputs() if hasattr(plugin, "inputs") else {}
 
     def __str__(self) -> str:
         return self.name
@@ -127,13 +134,36 @@ class RunConfig:
         return plain
 
     def identity(self) -> str:
-        """Twelve hex digits that name this configuration without its seed and execution, plus plugin versions."""
+        """Twelve hex digits that name this configuration without its seed and execution, plus what plugins are.
+
+        That is their versions and, in place of the paths that name them, the files that they read.
+        """
         plain = {key: value for key, value in self.to_dict().items() if key not in EXECUTION_KEYS}
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, Choice):
-                plain[f.name]["version"] = getattr(registry.get(value.kind, value.name), "version", 1)
+        for key, choice in self.choices.items():
+            version = getattr(registry.get(choice.kind, choice.name), "version", 1)
+            plain[key] |= {**choice.inputs, "version": version}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
+
+    def sharing(self, seen: dict[str, Choice]) -> RunConfig:
+        """The same with choices that were seen before, so that cells of a suite look at what they read once."""
+        shared: dict[str, Any] = {key: seen.setdefault(repr(choice), choice) for key, choice in self.choices.items()}
+        return dataclasses.replace(self, **shared)
+
+    def inputs(self) -> Inputs:
+        """The files that the run reads, by the key that names them, as they were when the identity was taken."""
+        return self.inputs_of(lambda choice: choice.inputs)
+
+    def inputs_now(self) -> Inputs:
+        """The files that the run reads, as they are at this moment."""
+        return self.inputs_of(lambda choice: dataclasses.replace(choice).inputs)
+
+    def inputs_of(self, read: Callable[[Choice], Inputs]) -> Inputs:
+        return {f"{key}.{option}": files for key, it in self.choices.items() for option, files in read(it).items()}
+
+    @property
+    def choices(self) -> dict[str, Choice]:
+        """The plugins, by key."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if "kind" in f.metadata}
 
 
 def run_config(data: Mapping[str, Any], source: str) -> RunConfig:

@@ -14,11 +14,15 @@ import ddpo_bench
 
 ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
-LEAVES = {"config", "held_out", "options", "registry", "protocols", "measuring", "files", "sealed", "yaml_file"}
+LEAVES = {
+    "config", "fingerprints", "files", "held_out", "measuring", "options", "protocols", "registry", "sealed",
+    "yaml_file",
+}  # fmt: skip
 PLUGINS = {"policies", "samplers", "algorithms", "rewards", "prompts"}
 
 ALLOWED: dict[str, set[str]] = {
-    "config": {"held_out", "options", "registry"},
+    "config": {"fingerprints", "held_out", "options", "registry"},
+    "fingerprints": {"files"},
     "held_out": set(),
     "options": set(),
     "registry": set(),  # it finds the plugins' folders by name

@@ -35,6 +35,7 @@ NOT_CONDITIONED_BY_TEXT_ALONE = {  # keys of the UNet's configuration and what t
     "time_cond_proj_dim": None,
     "attention_type": "default",
 }
+READ = ("json", "txt", "safetensors")  # endings of settings, vocabularies and weights
 CONVERT = f"Save it as safetensors: {PIPELINE}.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)."
 FROM_FILE = f"Make a folder of it: {PIPELINE}.from_single_file(FILE).save_pretrained(FOLDER)."
 
@@ -83,6 +84,15 @@ def model_mistakes(model: str) -> list[str]:
     if not folder.is_dir():
         return [f"{model!r} is neither a folder nor a hub name like 'owner/name'. Write embedded, or mend the path."]
     return folder_mistakes(folder)
+
+
+def read_files(folder: Path) -> list[Path]:
+    """The files that decide what a model computes: the settings and weights of its parts."""
+    parts = [*PARTS, "scheduler"]
+    return [
+        *folder.glob("model_index.json"),
+        *(file for part in parts for ending in READ for file in folder.glob(f"{part}/*.{ending}")),
+    ]
 
 
 def folder_mistakes(folder: Path) -> list[str]:

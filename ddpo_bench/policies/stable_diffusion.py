@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from ddpo_bench.fingerprints import Inputs, hashes
 from ddpo_bench.options import option
-from ddpo_bench.policies.model_folder import folder_mistakes, latent_shape, model_mistakes, model_path
+from ddpo_bench.policies.model_folder import folder_mistakes, latent_shape, model_mistakes, model_path, read_files
 from ddpo_bench.policies.prompt_length import seen_prompt
 from ddpo_bench.policies.stored_weights import WEIGHTS, variant_of
 from ddpo_bench.protocols import Conditioning
@@ -101,6 +102,11 @@ class StableDiffusion:
                 )
             )
         cast_training_params(self.unet, torch.float32)
+
+    def inputs(self) -> Inputs:
+        """The files of a local pipeline; a hub model is known by its name alone."""
+        folder = model_path(self.model)
+        return {"model": hashes(folder, read_files(folder))} if folder.is_dir() else {}
 
     @property
     def scheduler_config(self) -> dict[str, Any]:

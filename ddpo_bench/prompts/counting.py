@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ddpo_bench.embedded.scenes import plural
+from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.options import option
-from ddpo_bench.prompts.words import noun_words, pick
+from ddpo_bench.prompts.words import file_inputs, noun_words, pick
 from ddpo_bench.protocols import Metadata
 from ddpo_bench.registry import register
 
@@ -34,3 +35,6 @@ class Counting:
         count = int(rng.integers(self.low, self.high + 1))
         noun = pick(rng, self.noun_list)
         return f"{NUMBERS[count - 1]} {noun if count == 1 else plural(noun)}", {"noun": noun, "count": count}
+
+    def inputs(self) -> Inputs:
+        return file_inputs(nouns=self.nouns)

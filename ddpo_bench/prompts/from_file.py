@@ -7,9 +7,11 @@ from dataclasses import MISSING, dataclass, field
 
 import numpy as np
 
+from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.held_out import PromptFunction
 from ddpo_bench.options import option
 from ddpo_bench.prompts.prompt_file import Entry, read_prompts
+from ddpo_bench.prompts.words import file_inputs
 from ddpo_bench.protocols import Metadata
 from ddpo_bench.registry import register
 
@@ -55,3 +57,6 @@ class FromFile:
     def sides(self) -> tuple[PromptFunction, PromptFunction] | None:
         """Of training and evaluation, where a second file says; prompts in both files are held out."""
         return self.own_sides
+
+    def inputs(self) -> Inputs:
+        return file_inputs(path=self.path, held_out=self.held_out)

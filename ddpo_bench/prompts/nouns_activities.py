@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ddpo_bench.embedded.scenes import article
+from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.options import option
-from ddpo_bench.prompts.words import file_words, noun_words, pick
+from ddpo_bench.prompts.words import file_inputs, file_words, noun_words, pick
 from ddpo_bench.protocols import Metadata
 from ddpo_bench.registry import register
 
@@ -32,3 +33,6 @@ class NounsActivities:
     def __call__(self, rng: np.random.Generator) -> tuple[str, Metadata]:
         noun = pick(rng, self.noun_list)
         return f"{article(noun.lower())} {noun} {pick(rng, self.activity_list)}", {}
+
+    def inputs(self) -> Inputs:
+        return file_inputs(nouns=self.nouns, activities=self.activities)

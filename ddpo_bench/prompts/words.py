@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ddpo_bench.embedded.scenes import ANIMALS
+from ddpo_bench.fingerprints import Inputs, hashes
 
 LINE_END = re.compile(r"\r\n|\r|\n")  # str.splitlines knows eight more, among them the form feed and U+2028
 STRUCTURED = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".yaml", ".yml", ".xml")
@@ -73,6 +74,12 @@ def file_text(option: str, path: str) -> str:
         raise ValueError(f"{option}: {path!r} is not UTF-8 text; save it as plain text, one entry a line.") from None
     except OSError as error:
         raise ValueError(f"{option}: {path!r} cannot be read: {error.strerror}.") from None
+
+
+def file_inputs(**paths: str | None) -> Inputs:
+    """The content of the files that options name, for a prompt function's `inputs`."""
+    files = {option: Path(path) for option, path in paths.items() if path is not None}
+    return {option: hashes(file.parent, [file]) for option, file in files.items()}
 
 
 def nearest_file(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import label
+from ddpo_bench.rewards.process_state import kept_process_state
+from ddpo_bench.rewards.python_function import PythonFunction
+from ddpo_bench.rewards.user_code import told
 
 
 class RewardError(Exception):
@@ -31,11 +35,30 @@ def score(reward: Reward, images: Tensor, prompts: list[str], metadata: list[Met
     if not torch.isfinite(images).all():
         first = int((~torch.isfinite(images)).flatten(1).any(dim=1).nonzero()[0])
         raise RewardError(f"{who}: the image of {prompts[first]!r} has NaN or infinite pixels.")
-    output = reward(images, prompts, metadata)
+    output = called(who, reward, images, prompts, metadata)
     if not isinstance(output, RewardOutput):
         raise RewardError(f"{who}: returned {type(output).__name__}, not a RewardOutput.")
     scores = checked_scores(who, output.scores, prompts)
     return RewardOutput(scores, checked_info(who, output.info, len(prompts)))
+
+
+def called(who: str, reward: Reward, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> Any:
+    """What the reward returns for copies, so that it changes nothing for those who look at the images after it."""
+    copies = images.clone(), list(prompts), [copy.deepcopy(facts) for facts in metadata]
+    try:
+        with kept_process_state():
+            return reward(*copies)
+    except RewardError:
+        raise
+    except (Exception, SystemExit) as error:  # a user's function may raise anything
+        if is_shipped(reward):
+            raise
+        raise RewardError(f"{who}: {told(error)}") from error
+
+
+def is_shipped(reward: Reward) -> bool:
+    kind = type(reward)
+    return kind.__module__.startswith("ddpo_bench.rewards.") and kind is not PythonFunction
 
 
 def checked_scores(who: str, raw: Any, prompts: list[str]) -> Tensor:
@@ -51,11 +74,11 @@ def checked_scores(who: str, raw: Any, prompts: list[str]) -> Tensor:
 
 
 def to_float64(who: str, raw: Any) -> Tensor:
-    if isinstance(raw, Tensor) and not raw.is_complex():
-        return raw.detach().cpu().double()
     try:
-        return torch.tensor(raw.tolist() if isinstance(raw, (Tensor, np.ndarray)) else raw, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError):
+        if isinstance(raw, Tensor) and not raw.is_complex():
+            return raw.detach().to("cpu", torch.float64, copy=True)  # a buffer of the reward's may change later
+        return torch.tensor(raw.tolist() if hasattr(raw, "tolist") else raw, dtype=torch.float64)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         found = type(raw).__name__
         raise RewardError(f"{who}: returned {found} that is not all real numbers; return one an image.") from None
 

@@ -12,9 +12,13 @@ from typing import Any
 
 from torch import Tensor
 
+from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register, unknown
+from ddpo_bench.rewards.module_sources import module_file, sources
+from ddpo_bench.rewards.process_state import kept_process_state
+from ddpo_bench.rewards.user_code import as_script, told
 
 
 @register("reward", "python")
@@ -29,11 +33,12 @@ class PythonFunction:
         module_name, _, name = self.function.partition(":")
         if not name or not module_name or module_name.startswith("."):
             raise ValueError(f"function: write module:function, like my_rewards:brightness; got {self.function!r}.")
-        module = import_module(module_name)
-        if not hasattr(module, name):
-            functions = [key for key, value in vars(module).items() if callable(value)]
+        self.folder = str(Path.cwd())
+        self.module = import_module(module_name, self.folder)
+        if not hasattr(self.module, name):
+            functions = [key for key, value in vars(self.module).items() if callable(value)]
             raise ValueError(f"function: {unknown(f'function of module {module_name}', name, functions)}")
-        self.call = getattr(module, name)
+        self.call = getattr(self.module, name)
         if not callable(self.call):
             raise ValueError(f"function: {self.function!r} is of type {type(self.call).__name__}, not a function.")
 
@@ -42,24 +47,41 @@ class PythonFunction:
         """The function: two of them are two rewards."""
         return self.function
 
+    def inputs(self) -> Inputs:
+        """The module's source, and those next to it that it imports."""
+        return {"module": sources(self.module)}
+
     def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
         """Whatever the function returned; `checking.score` makes sure of it."""
-        result = self.call(images, prompts, metadata)
+        with as_script(self.folder, self.module.__name__):
+            result = self.call(images, prompts, metadata)
         if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict):
             return RewardOutput(*result)
         return RewardOutput(result)
 
 
-def import_module(name: str) -> ModuleType:
-    """Import a module, also from the current directory, which console scripts do not search."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+def import_module(name: str, folder: str) -> ModuleType:
+    """Import a module, also from a folder that console scripts do not search.
+
+    Raises:
+        ValueError: where there is none, it hides behind another of its name, or it cannot be imported.
+    """
+    file = module_file(Path(folder), name)
+    if file and name.partition(".")[0] in sys.stdlib_module_names:
+        raise ValueError(
+            f"function: {name!r} is a module of Python's own, which hides {file}. Give yours another name."
+        )
     try:
-        return importlib.import_module(name)
-    except (ImportError, SyntaxError) as error:
-        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+        with kept_process_state(), as_script(folder, name):
+            module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):
             remedy = "write a.b for the file a/b.py"
-            raise ValueError(f"function: no module {name!r}, neither installed nor in {here}; {remedy}.") from None
-        raise ValueError(f"function: module {name!r} cannot be imported: {error}.") from error
-    finally:
-        sys.path.remove(here)  # a folder of the user's must not shadow what others import later
+            raise ValueError(f"function: no module {name!r}, neither installed nor in {folder}; {remedy}.") from None
+        raise ValueError(f"function: module {name!r} cannot be imported: {told(error)}.") from error
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
+        raise ValueError(f"function: module {name!r} cannot be imported: {told(error)}.") from error
+    found = getattr(module, "__file__", None)
+    if file and found and not file.samefile(found):
+        raise ValueError(f"function: {name!r} is another module, {found}, which hides {file}. Give yours another name.")
+    return module

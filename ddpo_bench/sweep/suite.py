@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.config import ConfigError, RunConfig, run_config, to_plain
+from ddpo_bench.config import Choice, ConfigError, RunConfig, run_config, to_plain
 from ddpo_bench.sweep.form import check_form
 from ddpo_bench.sweep.matrix import (
     LABEL,
@@ -169,10 +169,11 @@ def resolve(
     cells: list[Cell] = []
     mistakes: dict[str, None] = {}  # a dictionary keeps the order and drops repetitions
     seen: dict[str, dict[str, int]] = {}
+    choices: dict[str, Choice] = {}
     for chosen in combinations(matrix):
         varied, places = {key: matrix[key][index] for key, index in chosen.items()}, places_of(matrix, chosen)
         try:
-            config = run_config(merged(base, settings_of(varied)), "cell")
+            config = run_config(merged(base, settings_of(varied)), "cell").sharing(choices)
         except ConfigError as error:
             lines = [line.removeprefix("cell: ") for line in error.mistakes]
             mistakes |= dict.fromkeys(locate(line, places, overrides) for line in lines)

@@ -1,4 +1,4 @@
-"""Whose a run folder is: its config.yaml says which configuration trains there."""
+"""Whose a run folder is: its config.yaml says which configuration trains there, its provenance.json on which files."""
 
 from __future__ import annotations
 
@@ -8,30 +8,40 @@ from pathlib import Path
 from typing import Any
 
 from ddpo_bench.config import EXECUTION_KEYS, RunConfig
-from ddpo_bench.sealed import check_sealed_yaml, write_sealed_json, write_sealed_yaml
+from ddpo_bench.fingerprints import Inputs, changed
+from ddpo_bench.sealed import check_sealed_yaml, read_sealed_json, write_sealed_json, write_sealed_yaml
 from ddpo_bench.yaml_file import load_yaml
 
 CONFIG = "config.yaml"
 
 
 class DifferentConfig(Exception):
-    """The run folder holds a run of another configuration."""
+    """The run folder holds a run of another configuration, or a file that the run reads has changed."""
 
 
 def refuse_other_run(folder: Path, config: RunConfig) -> None:
-    """Refuse a folder in which another configuration has measured something; epochs may be added.
+    """Refuse a folder in which another configuration, or one on other files, has measured something.
+
+    Epochs may be added.
 
     Raises:
-        DifferentConfig: naming the keys that differ.
-        Damaged: where config.yaml is not as it was written.
+        DifferentConfig: naming the keys or files that differ.
+        Damaged: where config.yaml or provenance.json is not as it was written.
     """
-    path = folder / CONFIG
+    path, files = folder / CONFIG, unchanged_inputs(config)
     if not path.exists():
         return
     check_sealed_yaml(path, f"Delete {folder} to train the run again.")
-    held = load_yaml(path)
-    different = differing_keys(held, config.to_dict())
-    if not different or not has_rows(folder):
+    held, read = load_yaml(path), inputs_of(folder)
+    different = differing_keys(without_paths(held, read), without_paths(config.to_dict(), read))
+    if not has_rows(folder):
+        return
+    if names := changed(read, files) if read else "":
+        raise DifferentConfig(
+            f"{folder}: holds a run that read other files; changed since: {names}. "
+            "Choose another --out, delete the folder, or put the files back."
+        )
+    if not different:
         return
     if different != ["epochs"] or config.epochs < held.get("epochs", math.inf):
         raise DifferentConfig(
@@ -57,8 +67,40 @@ def claim_folder(folder: Path, config: RunConfig, provenance: dict[str, Any] | N
 
 
 def origins(config: RunConfig) -> dict[str, Any]:
-    """What a run is known by besides its configuration: the name that its reward has in metrics and tables."""
-    return {"reward": config.reward.label}
+    """What a run is known by besides its configuration: its reward's name in metrics and tables, the files it reads."""
+    return {"reward": config.reward.label, "inputs": config.inputs()}
+
+
+def unchanged_inputs(config: RunConfig) -> Inputs:
+    """The files that a run reads, which are those that it was planned with.
+
+    Raises:
+        DifferentConfig: where they are not.
+    """
+    try:
+        now = config.inputs_now()
+    except (OSError, ValueError) as error:  # what plugins say of a file that is gone or damaged
+        raise DifferentConfig(f"A file that the run reads has changed: {error}") from error
+    if names := changed(config.inputs(), now):
+        raise DifferentConfig(f"{names}: changed since this command began. Give the command again.")
+    return now
+
+
+def inputs_of(folder: Path) -> Inputs:
+    """The files that the run in a folder began with; empty where it does not say."""
+    path = folder / "provenance.json"
+    held = read_sealed_json(path, f"Delete {folder} to train the run again.") if path.exists() else {}
+    return held.get("inputs", {})
+
+
+def without_paths(plain: dict[str, Any], inputs: Inputs) -> dict[str, Any]:
+    """A configuration without the options that only say where its inputs lie."""
+    return {
+        key: {option: item for option, item in value.items() if f"{key}.{option}" not in inputs}
+        if isinstance(value, dict)
+        else value
+        for key, value in plain.items()
+    }
 
 
 def differing_keys(held: Mapping[str, Any], plain: Mapping[str, Any]) -> list[str]:

@@ -37,7 +37,7 @@ def train(config: RunConfig, folder: Path, on_row: Callable[[Row], None] = lambd
     Args:
         on_row: called with every row of metrics.jsonl as it is written, and with {"epoch", "sampled"} while sampling.
     Raises:
-        DifferentConfig: where `folder` holds a run of another configuration.
+        DifferentConfig: where `folder` holds a run of another configuration, or a file that it reads has changed.
         DiskTrouble: where nothing more can be written; the run can go on later.
         Exception: whatever stopped the run; status.json says why.
     """

@@ -73,8 +73,8 @@ def test_a_function_that_returns_nothing_is_named(images: Tensor) -> None:
         ("own_rewards.py:brightness", "write a.b for the file a/b.py"),
         ("own_rewards:brightnes", "Did you mean 'brightness'?"),
         ("own_rewards:LIMIT", "'own_rewards:LIMIT' is of type int, not a function"),
-        ("broken:f", "module 'broken' cannot be imported: invalid syntax"),
-        ("needy:f", "module 'needy' cannot be imported: No module named 'no_such_library'"),
+        ("broken:f", "module 'broken' cannot be imported: SyntaxError: invalid syntax (broken.py, line 1)."),
+        ("needy:f", "module 'needy' cannot be imported: ModuleNotFoundError: No module named 'no_such_library'"),
     ],
 )
 def test_a_wrong_function_is_one_clear_line(function: str, message: str) -> None:

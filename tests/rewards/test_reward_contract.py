@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ PROMPTS = ["a frog", "two cats", "a cat and a frog", "three frogs on a blue dott
 @pytest.fixture(params=names("reward"))
 def reward(request: pytest.FixtureRequest, tmp_path, monkeypatch, verifier) -> Reward:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "example_reward", raising=False)
     (tmp_path / "example_reward.py").write_text("def brightness(i, p, m): return i.double().mean(dim=(1, 2, 3))\n")
     return get("reward", request.param)(**REQUIRED_OPTIONS.get(request.param, {}))
 

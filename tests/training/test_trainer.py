@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 from ddpo_bench.config import RunConfig
+from ddpo_bench.rewards.checking import RewardError
 from ddpo_bench.training import trainer
 from ddpo_bench.training.checkpoint import CorruptCheckpoint, load_newest
 from ddpo_bench.training.claim import DifferentConfig
@@ -336,10 +337,13 @@ def test_a_reward_that_raises_fails_the_run_with_its_reason(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "breaking_reward.py").write_text("def score(images, prompts, metadata): raise OSError('no judge')\n")
-    with pytest.raises(OSError, match="no judge"):
+    with pytest.raises(RewardError, match="no judge"):
         train(tiny_run(reward="python:breaking_reward:score"), tmp_path / "run")
     status = status_of(tmp_path / "run")
-    assert (status["state"], status["reason"]) == ("failed", "OSError: no judge")
+    assert (status["state"], status["reason"]) == (
+        "failed",
+        "RewardError: reward breaking_reward:score: OSError: no judge (breaking_reward.py, line 1, in score)",
+    )
 
 
 def test_a_reward_that_draws_random_numbers_gives_the_same_run_twice(
@@ -355,6 +359,47 @@ def test_a_reward_that_draws_random_numbers_gives_the_same_run_twice(
     assert numbers(tmp_path / "one") == numbers(tmp_path / "two")
     assert json.loads((tmp_path / "one/provenance.json").read_text())["reward"] == "random_reward:score"
     assert "eval/random_reward:score" in numbers(tmp_path / "one")[0]
+
+
+def test_a_reward_that_changes_the_images_changes_no_other_figure(
+    tiny_run: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spoil = "def spoil(i, p, m):\n    i.zero_()\n    return [0.0] * len(p)\n"
+    (tmp_path / "spoiling_reward.py").write_text(f"def look(i, p, m): return [1.0] * len(p)\n{spoil}")
+    for name in ("look", "spoil"):
+        train(tiny_run("epochs=0", reward=f"python:spoiling_reward:{name}"), tmp_path / name)
+    ((looked,), (spoiled,)) = numbers(tmp_path / "look"), numbers(tmp_path / "spoil")
+    assert looked.pop("eval/spoiling_reward:look") == 1
+    assert spoiled.pop("eval/spoiling_reward:spoil") == 0
+    assert looked == spoiled
+    pictures = [(tmp_path / name / "samples/epoch-0000.png").read_bytes() for name in ("look", "spoil")]
+    assert pictures[0] == pictures[1]
+
+
+def test_a_file_changed_since_the_run_began_is_refused_by_its_name(
+    tiny_run: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = "".join(f"prompt {i}\n" for i in range(40))
+    (tmp_path / "own.txt").write_text(text)
+    config = tiny_run("epochs=1", prompts={"name": "from_file", "path": "own.txt"})
+    stopped(config, tmp_path / "run", 1)
+    assert json.loads((tmp_path / "run/provenance.json").read_text())["inputs"]["prompts.path"].keys() == {"own.txt"}
+    (tmp_path / "own.txt").write_text(text + "another prompt\n")
+    with pytest.raises(DifferentConfig, match=r"^prompts.path \(own.txt\): changed since this command began"):
+        train(config, tmp_path / "run")
+    again = tiny_run("epochs=1", prompts={"name": "from_file", "path": "own.txt"})
+    with pytest.raises(DifferentConfig, match=r"other files; changed since: prompts.path \(own.txt\)\."):
+        train(again, tmp_path / "run")
+    (tmp_path / "own.txt").unlink()
+    with pytest.raises(DifferentConfig, match=r"^A file that the run reads has changed: path: no such file 'own.txt'"):
+        train(again, tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/own.txt").write_text(text)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    train(tiny_run("epochs=1", prompts={"name": "from_file", "path": "./own.txt"}), tmp_path / "run")
+    assert status_of(tmp_path / "run")["state"] == "done"
 
 
 def test_evaluations_within_a_run_come_as_often_as_asked(tiny_run: MakeConfig, tmp_path: Path) -> None:

@@ -1,0 +1,79 @@
+"""What a run reads besides its configuration, by content: SHA-256 of files, so that a changed file is another input.
+
+A plugin that reads files offers `inputs()`: the option that names them to {name: hash}.  Names are relative to the
+option's path, so that the same content is the same input wherever it lies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ddpo_bench.files import write_json
+
+Inputs = dict[str, dict[str, str]]
+NAMED = 3  # files of an option that a line names
+LARGE = 64 * 2**20  # bytes from which a hash, a tenth of a second and more, is kept for later commands
+
+
+def hashes(folder: Path, files: Iterable[Path]) -> dict[str, str]:
+    """The hash of every file by its name below `folder`.
+
+    Raises:
+        OSError: where a file cannot be read.
+    """
+    return {file.relative_to(folder).as_posix(): file_hash(file) for file in sorted(files)}
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's content, read again only where its size or times have changed."""
+    path = path.resolve()
+    stat = path.stat()
+    return known_hash(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=4096)
+def known_hash(path: str, size: int, *times: int) -> str:
+    if size < LARGE:
+        return read_hash(path)
+    key = json.dumps([path, size, *times])
+    kept = kept_hashes()
+    if key not in kept:
+        kept[key] = read_hash(path)
+        with contextlib.suppress(OSError):  # of a home that cannot be written to
+            write_json(keeping_place(), kept)
+    return kept[key]
+
+
+def read_hash(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def kept_hashes() -> dict[str, str]:
+    """Of large files, by path, size and times; empty where nothing is kept."""
+    try:
+        kept = json.loads(keeping_place().read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def keeping_place() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "ddpo-bench", "hashes.json")
+
+
+def changed(before: Inputs, after: Inputs) -> str:
+    """The files that differ, for people: "prompts.path (cats.txt)"; empty where none does."""
+    found = []
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key, {}), after.get(key, {})
+        names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        found += [f"{key} ({', '.join(names[:NAMED])}{more})"] if names else []
+    return ", ".join(found)
