@@ -336,13 +336,13 @@ def test_a_reward_that_raises_fails_the_run_with_its_reason(
     tiny_run: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "breaking_reward.py").write_text("def score(images, prompts, metadata): raise OSError('no judge')\n")
+    (tmp_path / "failing_reward.py").write_text("def score(images, prompts, metadata): raise OSError('no judge')\n")
     with pytest.raises(RewardError, match="no judge"):
-        train(tiny_run(reward="python:breaking_reward:score"), tmp_path / "run")
+        train(tiny_run(reward="python:failing_reward:score"), tmp_path / "run")
     status = status_of(tmp_path / "run")
     assert (status["state"], status["reason"]) == (
         "failed",
-        "RewardError: reward breaking_reward:score: OSError: no judge (breaking_reward.py, line 1, in score)",
+        "RewardError: reward failing_reward:score: OSError: no judge (failing_reward.py, line 1, in score)",
     )
 
 
