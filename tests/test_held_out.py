@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ddpo_bench.commands.sample import draw_prompts
 from ddpo_bench.config import ConfigError, run_config
 from ddpo_bench.held_out import TooFewPrompts, is_held_out, split
 
@@ -71,6 +72,12 @@ def test_a_side_without_prompts_is_one_line_before_any_training(tmp_path: Any, w
     assert line.startswith(f"mine.yaml: prompts: {which} for evaluation, as")
     assert line.endswith("Add prompts, or set evaluation.prompts: training.")
     run_config(data | {"evaluation": {"prompts": "training"}}, "mine.yaml")
+
+
+def test_pictures_show_the_prompts_of_evaluation() -> None:
+    assert all(map(is_held_out, draw_prompts(run_config({}, "defaults"), seed=0)))
+    training = draw_prompts(run_config({"evaluation": {"prompts": "training"}}, "defaults"), seed=0)
+    assert not all(map(is_held_out, training))
 
 
 def test_a_function_that_runs_dry_later_ends_the_run_with_that_line() -> None:

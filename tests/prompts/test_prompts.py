@@ -12,6 +12,7 @@ import pytest
 
 from ddpo_bench.config import ConfigError, run_config
 from ddpo_bench.embedded.scenes import caption, parse_caption
+from ddpo_bench.held_out import is_held_out
 from ddpo_bench.prompts.words import shipped_words
 from ddpo_bench.registry import get
 
@@ -99,3 +100,11 @@ def test_emoji_scenes_are_captions_of_which_two_fifths_leave_the_background_open
     assert all(caption(parse_caption(prompt)) == prompt for prompt in prompts)
     plain = sum("background" not in prompt for prompt in prompts) / len(prompts)
     assert 0.36 < plain < 0.44  # standard deviation 0.011
+
+
+def test_the_docs_count_the_held_out_prompts() -> None:
+    docs = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    names, _, counts = docs[docs.index("| `simple_animals` | `nouns") :].splitlines()[:3]
+    for name, count in zip(names.strip("| ").split(" | "), counts.strip("| ").split(" | "), strict=True):
+        prompts = {prompt for prompt, _ in drawn(name.strip("`"), 12_000)}
+        assert f"{sum(map(is_held_out, prompts))} of {len(prompts)}" == count
