@@ -312,7 +312,9 @@ def scalar(hint: Any, value: Any, where: str, mistakes: list[str]) -> Any:
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses and tuples as mappings and lists, ready for YAML and JSON."""
+    """Dataclasses and tuples as mappings and lists, quantities as text, ready for YAML and JSON."""
+    if hasattr(value, "plain"):  # as a quantity is "1.6 nats"
+        return value.plain()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
     if isinstance(value, Mapping):

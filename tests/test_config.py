@@ -10,6 +10,7 @@ import yaml
 
 from ddpo_bench.config import ConfigError, RunConfig, run_config
 from ddpo_bench.files import write_yaml
+from ddpo_bench.quantity import Quantity
 from ddpo_bench.registry import FOLDERS, names
 from ddpo_bench.yaml_file import apply_overrides, load_yaml
 
@@ -33,8 +34,8 @@ def test_an_empty_file_of_keys_is_a_whole_configuration() -> None:
 
 
 def test_a_plugin_may_be_named_alone_or_with_its_options(tmp_path: Path) -> None:
-    config = from_text(tmp_path, "algorithm: {name: ppo, clip_range: 0.02}\nreward: jpeg_incompressibility\n")
-    assert config.algorithm.build().clip_range == 0.02
+    config = from_text(tmp_path, "algorithm: {name: ppo, clip_range: 2 nats}\nreward: jpeg_incompressibility\n")
+    assert config.algorithm.build().clip_range == Quantity(2.0, "nats")
     assert config.reward.name == "jpeg_incompressibility"
 
 
@@ -86,15 +87,22 @@ def test_all_mistakes_are_told_at_once_each_in_a_line_with_its_place() -> None:
         ({"logger": False}, "logger: unknown value False."),
         ({"evaluation": 3}, "evaluation: expected a mapping of keys, got 3."),
         (
-            {"algorithm": {"name": "ppo", "clip_range": "small"}},
-            "algorithm.clip_range: expected a number, got 'small'.",
+            {"algorithm": {"name": "ppo", "clip_range": "2 bits"}},
+            "algorithm.clip_range: expected \"1.6 nats\", say, or a bare number in mean units, got '2 bits'.",
         ),
-        ({"algorithm": {"name": "ppo", "clip_range": True}}, "algorithm.clip_range: expected a number, got True."),
+        (
+            {"algorithm": {"name": "ppo", "learning_rate": "small"}},
+            "algorithm.learning_rate: expected a number, got 'small'.",
+        ),
+        (
+            {"algorithm": {"name": "ppo", "learning_rate": True}},
+            "algorithm.learning_rate: expected a number, got True.",
+        ),
         ({"algorithm": {"name": 3}}, "algorithm: give a name, for example {name: ppo}; got {'name': 3}."),
         ({"algorithm": ["ppo"]}, "algorithm: give a name, for example {name: "),
         (
             {"algorithm": {"name": "ppo", "clip_range": 0}},
-            "algorithm.clip_range: must be above 0 and at most 1e+06, got 0.",
+            "algorithm.clip_range: must be above 0 and at most 1e+09, got 0.",
         ),
         ({"policy": {"name": "stable_diffusion", "adapter": {"nam": "lora"}}}, "policy.adapter.nam: unknown key"),
         ({"policy": {"name": "stable_diffusion", "adapter": {"name": "lorra"}}}, "policy.adapter.name: unknown value"),

@@ -15,8 +15,8 @@ import ddpo_bench
 ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
 LEAVES = {
-    "config", "fingerprints", "files", "held_out", "measuring", "options", "protocols", "registry", "sealed",
-    "yaml_file",
+    "config", "fingerprints", "files", "held_out", "measuring", "options", "protocols", "quantity", "registry",
+    "sealed", "yaml_file",
 }  # fmt: skip
 PLUGINS = {"policies", "samplers", "algorithms", "rewards", "prompts"}
 
@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "fingerprints": {"files"},
     "held_out": set(),
     "options": set(),
+    "quantity": set(),
     "registry": set(),  # it finds the plugins' folders by name
     "protocols": {"measuring"},
     "measuring": set(),
@@ -41,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": LEAVES | PLUGINS | {"training"},
     "outlook": LEAVES | PLUGINS | {"embedded", "training", "sweep"},
     "tuning": LEAVES | {"training", "sweep", "analysis", "console"},
-    "analysis": {"config", "options", "registry", "files", "sealed", "yaml_file"},
+    "analysis": {"config", "options", "quantity", "registry", "files", "sealed", "yaml_file"},
     "microbench": LEAVES | {"analysis", "embedded"},
     "console": LEAVES | {"sweep"},
     "commands": LEAVES

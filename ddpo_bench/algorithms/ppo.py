@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -9,6 +10,8 @@ from torch import Tensor
 from ddpo_bench.algorithms.gradient import GradientAlgorithm
 from ddpo_bench.algorithms.transitions import Transitions
 from ddpo_bench.options import option
+from ddpo_bench.protocols import Policy
+from ddpo_bench.quantity import NATS, Quantity
 from ddpo_bench.registry import register
 
 
@@ -17,14 +20,18 @@ from ddpo_bench.registry import register
 class PPO(GradientAlgorithm):
     """Clipped importance-weighted policy gradient (DDPO-IS)."""
 
-    clip_range: float = option(
-        1e-4,
-        "of the ratio of mean-unit log-probs; 1e-4 is about 1.6 nats at 16,384 latent dimensions",
+    clip_range: Quantity = option(
+        Quantity(1.6, NATS),
+        "how far a transition's importance ratio may move from 1 before it is clipped",
         above=0,
-        maximum=1e6,
+        maximum=1e9,
     )
+
+    def start(self, policy: Policy, seed: int) -> None:
+        super().start(policy, seed)
+        self.clip = self.clip_range.mean_units(math.prod(policy.latent_shape))
 
     def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
         """mean(max(-A r, -A clip(r, 1 - c, 1 + c)))."""
-        loss, statistics = batch.policy_loss(self.clip_range)
+        loss, statistics = batch.policy_loss(self.clip)
         return loss, {name: statistics[name] for name in ("clip_fraction", "kl_k1", "kl_k3")}

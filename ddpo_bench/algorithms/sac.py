@@ -42,9 +42,7 @@ class SAC:
     reward_share: float = option(
         0.5, "of the trajectory's own reward in a critic's target; the rest is bootstrapped", minimum=0, maximum=1
     )
-    alpha: float = option(
-        0.01, "weight of the KL to the pretrained model (mean units, one step)", minimum=0, maximum=1e6
-    )
+    alpha: float = option(0.01, "weight of a step's KL to the pretrained model in mean units", minimum=0, maximum=1e6)
     weight_decay: float = option(1e-4, "of both AdamW", minimum=0, maximum=100)
     max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", above=0, maximum=1e9)
 

@@ -5,6 +5,7 @@ It is the penalty form of TRPO's constraint (Schulman et al. 2015), without the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from ddpo_bench.algorithms.gradient import GradientAlgorithm
 from ddpo_bench.algorithms.transitions import Transitions
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Policy, Rollout
+from ddpo_bench.quantity import NATS, Quantity
 from ddpo_bench.registry import register, reserve
 
 TOLERANCE = 1.5  # KL may leave the target by this factor before beta moves (Schulman et al. 2017, eq. 8)
@@ -31,16 +33,18 @@ reserve(
 class TRPOPenalty(GradientAlgorithm):
     """Importance-weighted surrogate with an adaptive penalty on the exact KL to the behaviour policy."""
 
-    max_kl: float = option(
-        0.005,
-        "target KL of a whole trajectory to the behaviour policy after an update, mean units",
+    max_kl: Quantity = option(
+        Quantity(80.0, NATS),
+        "target KL of a whole trajectory to the behaviour policy after an update",
         above=0,
-        maximum=1e6,
+        maximum=1e9,
     )
-    initial_beta: float = option(1.0, "first weight of the penalty", above=0, maximum=1e9)
+    initial_beta: float = option(1.0, "first weight of the penalty on a step's KL in mean units", above=0, maximum=1e9)
 
-    def __post_init__(self) -> None:
+    def start(self, policy: Policy, seed: int) -> None:
+        super().start(policy, seed)
         self.beta = self.initial_beta
+        self.target = self.max_kl.mean_units(math.prod(policy.latent_shape))
 
     def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
         """-E[A r] + beta * KL_exact(old || new)."""
@@ -51,9 +55,9 @@ class TRPOPenalty(GradientAlgorithm):
     def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
         metrics = super().update(policy, rollout)
         used = self.beta
-        if metrics["kl_behaviour"] > TOLERANCE * self.max_kl:
+        if metrics["kl_behaviour"] > TOLERANCE * self.target:
             self.beta *= 2
-        elif metrics["kl_behaviour"] < self.max_kl / TOLERANCE:
+        elif metrics["kl_behaviour"] < self.target / TOLERANCE:
             self.beta /= 2
         return metrics | {"trpo_penalty/beta": used}
 

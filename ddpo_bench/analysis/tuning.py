@@ -17,17 +17,22 @@ ENDED = ("complete", "pruned", "failed")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One searched key: a range, or choices."""
+    """One searched key: a range, maybe of a quantity with a unit, or choices."""
 
     key: str
     low: float = math.nan
     high: float = math.nan
     log: bool = False
     choices: tuple[Setting, ...] = ()
+    unit: str | None = None
 
     @property
     def name(self) -> str:
         return self.key.removeprefix("algorithm.")
+
+    def text(self, value: Setting) -> str:
+        """A value with its unit."""
+        return setting_text(value) + (f" {self.unit}" if self.unit and value is not None else "")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ddpo_bench.analysis.collect import ResultsError
 from ddpo_bench.analysis.tuning import STATES, Parameter, Study, Trial
+from ddpo_bench.quantity import Quantity
 
 
 def read_studies(results: Path) -> list[Study]:
@@ -72,10 +73,11 @@ def parse_study(path: Path, data: dict[str, Any]) -> Study:
 def parse_parameter(key: str, given: dict[str, Any]) -> Parameter:
     if "choices" in given:
         return Parameter(key, choices=tuple(given["choices"]))
-    low, high, log = float(given["low"]), float(given["high"]), bool(given.get("log", False))
+    ends, log = [Quantity.parse(given[end]) for end in ("low", "high")], bool(given.get("log", False))
+    low, high = (end.value for end in ends)
     if not low < high or (log and low <= 0):
         raise ValueError(f"{key}: no range from {low:g} to {high:g}{' on a log scale' if log else ''}")
-    return Parameter(key, low, high, log)
+    return Parameter(key, low, high, log, unit=ends[0].unit if isinstance(given["low"], str) else None)
 
 
 def parse_trial(data: dict[str, Any], space: tuple[Parameter, ...], objectives: tuple[str, ...]) -> Trial:
@@ -89,6 +91,8 @@ def parse_trial(data: dict[str, Any], space: tuple[Parameter, ...], objectives: 
         raise ValueError(f"trial {number}: the values {values} are not all finite")
     for parameter in space:
         value = params.get(parameter.key)
+        if parameter.unit and value is not None:
+            params[parameter.key] = value = Quantity.parse(value).value
         if parameter.choices and parameter.key in params and value not in parameter.choices:
             raise ValueError(f"trial {number}: {parameter.key} = {value!r} is none of its choices")
         if not parameter.choices and value is not None and not isinstance(value, (int, float)):

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddpo_bench.config import ConfigError, RunConfig
+from ddpo_bench.quantity import MEAN_UNITS, NATS, Quantity
 from ddpo_bench.sweep.matrix import covers
 
 Resolve = Callable[[Mapping[str, Any]], RunConfig]  # a cell's configuration with some keys changed
 FORM = "expected {low, high, log} or {choices}"
+DIGITS = 3  # significant ones, of a quantity that was drawn
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,23 @@ class Range:
     high: float
     log: bool
     whole: bool
+    nats: bool = False  # the unit of both ends
 
     def holds(self, value: Any) -> bool:
-        return isinstance(value, (int, float)) and self.low <= value <= self.high
+        given = amount(value)
+        return given is not None and (given.unit == NATS) == self.nats and self.low <= given.value <= self.high
+
+    def written(self, number: float) -> Any:
+        """A number of the range as a configuration file gives it."""
+        return Quantity(float(f"{number:.{DIGITS}g}"), NATS).plain() if self.nats else number
+
+    def number(self, written: Any) -> float:
+        """The reverse of `written`, except for rounding."""
+        return Quantity.parse(written).value if self.nats else written
 
     def to_dict(self) -> dict[str, Any]:
-        return {"low": self.low, "high": self.high, "log": self.log}
+        unit = NATS if self.nats else MEAN_UNITS
+        return {"low": Quantity(self.low, unit).plain(), "high": Quantity(self.high, unit).plain(), "log": self.log}
 
 
 @dataclass(frozen=True)
@@ -95,11 +108,14 @@ def choices(values: Any, key: str, place: str, resolve: Resolve, mistakes: list[
 
 
 def a_range(written: Mapping[str, Any], key: str, place: str, resolve: Resolve, mistakes: list[str]) -> Range | None:
-    low, high, log = number(written["low"]), number(written["high"]), written.get("log", False)
+    low, high, log = amount(written["low"]), amount(written["high"]), written.get("log", False)
     if low is None or high is None or not isinstance(log, bool):
         mistakes.append(f"{place}: low and high must be numbers, log true or false; got {dict(written)!r}.")
         return None
-    if not low < high or (log and low <= 0):
+    if low.unit != high.unit:
+        mistakes.append(f"{place}: low and high must have the same unit; got {dict(written)!r}.")
+        return None
+    if not low.value < high.value or (log and low.value <= 0):
         mistakes.append(f"{place}: low must be below high, and above 0 where log is true; got {dict(written)!r}.")
         return None
     own = refusal(key, written["low"], f"{place}.low", resolve) or refusal(
@@ -108,8 +124,9 @@ def a_range(written: Mapping[str, Any], key: str, place: str, resolve: Resolve, 
     mistakes += own
     if own:
         return None
-    whole = not isinstance(value_at(resolve({key: written["low"]}), key), float)
-    return Range(int(low) if whole else low, int(high) if whole else high, log, whole)
+    whole = isinstance(value_at(resolve({key: written["low"]}), key), int)
+    ends = [int(end.value) if whole else end.value for end in (low, high)]
+    return Range(ends[0], ends[1], log, whole, low.unit == NATS)
 
 
 def refusal(key: str, value: Any, place: str, resolve: Resolve) -> list[str]:
@@ -129,9 +146,9 @@ def value_at(config: RunConfig, key: str) -> Any:
     return value
 
 
-def number(value: Any) -> float | None:
-    """A YAML number; YAML 1.1 reads 1e-4 as text."""
+def amount(value: Any) -> Quantity | None:
+    """A YAML number, with its unit where it has one; None where it is neither."""
     try:
-        return None if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+        return Quantity.parse(value)
+    except ValueError:
         return None

@@ -8,8 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 from ddpo_bench.config import parse
 from ddpo_bench.options import LARGEST_COUNT, LARGEST_SEED, option
+from ddpo_bench.quantity import NATS
 from ddpo_bench.registry import unknown
-from ddpo_bench.sweep.search_space import number
+from ddpo_bench.sweep.search_space import amount
 
 KL = "eval/kl_reference_nats"  # what the measure "kl" is in a row of metrics.jsonl
 UNTUNED = "frozen"  # learns nothing, so there is nothing to tune
@@ -74,7 +75,8 @@ class Tune:
     def limits(self) -> dict[str, Limit]:
         """The constraints, by measure."""
         return {
-            name: Limit(number(ends.get("min")), number(ends.get("max"))) for name, ends in self.constraints.items()
+            name: Limit(limit(name, ends.get("min")), limit(name, ends.get("max")))
+            for name, ends in self.constraints.items()
         }
 
 
@@ -97,7 +99,15 @@ def constraint_mistakes(where: str, name: str, ends: Any) -> list[str]:
         return [f"{where}: is not a figure of an evaluation. Name kl, or eval/diversity, eval/<reward> and the like."]
     if not isinstance(ends, Mapping) or not ends or not ends.keys() <= {"min", "max"}:
         return [f"{where}: expected {{min: ...}}, {{max: ...}} or both, got {ends!r}."]
-    return [f"{where}.{key}: expected a number, got {value!r}." for key, value in ends.items() if number(value) is None]
+    expected = "a number of nats" if name == "kl" else "a number"
+    wrong = {key: value for key, value in ends.items() if limit(name, value) is None}
+    return [f"{where}.{key}: expected {expected}, got {value!r}." for key, value in wrong.items()]
+
+
+def limit(name: str, value: Any) -> float | None:
+    """The end of a constraint as a number; that of the KL, which is measured in nats, may say so."""
+    given = amount(value)
+    return None if given is None or (given.unit == NATS and name != "kl") else given.value
 
 
 def spaces(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -10,8 +11,9 @@ from typing import Any
 
 import torch
 
-from ddpo_bench.config import RunConfig
+from ddpo_bench.config import Choice, RunConfig
 from ddpo_bench.protocols import Policy
+from ddpo_bench.quantity import Quantity
 from ddpo_bench.training.claim import origins
 
 
@@ -28,7 +30,19 @@ def provenance(config: RunConfig, policy: Policy) -> dict[str, Any]:
         "precision": str(policy.resolved_precision).removeprefix("torch."),
         "threads": torch.get_num_threads(),
         "git_commit": git_commit(),
+        "quantities": quantities(config, math.prod(policy.latent_shape)),
         **origins(config),
+    }
+
+
+def quantities(config: RunConfig, dimensions: int) -> dict[str, dict[str, float]]:
+    """Every divergence that the configuration sets, by its key, in both units."""
+    return {
+        f"{choice.kind}.{key}": {"nats": value.nats(dimensions), "mean_units": value.mean_units(dimensions)}
+        for choice in vars(config).values()
+        if isinstance(choice, Choice)
+        for key, value in choice.options.items()
+        if isinstance(value, Quantity)
     }
 
 

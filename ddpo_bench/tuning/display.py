@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ddpo_bench.console import say
 from ddpo_bench.sweep.plan import PlannedRun
+from ddpo_bench.sweep.search_space import Choices, Range, Space
 from ddpo_bench.tuning.follow import is_feasible, state_of
 from ddpo_bench.tuning.studies import Studies
 
@@ -29,6 +30,7 @@ class TuningLines:
             cell.name: sum(state_of(trial) in ENDS for trial in studies.latest(name).values())
             for name, cell in studies.cells.items()
         }
+        self.spaces = {cell.name: cell.space for cell in studies.cells.values()}
         self.best: dict[str, float] = {}
 
     def __enter__(self) -> Self:
@@ -38,7 +40,7 @@ class TuningLines:
         """Nothing to tidy up."""
 
     def started(self, cell: str, trial: FrozenTrial, worker: str) -> None:
-        self.say(f"{title(cell, trial)}: {parameters(trial.params)}, by {worker}")
+        self.say(f"{title(cell, trial)}: {parameters(trial.params, self.spaces[cell])}, by {worker}")
 
     def judged(self, cell: str, trial: FrozenTrial) -> None:
         seeds = trial.user_attrs["per_seed"]
@@ -114,12 +116,13 @@ def title(cell: str, trial: FrozenTrial) -> str:
     return f"{cell}, trial {trial.user_attrs['slot']}"
 
 
-def parameters(params: Mapping[str, Any]) -> str:
+def parameters(params: Mapping[str, Any], space: Space) -> str:
     """Parameters in one line, the algorithm's own without their prefix."""
-    texts = {key.removeprefix("algorithm."): short(value) for key, value in params.items()}
-    return ", ".join(f"{key} {value}" for key, value in texts.items())
+    return ", ".join(f"{key.removeprefix('algorithm.')} {short(value, space[key])}" for key, value in params.items())
 
 
-def short(value: Any) -> str:
+def short(value: Any, dimension: Range | Choices) -> str:
     """A parameter for people; a choice is its JSON."""
-    return f"{value:.3g}" if isinstance(value, (int, float)) else str(json.loads(value))
+    if isinstance(dimension, Choices):
+        return str(json.loads(value))
+    return str(dimension.written(value)) if dimension.nats else f"{value:.3g}"

@@ -50,15 +50,24 @@ def suggest(trial: optuna.Trial, space: Space) -> dict[str, Any]:
         elif dimension.whole:
             values[key] = trial.suggest_int(key, int(dimension.low), int(dimension.high), log=dimension.log)
         else:
-            values[key] = trial.suggest_float(key, dimension.low, dimension.high, log=dimension.log)
+            number = trial.suggest_float(key, dimension.low, dimension.high, log=dimension.log)
+            values[key] = dimension.written(number)
     return values
 
 
 def as_parameters(values: dict[str, Any], space: Space) -> dict[str, Any]:
-    """Values as `suggest` finds them in a trial: choices, which may be mappings, are their JSON."""
-    return {key: json.dumps(value) if isinstance(space[key], Choices) else value for key, value in values.items()}
+    """Values as `suggest` finds them in a trial: choices, which may be mappings, are their JSON, nats are numbers."""
+    parameters = {}
+    for key, value in values.items():
+        dimension = space[key]
+        parameters[key] = json.dumps(value) if isinstance(dimension, Choices) else dimension.number(value)
+    return parameters
 
 
 def values_of(parameters: dict[str, Any], space: Space) -> dict[str, Any]:
     """The reverse of `as_parameters`."""
-    return {key: json.loads(value) if isinstance(space[key], Choices) else value for key, value in parameters.items()}
+    values = {}
+    for key, value in parameters.items():
+        dimension = space[key]
+        values[key] = json.loads(value) if isinstance(dimension, Choices) else dimension.written(value)
+    return values

@@ -15,6 +15,7 @@ from ddpo_bench.algorithms.ppo import PPO
 from ddpo_bench.algorithms.transitions import Transitions, transitions
 from ddpo_bench.algorithms.trpo_penalty import TRPOPenalty
 from ddpo_bench.protocols import Rollout
+from ddpo_bench.quantity import MEAN_UNITS, Quantity
 from ddpo_bench.samplers.law import GaussianLaw
 
 pytestmark = pytest.mark.usefixtures("float64")
@@ -41,7 +42,7 @@ def ppo_weight(advantages: Tensor, ratio: Tensor) -> Tensor:
 CASES = [
     pytest.param(PolicyGradient(), lambda a, r: -a * r, 0.0, id="policy_gradient"),
     pytest.param(PolicyGradient(entropy_coef=ENTROPY), lambda a, r: ENTROPY - a * r, 0.0, id="entropy"),
-    pytest.param(PPO(clip_range=CLIP), ppo_weight, 0.0, id="ppo"),
+    pytest.param(PPO(clip_range=Quantity(CLIP, MEAN_UNITS)), ppo_weight, 0.0, id="ppo"),
     pytest.param(TRPOPenalty(initial_beta=BETA), lambda a, r: -a * r, BETA, id="trpo_penalty"),
 ]
 
@@ -82,6 +83,7 @@ def closed_form(policy: LinearPolicy, rollout: Rollout, weight: Weight, beta: fl
 
 
 def gradients(algorithm: GradientAlgorithm, policy: LinearPolicy, rollout: Rollout) -> tuple[Tensor, ...]:
+    algorithm.start(policy, seed=0)
     loss, _ = algorithm.loss(transitions(policy, rollout, *every_pair(rollout)))
     return torch.autograd.grad(loss, policy.parameters())
 
@@ -95,11 +97,14 @@ def test_the_gradient_is_the_closed_form(algorithm: GradientAlgorithm, weight: W
 
 
 @pytest.mark.parametrize(
-    "algorithm", [PPO(clip_range=CLIP), TRPOPenalty(initial_beta=BETA)], ids=["ppo", "trpo_penalty"]
+    "algorithm",
+    [PPO(clip_range=Quantity(CLIP, MEAN_UNITS)), TRPOPenalty(initial_beta=BETA)],
+    ids=["ppo", "trpo_penalty"],
 )
 def test_the_gradient_is_that_of_finite_differences(algorithm: GradientAlgorithm) -> None:
     policy, rollout = moved_policy()
     n, k = every_pair(rollout)
+    algorithm.start(policy, seed=0)
 
     def loss(weight: Tensor, bias: Tensor) -> Tensor:
         policy.used = [weight, bias]
@@ -149,7 +154,9 @@ def test_ppo_stops_only_what_has_gone_far_enough_in_its_own_direction(
 ) -> None:
     log_prob = torch.tensor([ratio]).log().requires_grad_()
     batch = Transitions(Given(log_prob), torch.zeros(1), torch.zeros(1), torch.zeros(1), torch.tensor([advantage]))
-    loss, metrics = PPO(clip_range=CLIP).loss(batch)
+    algorithm = PPO(clip_range=Quantity(CLIP, MEAN_UNITS))
+    algorithm.start(LinearPolicy(), seed=0)
+    loss, metrics = algorithm.loss(batch)
     loss.backward()
     assert log_prob.grad is not None
     torch.testing.assert_close(log_prob.grad.item(), -advantage * ratio if learns else 0.0)

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from toy import OPTIMUM, LinearPolicy, expected_reward, learn
 
+from ddpo_bench.quantity import MEAN_UNITS, Quantity
 from ddpo_bench.registry import get
 
 START = expected_reward(LinearPolicy())  # -4.16; the optimum is -0.18
 SETTINGS: dict[str, tuple[dict[str, Any], int]] = {
     "policy_gradient": ({"learning_rate": 0.1}, 50),
-    "ppo": ({"learning_rate": 0.05, "clip_range": 0.2}, 40),
-    "trpo_penalty": ({"learning_rate": 0.05, "max_kl": 0.2}, 50),
+    "ppo": ({"learning_rate": 0.05, "clip_range": Quantity(0.2, MEAN_UNITS)}, 40),
+    "trpo_penalty": ({"learning_rate": 0.05, "max_kl": Quantity(0.2, MEAN_UNITS)}, 50),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 SPACE = {
     "algorithm.learning_rate": {"low": 1e-5, "high": 1e-3, "log": True},
     "algorithm.passes": {"choices": [1, 2]},
-    "algorithm.clip_range": {"low": 0.0, "high": 0.02, "log": False},
+    "algorithm.clip_range": {"low": "0 nats", "high": "10 nats", "log": False},
 }
 IMPORTANCE = {"algorithm.learning_rate": 0.8, "algorithm.clip_range": 0.15, "algorithm.passes": 0.05}
 TRIALS, BEST, INFEASIBLE, PRUNED, FAILED = 8, 5, 6, 2, 3
@@ -57,7 +57,7 @@ def trial(number: int, identity: str, objectives: tuple[str, ...]) -> dict[str, 
         "params": {
             "algorithm.learning_rate": 10 ** (-5 + 2 * number / TRIALS),
             "algorithm.passes": 1 + number % 2,
-            "algorithm.clip_range": 0.02 * math.sin(number) ** 2,
+            "algorithm.clip_range": f"{10 * math.sin(number) ** 2:.3g} nats",
         },
         "values": values if state == "complete" else [],
         "per_seed": {"100": value - 0.01, "101": value + 0.01} if state == "complete" else {},

@@ -88,7 +88,7 @@ DAMAGE: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda data: data["trials"][0].update(values=[float("nan")]), "are not all finite"),
     (lambda data: data["trials"][0].update(state="done"), "trial 0: state 'done' is none of complete, pruned"),
     (lambda data: data["trials"][1]["params"].update({"algorithm.passes": 3}), "= 3 is none of its choices"),
-    (lambda data: data["trials"][1]["params"].update({"algorithm.clip_range": "x"}), "= 'x' is no number"),
+    (lambda data: data["trials"][1]["params"].update({"algorithm.learning_rate": "x"}), "= 'x' is no number"),
     (lambda data: data["space"]["algorithm.learning_rate"].update(low=0), "no range from 0 to 0.001 on a log scale"),
     (lambda data: data.update(seeds=[]), "8 trials on 0 seeds are no search"),
     (lambda data: data.update(budget="many"), "invalid literal"),
@@ -182,7 +182,7 @@ def test_winners_stand_beside_what_fresh_seeds_say(suite: Path, study: Study) ->
     lost = f"{0.3 - np.mean(fresh):.4f}"
     cells = ["0.3000", "2", f"{value} [{low}, {high}]", "3", lost]
     assert "".join(f"<td>{cell}</td>" for cell in cells) in page
-    assert "learning_rate&nbsp;0.000178, passes&nbsp;2, clip_range&nbsp;0.0184" in page
+    assert "learning_rate&nbsp;0.000178, passes&nbsp;2, clip_range&nbsp;9.2&nbsp;nats" in page
     assert "ddpo-bench train results/algos/best-ppo-jpeg_compressibility.yaml" in page
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tuning_suites import tune_here
 
 from ddpo_bench import cli
+from ddpo_bench.sweep.search_space import Choices, Range
 from ddpo_bench.sweep.suite import Suite
 from ddpo_bench.tuning.display import TuningLines, parameters
 from ddpo_bench.tuning.follow import TuningFollower
@@ -58,8 +60,20 @@ def test_lines_tell_a_trials_start_each_seed_and_its_end(
 
 
 def test_parameters_are_short_and_choices_are_themselves() -> None:
-    params = {"algorithm.learning_rate": 0.000123456, "sampler.eta": 1, "policy.adapter": '"full"'}
-    assert parameters(params) == "learning_rate 0.000123, sampler.eta 1, policy.adapter full"
+    params = {
+        "algorithm.learning_rate": 0.000123456,
+        "algorithm.clip_range": 1.23456,
+        "sampler.eta": 1,
+        "policy.adapter": '"full"',
+    }
+    one = Range(0.0, 2.0, False, False)
+    space = dict.fromkeys(params, one) | {
+        "algorithm.clip_range": replace(one, nats=True),
+        "policy.adapter": Choices(("full", "lora")),
+    }
+    assert parameters(params, space) == (
+        "learning_rate 0.000123, clip_range 1.23 nats, sampler.eta 1, policy.adapter full"
+    )
 
 
 def test_a_trial_that_breaks_a_constraint_is_never_called_the_best(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import landscape
 import pytest
+import yaml
 from optuna.trial import TrialState
 from tuning_suites import RATE, only_record, sessions, tune_here
 
 from ddpo_bench.analysis.statistics import iqm
+from ddpo_bench.analysis.tuning_files import read_studies
 from ddpo_bench.commands.planning import load_run
 from ddpo_bench.sweep.plan import plan
 from ddpo_bench.sweep.runner import work_on_suite
@@ -93,8 +96,8 @@ def test_wilcoxon_gives_up_bad_trials_between_seeds(load: Load, tmp_path: Path) 
 
 
 def test_a_pruned_run_goes_on_where_it_stopped_when_its_configuration_comes_again(load: Load, tmp_path: Path) -> None:
-    space = {"algorithm.learning_rate": {"choices": [1e-2, 1e-3, 1e-4]}}
-    studies = tune_here(load(space=space, pruner="hyperband", trials=12, sampler="random"), tmp_path)
+    space = {"algorithm.learning_rate": {"choices": [1e-2, 5e-3, 2e-3, 1e-3, 1e-4]}}
+    studies = tune_here(load(space=space, pruner="hyperband", trials=20, sampler="random"), tmp_path)
     assert "pruned" in [trial["state"] for trial in only_record(studies)["trials"]]
     assert max(sessions(tmp_path).values()) > 1
     for folder in tmp_path.glob("runs/*/*"):
@@ -163,6 +166,22 @@ def test_two_objectives_give_the_pareto_front_from_end_to_end(load: Load, tmp_pa
     told = only_record(studies)
     found = {trial["hash"]: trial["params"]["algorithm.learning_rate"] for trial in told["trials"]}
     assert [found[identity] for identity in told["winners"]] == [1e-4, 2e-5, 1e-5]  # 5e-5 is as near to the middle
+
+
+def test_a_range_in_nats_is_drawn_recorded_and_read_in_nats(load: Load, tmp_path: Path) -> None:
+    clip = {"low": "0.5 nats", "high": "25 nats", "log": True}
+    suite = load(space={"algorithm.clip_range": clip}, trials=4, seeds=[100], constraints={"kl": {"max": "8000 nats"}})
+    studies = tune_here(suite, tmp_path)
+    told = only_record(studies)
+    write_records(studies)
+    drawn = [trial["params"]["algorithm.clip_range"] for trial in told["trials"]]
+    assert told["space"] == {"algorithm.clip_range": clip}
+    assert drawn[0] == "1.6 nats"  # the suite's own setting
+    assert all(re.fullmatch(r"\d{1,2}(\.\d{1,2})? nats|0\.\d{3} nats", text) for text in drawn)
+    (study,) = read_studies(tmp_path)
+    assert [trial.params["algorithm.clip_range"] for trial in study.trials] == [float(text[:-5]) for text in drawn]
+    configured = [yaml.safe_load(file.read_text()) for file in tmp_path.glob("runs/ppo-*/seed-100/config.yaml")]
+    assert sorted(config["algorithm"]["clip_range"] for config in configured) == sorted(drawn)
 
 
 def test_importance_tells_the_parameter_that_matters(load: Load, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from ddpo_bench.sweep.search_space import Choices, Range
 from ddpo_bench.sweep.suite import Suite, load_suite
 
 Load = Callable[..., Suite]
-RATE = "algorithm.learning_rate"
+RATE, CLIP = "algorithm.learning_rate", "algorithm.clip_range"
 
 
 def test_numbers_are_whole_where_the_key_takes_whole_numbers(load: Load) -> None:
@@ -49,6 +49,18 @@ def test_a_space_can_be_given_by_algorithm(load: Load) -> None:
         (
             {"space": {RATE: {"low": 0, "high": 1, "log": True}}},
             "low must be below high, and above 0",
+        ),
+        ({"space": {CLIP: {"low": 1e-3, "high": "25 nats"}}}, f"{CLIP}: low and high must have the same unit; got"),
+        (
+            {"space": {CLIP: {"low": "0 nats", "high": "25 nats"}}},
+            f"tune.space.{CLIP}.low: must be above 0 and at most 1e+09, got 0.",
+        ),
+        ({"space": {CLIP: {"low": "1 bits", "high": "25 bits"}}}, f"tune.space.{CLIP}: low and high must be numbers"),
+        ({"space": {RATE: {"low": "1 nats", "high": "2 nats"}}}, f"tune.space.{RATE}.low: expected a number, got"),
+        ({"constraints": {"kl": {"max": "8000 bits"}}}, "tune.constraints.kl.max: expected a number of nats, got"),
+        (
+            {"constraints": {"eval/diversity": {"min": "1 nats"}}},
+            "constraints.eval/diversity.min: expected a number, got",
         ),
         ({"space": {RATE: {"choices": [1]}}}, f"tune.space.{RATE}.choices: give a list of two values or more"),
         ({"space": {RATE: {"choices": [1, "x"]}}}, f"tune.space.{RATE}.choices[1]: expected a number, got 'x'."),

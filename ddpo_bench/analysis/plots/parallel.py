@@ -97,7 +97,8 @@ def scale_of(parameter: Parameter) -> Scale:
         marks += [10.0**exponent for exponent in exponents]
     placed = [(height(parameter, mark), f"{mark:g}") for mark in marks]
     ends, between = placed[:2], placed[2:]
-    return Scale(parameter.name, ends + [(at, text) for at, text in between if 0.12 < at < 0.88])
+    unit = f"_({parameter.unit})" if parameter.unit else ""
+    return Scale(parameter.name + unit, ends + [(at, text) for at, text in between if 0.12 < at < 0.88])
 
 
 def value_scale(study: Study) -> Scale:

@@ -12,7 +12,7 @@ from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.plots.tuning import named
 from ddpo_bench.analysis.report.webpage import breakable, cell, grid, line, paragraph
 from ddpo_bench.analysis.statistics import Estimate, estimate
-from ddpo_bench.analysis.tuning import STATES, Study, Trial, setting_text, sign
+from ddpo_bench.analysis.tuning import STATES, Study, Trial, sign
 from ddpo_bench.analysis.tuning_notes import effort, same_budget, seed_clause
 
 WINNERS = (
@@ -123,7 +123,7 @@ def winner_figures(study: Study, trial: Trial, runs: list[RunRecord], objective:
 
 def settings(study: Study, trial: Trial) -> str:
     """What the search chose; no value is parted from its key."""
-    chosen = [f"{parameter.name} {setting_text(trial.params.get(parameter.key))}" for parameter in study.space]
+    chosen = [f"{parameter.name} {parameter.text(trial.params.get(parameter.key))}" for parameter in study.space]
     return ", ".join(escape(text).replace(" ", "&nbsp;") for text in chosen)
 
 
