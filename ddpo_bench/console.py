@@ -32,17 +32,31 @@ class Tally:
 
     def __init__(self, runs: Sequence[PlannedRun], done_before: int):
         """runs: those to do now."""
-        self.total = len(runs) + done_before
-        self.done = done_before
-        self.failed = 0
+        self.done_before = done_before
+        self.ends: dict[Path, str | None] = {run.folder: None for run in runs}  # done or failed, once it is either
         self.said: set[tuple[Path, str]] = set()  # folders of runs, and the warnings that were given
 
     def __str__(self) -> str:
         return f"{self.done}/{self.total} runs done" + (f", {self.failed} failed" if self.failed else "")
 
-    def count(self, state: str) -> None:
-        self.done += state == "done"
-        self.failed += state == "failed"
+    @property
+    def total(self) -> int:
+        return self.done_before + len(self.ends)
+
+    @property
+    def done(self) -> int:
+        return self.done_before + list(self.ends.values()).count("done")
+
+    @property
+    def failed(self) -> int:
+        return list(self.ends.values()).count("failed")
+
+    def started(self, run: PlannedRun) -> None:
+        """Also of a run that was failed before, which a command elsewhere runs again."""
+        self.ends[run.folder] = None
+
+    def ended(self, run: PlannedRun, state: str) -> None:
+        self.ends[run.folder] = state if state in ("done", "failed") else None
 
     def warnings(self, run: PlannedRun, row: dict[str, Any]) -> list[str]:
         """What a row shows to be wrong; each kind is said once a run."""
@@ -80,6 +94,7 @@ class PlainLines:
         """Nothing to tidy up."""
 
     def started(self, run: PlannedRun, worker: str) -> None:
+        self.tally.started(run)
         if self.forecast:
             self.forecast.started(run)
         say(f"{run.name}: started by {worker}")
@@ -94,7 +109,7 @@ class PlainLines:
             say(f"{run.name}: epoch {row['epoch']}/{run.config.epochs}, {progress_of(row)}")
 
     def ended(self, run: PlannedRun, state: str, reason: str | None) -> None:
-        self.tally.count(state)
+        self.tally.ended(run, state)
         if self.forecast:
             self.forecast.ended(run, state)
         say(f"{run.name}: {outcome(state, reason)} ({self.tally}{time_left(self.forecast, ', about {} left')})")
@@ -121,6 +136,7 @@ class LiveDisplay:
         self.live.stop()
 
     def started(self, run: PlannedRun, worker: str) -> None:
+        self.tally.started(run)
         self.forecast.started(run)
         self.lines[run.folder] = Line(run)
 
@@ -131,7 +147,7 @@ class LiveDisplay:
             self.live.console.print(escape(warning), highlight=False)
 
     def ended(self, run: PlannedRun, state: str, reason: str | None) -> None:
-        self.tally.count(state)
+        self.tally.ended(run, state)
         self.forecast.ended(run, state)
         del self.lines[run.folder]
         if state != "done":

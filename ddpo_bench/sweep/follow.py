@@ -47,7 +47,9 @@ class Follower:
         self.watcher.ended(run, end if end in ("done", "failed") else "killed", trial.user_attrs.get("reason"))
 
     def tell_rows(self, folder: str, run: PlannedRun) -> None:
-        if (epoch := self.last_epoch(folder)) > self.epochs[folder]:
+        epoch = self.last_epoch(folder)
+        self.epochs[folder] = min(self.epochs[folder], epoch)  # of a run whose folder was deleted, which begins anew
+        if epoch > self.epochs[folder]:
             for row in whole_rows(self.book.root / folder):
                 if "queries" in row and row["epoch"] > self.epochs[folder]:
                     self.watcher.row(run, row)

@@ -16,17 +16,24 @@ class Heard:
     """What is known of a run.
 
     Attributes:
-        epoch: finished.
+        reached: the last epoch that was finished.
         measured: of them since we listen, which took `seconds`.
         mark: when the last epoch, or else the attempt, began; None where nobody works on the run.
+        over: whether it is done or failed.
     """
 
     cell: str
     epochs: int
-    epoch: int = 0
+    reached: int = 0
     measured: int = 0
     seconds: float = 0.0
     mark: float | None = None
+    over: bool = False
+
+    @property
+    def epoch(self) -> int:
+        """Of its epochs those that are not to be waited for."""
+        return self.epochs if self.over else self.reached
 
     def course(self, now: float) -> Course:
         """An attempt that went on from a checkpoint is taken to have been as quick before."""
@@ -47,11 +54,13 @@ class Forecast:
 
     def __init__(self, runs: Sequence[PlannedRun], clock: Callable[[], float] = time.monotonic):
         self.clock = clock
-        self.runs = {run.folder: Heard(str(run.folder.parent), run.config.epochs) for run in runs}
+        self.runs = {run.folder: unheard(run) for run in runs}
         self.idle: list[float] = []  # since when, oldest first
 
     def started(self, run: PlannedRun) -> None:
-        self.runs[run.folder].mark = self.clock()
+        """Also of a run that was failed before, which a command elsewhere runs again."""
+        heard = self.runs.setdefault(run.folder, unheard(run))
+        heard.mark, heard.over = self.clock(), False
         self.idle = self.idle[1:]
 
     def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
@@ -60,18 +69,16 @@ class Forecast:
         if "queries" in row:
             heard.seconds += now - (now if heard.mark is None else heard.mark)
             heard.measured += 1
-            heard.epoch, heard.mark = row["epoch"], now
+            heard.reached, heard.mark = row["epoch"], now
         elif "sampled" in row:  # a run that goes on from a checkpoint shows here how far it was
-            heard.epoch = max(heard.epoch, row["epoch"] - 1)
+            heard.reached = max(heard.reached, row["epoch"] - 1)
 
     def ended(self, run: PlannedRun, state: str) -> None:
         """state: done, failed or killed, after which the run goes on."""
         heard = self.runs[run.folder]
         if heard.mark is not None:
             self.idle.append(self.clock())
-        heard.mark = None
-        if state != "killed":
-            heard.epoch = heard.epochs
+        heard.mark, heard.over = None, state != "killed"
 
     def seconds_left(self) -> float | None:
         """None while no epoch has been finished."""
@@ -80,3 +87,7 @@ class Forecast:
         others = [heard for heard in self.runs.values() if heard.mark is None]
         idle = [since for since in self.idle if now - since < IDLE_SECONDS]
         return seconds_left([heard.course(now) for heard in [*at_work, *others]], len(at_work) + len(idle))
+
+
+def unheard(run: PlannedRun) -> Heard:
+    return Heard(str(run.folder.parent), run.config.epochs)

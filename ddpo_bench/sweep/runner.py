@@ -64,8 +64,8 @@ def work_on_suite(
 ) -> None:
     """Be one worker of a suite, in this process, until nothing is left to do; arguments as of `run_suite`."""
     book = begin(suite, runs, root, storage, retry_failed=False).open()
-    done = sum(state(run, root) == "done" for run in runs)
-    with display(runs[done:], done) as watcher:
+    todo = [run for run in runs if state(run, root) != "done"]
+    with display(todo, len(runs) - len(todo)) as watcher:
         work_through(book, resolve(train), watcher)
     write_plan(suite, root, wall_seconds(book))
 
