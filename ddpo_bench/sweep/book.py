@@ -13,6 +13,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from ddpo_bench.sweep.lease import HEARTBEAT, is_alive, this_process
+from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, is_alive, is_held, is_here, show, this_process
 from ddpo_bench.sweep.plan import PlannedRun
 from ddpo_bench.sweep.run_state import final_reward, learning_curve, mark, read_status
 from ddpo_bench.sweep.storage import open_storage
@@ -135,7 +136,9 @@ class Book:
         """The next run that waits, now ours alone; None where none waits."""
         for folder, trials in self.trials().items():
             for trial in trials:
-                if trial.state == TrialState.WAITING and (claim := self.take(folder, trial)):
+                if trial.state != TrialState.WAITING or is_held(self.root / folder):  # by the book of another matrix
+                    continue
+                if claim := self.take(folder, trial):
                     return claim
         return None
 
@@ -150,6 +153,8 @@ class Book:
             if read_status(self.root / folder)["state"] == "done":
                 self.complete(claim)
                 return None
+            with suppress(OSError):  # where the disk is full, training says so
+                show(self.root / folder, {})  # first, so that nobody judges a worker by its own clock
             self.storage.set_trial_user_attr(claim.trial_id, "worker", this_process())
         except UpdateFinishedTrialError:  # somebody else took it, or took us for dead before we signed
             return None
@@ -239,7 +244,8 @@ class Book:
         epoch = status.get("epoch", 0)
         deaths = 1 + sum(other.user_attrs.get("died_after") == epoch for other in trials if other is not trial)
         if deaths < DEATHS:
-            return self.close(claim, "died", f"its worker died in epoch {epoch + 1}", facts={"died_after": epoch})
+            reason = f"{death(trial.user_attrs.get('worker', {}))} in epoch {epoch + 1}"
+            return self.close(claim, "died", reason, facts={"died_after": epoch})
         reason = f"{DEATHS} workers died in epoch {epoch + 1}"
         closed = self.close(claim, "failed", reason)
         if closed:
@@ -254,3 +260,10 @@ class Book:
         """Whether a process of this number was ever given a run."""
         workers = [trial.user_attrs.get("worker", {}) for trials in self.trials().values() for trial in trials]
         return any(worker.get("pid") == pid for worker in workers)
+
+
+def death(worker: dict[str, Any]) -> str:
+    """What is known of it."""
+    if not worker or is_here(worker):
+        return "its worker died"
+    return f"its worker on {worker.get('host')} showed no heartbeat for {LEASE_SECONDS:.0f} s"

@@ -18,7 +18,7 @@ LOCK_SECONDS = 30  # after which the lock of a process that was killed while it 
 
 
 class DamagedJournal(Exception):
-    """An entry that is not as it was written."""
+    """An entry that is not as it was written, or a journal that is gone."""
 
 
 class SealedJournal(JournalFileBackend):
@@ -36,8 +36,12 @@ class SealedJournal(JournalFileBackend):
         An entry that is not whole is being written, or was cut short: it does not count.
 
         Raises:
-            DamagedJournal: for an entry that is not JSON, or not what was written.
+            DamagedJournal: for an entry that is not JSON, or not what was written; where the journal was deleted.
         """
+        if not self.path.exists():
+            raise DamagedJournal(
+                f"{self.path}: was deleted while it was in use. Give the same command again, which makes it anew."
+            )
         first = min(log_number_from, len(self.offsets) - 1)
         with self.path.open("rb") as file:
             file.seek(self.offsets[first])

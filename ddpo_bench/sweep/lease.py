@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ddpo_bench.sealed import Damaged, read_sealed_json, write_sealed_json
 
 HEARTBEAT = "heartbeat.json"
+TAKEN_OVER = (
+    "another worker has taken the run over, since it saw no sign of life of this one for a while: its process was "
+    "stopped, or its heartbeats did not reach the disk"
+)
 BEAT_SECONDS = 2.0
 LEASE_SECONDS = 60.0  # a holder on another host that has not shown a heartbeat for so long is dead
 
@@ -35,19 +40,44 @@ def age(born: str | None) -> float | None:
     return round(time.clock_gettime(time.CLOCK_BOOTTIME) - int(born) / os.sysconf("SC_CLK_TCK"), 3)
 
 
-def is_alive(holder: dict[str, Any], folder: Path, since: float) -> bool:
+def is_alive(holder: dict[str, Any], folder: Path, since: float, now: float | None = None) -> bool:
     """Whether the holder of a run still works on it.
 
     A process on this host is looked up; one elsewhere must have shown a heartbeat within the lease.
 
     Args:
-        since: Unix time of the claim, for a holder that has not shown a heartbeat yet.
+        holder: as of `this_process`; empty where a claim has not been signed yet.
+        since: Unix time of the claim, which counts until there is a heartbeat.
+        now: of the clock that dates the files in `folder`; None asks it.
     """
-    if (holder.get("host"), holder.get("space")) == (platform.node(), process_space()):
+    if is_here(holder):
         return holder.get("born") is not None and birth(holder["pid"]) == holder["born"]
-    with suppress(FileNotFoundError):
-        since = max(since, (folder / HEARTBEAT).stat().st_mtime)
-    return time.time() - since < LEASE_SECONDS
+    shown = folder / HEARTBEAT
+    if not holder or not shown.exists():
+        return time.time() - since < LEASE_SECONDS
+    return age_of(shown, now) < LEASE_SECONDS
+
+
+def is_here(holder: dict[str, Any]) -> bool:
+    """Whether a process can be looked up from here."""
+    return (holder.get("host"), holder.get("space")) == (platform.node(), process_space())
+
+
+def age_of(path: Path, now: float | None = None) -> float:
+    """Seconds since a file was written; now as of `is_alive`."""
+    return max(0.0, (time_there(path.parent) if now is None else now) - path.stat().st_mtime)
+
+
+def time_there(folder: Path) -> float:
+    """Unix time by the clock that dates files in a folder, a file server's maybe; ours where nothing can be written."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".clock-") as file:
+            file.write(b"?")
+            file.flush()
+            os.fsync(file.fileno())  # until then a network file system may give it our own time
+            return os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return time.time()
 
 
 def process_space() -> str:
@@ -80,25 +110,25 @@ def signalled(pid: int) -> bool:
 
 
 class Heartbeat:
-    """Shows, while it is open, that a run is being worked on, and how far its epoch is."""
+    """Shows, while it is open, who works on a run, and how far its epoch is."""
 
     def __init__(self, folder: Path, still_ours: Callable[[], bool]):
         """still_ours: whether the claim stands; where it does not any more, this process ends itself at once."""
-        self.path = folder / HEARTBEAT
+        self.folder = folder
         self.still_ours = still_ours
         self.news: dict[str, Any] = {}
         self.over = threading.Event()
         self.thread = threading.Thread(target=self.beat, daemon=True)
 
     def __enter__(self) -> Heartbeat:
-        write_sealed_json(self.path, self.news)
+        show(self.folder, self.news)
         self.thread.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.over.set()
         self.thread.join()
-        self.path.unlink(missing_ok=True)
+        (self.folder / HEARTBEAT).unlink(missing_ok=True)
 
     def beat(self) -> None:
         """Until the training is over; where nothing can be shown for half a lease, end before others take over."""
@@ -106,23 +136,48 @@ class Heartbeat:
         while not self.over.wait(BEAT_SECONDS):
             try:
                 if not self.still_ours():
-                    os._exit(1)  # somebody took over while this process was stopped: nothing more may be written
+                    leave(self.folder, TAKEN_OVER)
                 self.write()
                 shown = time.monotonic()
             except Exception:  # of a disk, or whatever a database raises that is out of reach for a moment
                 traceback.print_exc()
                 if time.monotonic() - shown > LEASE_SECONDS / 2:
-                    os._exit(1)
+                    leave(self.folder, f"no heartbeat could be written for {LEASE_SECONDS / 2:.0f} s, as said above")
 
     def write(self) -> None:
         try:
-            write_sealed_json(self.path, self.news)
+            show(self.folder, self.news)
         except OSError:  # a full disk still takes a new time, and that is what others look at
-            os.utime(self.path)
+            os.utime(self.folder / HEARTBEAT)
+
+
+def show(folder: Path, news: dict[str, Any]) -> None:
+    """Write the heartbeat of this process into the folder of a run."""
+    write_sealed_json(folder / HEARTBEAT, {**news, "worker": this_process()})
+
+
+def leave(folder: Path, why: str) -> NoReturn:
+    """End this process at once, so that it writes nothing more to a run that others may take over, and say why."""
+    print(f"{folder}: {why}. This worker ends; another one goes on from the checkpoint.", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def news_of(folder: Path) -> dict[str, Any]:
     """What the heartbeat of a run last told: {"epoch", "sampled"}, or nothing."""
+    news = heartbeat_of(folder)
+    news.pop("worker", None)
+    return news
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a run's heartbeat is that of another process, which lives and works on it."""
+    worker, us = heartbeat_of(folder).get("worker"), this_process()
+    if not worker or all(worker.get(key) == us[key] for key in ("host", "space", "pid", "born")):
+        return False
+    return age_of(folder / HEARTBEAT) < LEASE_SECONDS and is_alive(worker, folder, 0.0)
+
+
+def heartbeat_of(folder: Path) -> dict[str, Any]:
     try:
         return read_sealed_json(folder / HEARTBEAT, "")
     except (FileNotFoundError, Damaged):  # the next beat writes it anew

@@ -5,7 +5,6 @@ Works while others write, and where there are run folders only.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from ddpo_bench.config import RunConfig
 from ddpo_bench.sealed import Damaged, check_sealed_yaml
 from ddpo_bench.sweep.book import is_book_of
 from ddpo_bench.sweep.estimate import Course, seconds_left
-from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, is_alive, news_of, signalled
+from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, age_of, is_alive, news_of, signalled, time_there
 from ddpo_bench.sweep.plan import run_folder
 from ddpo_bench.sweep.run_state import read_status, whole_rows
 from ddpo_bench.sweep.storage import open_existing
@@ -41,6 +40,7 @@ class RunStanding:
         worker: "host:pid" of who works on it.
         alive: whether they still do.
         heartbeat: seconds since they last showed it; None where they never did.
+        now: Unix time by the clock that dates its files.
     """
 
     name: str
@@ -51,6 +51,7 @@ class RunStanding:
     worker: str | None = None
     alive: bool = False
     heartbeat: float | None = None
+    now: float = 0.0
 
     @property
     def epoch(self) -> int:
@@ -65,7 +66,7 @@ class RunStanding:
     @property
     def course(self) -> Course:
         at_work = self.alive and self.heartbeat is not None
-        since = age(self.folder / "status.json") or 0.0 if at_work else 0.0
+        since = (age(self.folder / "status.json", self.now) or 0.0) if at_work else 0.0
         return Course(self.folder.parent.name, self.epoch, self.epochs, float(self.status.get("seconds", 0.0)), since)
 
 
@@ -170,14 +171,15 @@ def stand_of(root: Path, folder: Path, epochs: int, trial: FrozenTrial | None) -
     epochs = status.get("epochs", epochs)
     if state != "running":
         return RunStanding(name, home, state, epochs, status)
-    heartbeat = age(home / HEARTBEAT)
+    now = time_there(home)
+    heartbeat = age(home / HEARTBEAT, now)
     holder = trial.user_attrs.get("worker", {}) if trial else {}
     if trial is None:
         alive = signalled(status.get("pid", 0)) if heartbeat is None else heartbeat < LEASE_SECONDS
     else:
-        alive = is_alive(holder, home, trial.datetime_start.timestamp() if trial.datetime_start else 0.0)
+        alive = is_alive(holder, home, trial.datetime_start.timestamp() if trial.datetime_start else 0.0, now)
     worker = f"{holder.get('host', '?')}:{holder.get('pid', status.get('pid', '?'))}"
-    return RunStanding(name, home, state, epochs, status, worker, alive, heartbeat)
+    return RunStanding(name, home, state, epochs, status, worker, alive, heartbeat, now)
 
 
 def status_of(folder: Path) -> dict[str, Any]:
@@ -199,9 +201,9 @@ def state_of(told: str, trial: FrozenTrial | None) -> str:
     return "killed" if told == "running" else told
 
 
-def age(path: Path) -> float | None:
+def age(path: Path, now: float) -> float | None:
     """Seconds since a file was written; None where there is none."""
     try:
-        return max(0.0, time.time() - path.stat().st_mtime)
+        return age_of(path, now)
     except FileNotFoundError:
         return None

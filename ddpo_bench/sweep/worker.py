@@ -22,7 +22,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble, write_text
 from ddpo_bench.sweep.book import Book, BookPlace, Claim
-from ddpo_bench.sweep.lease import Heartbeat
+from ddpo_bench.sweep.lease import TAKEN_OVER, Heartbeat, leave
 from ddpo_bench.sweep.run_state import mark
 from ddpo_bench.sweep.watcher import Watcher
 from ddpo_bench.training.claim import CONFIG, claim_folder
@@ -119,7 +119,7 @@ def report(book: Book, claim: Claim, row: dict[str, Any]) -> None:
     try:
         book.report(claim, row["epoch"], row["reward_mean"])
     except UpdateFinishedTrialError:
-        os._exit(1)  # somebody took over while this process was stopped: nothing more may be written
+        leave(book.root / claim.run.folder, TAKEN_OVER)
 
 
 def interrupt(signum: int, frame: FrameType | None) -> None:

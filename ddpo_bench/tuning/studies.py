@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ddpo_bench.sweep.book import ACTIVE, BROKEN_OFF, DEATHS
-from ddpo_bench.sweep.lease import is_alive, this_process
+from ddpo_bench.sweep.lease import is_alive, show, this_process
 from ddpo_bench.sweep.plan import run_folder
 from ddpo_bench.sweep.run_state import read_status
 from ddpo_bench.sweep.search_space import value_at
@@ -131,6 +132,8 @@ class Studies:
             if is_duplicate(trial, self.slots(name)[slot]):
                 self.close_duplicate(claim)
                 return None
+            with suppress(OSError):  # where the disk is full, trying says so
+                show(self.folder(name, slot), {})  # first, so that nobody judges a worker by its own clock
             self.storage.set_trial_user_attr(claim.trial_id, "worker", this_process())
         except UpdateFinishedTrialError:  # somebody else took it, or took us for dead before we signed
             return None

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from crash_points import in_a_process
 from optuna.trial import TrialState
 
+from ddpo_bench.sealed import write_sealed_json
 from ddpo_bench.sweep import lease
 from ddpo_bench.sweep.book import DEATHS, Book, BookPlace, Claim
 from ddpo_bench.sweep.lease import Heartbeat
@@ -186,7 +190,93 @@ def test_a_worker_on_another_host_lives_as_long_as_its_heartbeat(place: BookPlac
     long_ago = heartbeat.stat().st_mtime - 2 * lease.LEASE_SECONDS
     os.utime(heartbeat, (long_ago, long_ago))
     assert not lease.is_alive(DEAD, tmp_path, 0.0)
-    assert lease.is_alive(DEAD, tmp_path, heartbeat.stat().st_mtime + 2 * lease.LEASE_SECONDS)  # claimed just now
+    assert lease.is_alive({}, tmp_path, time.time())  # claimed just now, and not signed yet
+
+
+@pytest.mark.parametrize("ahead", [-300.0, 0.0, 300.0])
+def test_heartbeats_are_judged_by_the_clock_that_dates_them(
+    place: BookPlace, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    book = place.open()
+    book.enter()
+    living, dead = book.claim(), book.claim()
+    assert living
+    assert dead
+    for claim in (living, dead):
+        book.storage.set_trial_user_attr(claim.trial_id, "worker", DEAD)
+    old = book.root / dead.run.folder / lease.HEARTBEAT
+    os.utime(old, (old.stat().st_mtime - 90, old.stat().st_mtime - 90))
+    ours = time.time
+    monkeypatch.setattr(lease.time, "time", lambda: ours() + ahead)  # of this host; files keep the time of their server
+    book.recover()
+    assert book.still_ours(living)
+    assert not book.still_ours(dead)
+    (trial,) = [trial for trial in book.trials()[str(dead.run.folder)] if trial.user_attrs.get("end") == "died"]
+    assert trial.user_attrs["reason"] == "its worker on elsewhere showed no heartbeat for 60 s in epoch 1"
+
+
+def test_where_nothing_can_be_written_our_own_clock_must_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease.time, "time", lambda: 7.0)
+    assert lease.time_there(tmp_path / "missing") == 7.0
+    assert lease.time_there(tmp_path) > 7.0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_claim_is_signed_after_its_heartbeat_is_there(place: BookPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = place.open()
+    book.enter()
+    signed = []
+    set_attribute = book.storage.set_trial_user_attr
+
+    def sign(trial_id: int, key: str, value: Any) -> None:
+        signed.append((key, (book.root / place.runs[0].folder / lease.HEARTBEAT).exists()))
+        set_attribute(trial_id, key, value)
+
+    monkeypatch.setattr(book.storage, "set_trial_user_attr", sign)
+    assert book.claim()
+    assert signed == [("worker", True)]
+
+
+def test_a_worker_that_leaves_says_why(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def overtaken() -> None:
+        lease.BEAT_SECONDS = 0.01
+        with Heartbeat(tmp_path, lambda: False) as heartbeat:
+            heartbeat.over.wait(60)
+
+    assert in_a_process(overtaken) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"{tmp_path}: another worker has taken the run over")
+    assert line.endswith("This worker ends; another one goes on from the checkpoint.")
+
+
+def test_a_run_that_is_worked_on_in_the_book_of_another_matrix_waits(place: BookPlace) -> None:
+    """As when a suite is edited, and run in a second terminal, while it runs in the first."""
+    first = place.open()
+    first.enter()
+    claim = first.claim()
+    assert claim
+    second = replace(place, name="mine-edited").open()
+    second.enter()
+    folder = first.root / claim.run.folder
+    lease.show(folder, {})
+    held = json.loads((folder / lease.HEARTBEAT).read_text())
+    write_sealed_json(
+        folder / lease.HEARTBEAT, {"worker": held["worker"] | {"pid": os.getppid(), "born": parents_birth()}}
+    )
+    others = [taken.run for taken in iter(second.claim, None)]
+    assert len(others) == 3
+    assert claim.run not in others
+    assert not second.settled()
+    write(first, str(claim.run.folder), "done", 2, -2.0, -1.75)
+    first.complete(claim)
+    assert second.claim() is None
+    assert [trial.user_attrs["end"] for trial in second.trials()[str(claim.run.folder)]] == ["done"]
+
+
+def parents_birth() -> str:
+    birth = lease.birth(os.getppid())
+    assert birth
+    return birth
 
 
 def test_a_run_at_whose_same_epoch_every_worker_dies_is_given_up(place: BookPlace) -> None:

@@ -181,9 +181,9 @@ def test_a_heartbeat_goes_on_to_show_life_on_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.02)
     with lease.Heartbeat(tmp_path, lambda: True) as heartbeat:
         monkeypatch.setattr(lease, "write_sealed_json", no_space)
-        os.utime(heartbeat.path, (0, 0))
+        os.utime(tmp_path / lease.HEARTBEAT, (0, 0))
         end = time.monotonic() + 10
-        while heartbeat.path.stat().st_mtime == 0:
+        while (tmp_path / lease.HEARTBEAT).stat().st_mtime == 0:
             assert time.monotonic() < end, "it shows no life"
             time.sleep(0.01)
         assert heartbeat.thread.is_alive()

@@ -107,7 +107,7 @@ def test_a_run_whose_folder_is_deleted_is_followed_from_its_first_epoch_again(pl
     follower = Follower(book, PlainLines([FLAKY], 1, forecast))
     for path in (place.root / SLOW.folder).iterdir():
         path.unlink()
-    other, claim = claim_in_another_terminal(place, SLOW)
+    claim_in_another_terminal(place, SLOW)
     follower.look()
     clock.now += 5
     write(place.root, SLOW, "running", 1)
