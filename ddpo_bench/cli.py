@@ -14,11 +14,11 @@ import signal
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
-from types import FrameType
 from typing import NoReturn
 
 from ddpo_bench.commands.command import Command
 from ddpo_bench.encoding import make_output_legible
+from ddpo_bench.signals import ending_as_ctrl_c, ignore_ending
 
 USER_ERROR = 1
 INTERRUPTED = 128 + signal.SIGINT
@@ -67,11 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return USER_ERROR
     quieten_libraries()
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
+    with ending_as_ctrl_c():
         return call(commands[args.verb], args, arguments)
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def load_commands() -> dict[str, Command]:
@@ -85,7 +82,7 @@ def call(command: Command, args: argparse.Namespace, arguments: Sequence[str]) -
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # nothing is left to stop
+        ignore_ending()
         again = "To go on where this stopped: " if command.resumable else "To try again: "
         print(f"\nInterrupted. {again}{shlex.join(['ddpo-bench', *arguments])}", file=sys.stderr)
         return INTERRUPTED
@@ -105,11 +102,6 @@ def one_line_each(error: Exception) -> str:
         return str(error)
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first} (--debug shows where)"
-
-
-def interrupt(signum: int, frame: FrameType | None) -> None:
-    """SIGTERM ends the program as Ctrl-C does: state saved, no process left."""
-    raise KeyboardInterrupt
 
 
 class Parser(argparse.ArgumentParser):

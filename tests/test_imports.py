@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "rewards": LEAVES | {"embedded"},
     "prompts": LEAVES | {"embedded"},
     "training": LEAVES | PLUGINS,
-    "sweep": LEAVES | PLUGINS | {"training"},
+    "sweep": LEAVES | PLUGINS | {"training", "signals"},
     "outlook": LEAVES | PLUGINS | {"embedded", "training", "sweep"},
     "tuning": LEAVES | {"training", "sweep", "analysis", "console"},
     "analysis": {"config", "options", "quantity", "registry", "files", "sealed", "yaml_file"},
@@ -49,7 +49,8 @@ ALLOWED: dict[str, set[str]] = {
     | PLUGINS
     | {"embedded", "training", "sweep", "outlook", "tuning", "analysis", "console", "microbench"},
     "encoding": set(),
-    "cli": {"commands", "encoding"},
+    "signals": set(),
+    "cli": {"commands", "encoding", "signals"},
     "__main__": {"cli"},
 }
 SOURCES = sorted(ROOT.rglob("*.py"))

@@ -15,12 +15,12 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble, write_text
+from ddpo_bench.signals import interrupt, leave_hang_ups
 from ddpo_bench.sweep.book import Book, BookPlace, Claim
 from ddpo_bench.sweep.lease import TAKEN_OVER, Heartbeat, leave
 from ddpo_bench.sweep.run_state import mark
@@ -46,6 +46,7 @@ def work(place: BookPlace, train: str) -> None:
 def as_worker() -> Iterator[None]:
     """Make this process one that a Pool can end, and that ends with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the whole group; the parent decides
+    leave_hang_ups()
     signal.signal(signal.SIGTERM, interrupt)
     threading.Thread(target=die_with_parent, daemon=True).start()
     try:
@@ -120,11 +121,6 @@ def report(book: Book, claim: Claim, row: dict[str, Any]) -> None:
         book.report(claim, row["epoch"], row["reward_mean"])
     except UpdateFinishedTrialError:
         leave(book.root / claim.run.folder, TAKEN_OVER)
-
-
-def interrupt(signum: int, frame: FrameType | None) -> None:
-    """Signal handler that lets SIGTERM end training as Ctrl-C does."""
-    raise KeyboardInterrupt
 
 
 def die_with_parent() -> None:

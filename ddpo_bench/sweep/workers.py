@@ -12,6 +12,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
 
 from ddpo_bench.files import FULL
+from ddpo_bench.signals import hang_ups_held
 
 GRACE_SECONDS = 15.0  # for a worker to end by itself before it is killed
 LOOK_SECONDS = 0.5  # between two looks at what the workers did
@@ -79,7 +80,11 @@ class Pool:
     def start(self, index: int) -> None:
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=self.target, args=self.args)
-        with interrupts_ignored(), variables(self.environments[index]):  # both inherited from the first moment on
+        with (
+            interrupts_ignored(),
+            hang_ups_held(),
+            variables(self.environments[index]),
+        ):  # both inherited from the first moment on
             process.start()
         self.processes[index] = process
 

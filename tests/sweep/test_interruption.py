@@ -60,11 +60,13 @@ def members(session):
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")
-@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM", "SIGHUP"])
 def test_an_interrupted_sweep_saves_stops_its_workers_and_says_how_to_resume(sweep, tmp_path, how):
     assert len(members(sweep.pid)) >= 3
     if how == "Ctrl-C":
         os.killpg(sweep.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    elif how == "SIGHUP":
+        os.killpg(sweep.pid, signal.SIGHUP)
     else:
         sweep.terminate()
     assert sweep.wait(PATIENCE) == 130
