@@ -54,7 +54,8 @@ def results_below(folder: Path, depth: int) -> Iterator[Path]:
 
 def row_of(root: Path, folder: Path) -> list[str]:
     from ddpo_bench.sweep.estimate import size
-    from ddpo_bench.sweep.standing import planned_runs, read_plan, status_of
+    from ddpo_bench.sweep.plan_file import read_plan
+    from ddpo_bench.sweep.standing import planned_runs, status_of
 
     plan = read_plan(root)
     here = list(root.glob("runs/*/seed-*"))

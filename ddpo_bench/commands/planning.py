@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ddpo_bench.config import ConfigError, RunConfig, run_config
 from ddpo_bench.sweep.plan import PlannedRun, plan, select
+from ddpo_bench.sweep.plan_file import refuse_other_suite
 from ddpo_bench.sweep.shipped import find_suite
 from ddpo_bench.sweep.suite import Suite, is_suite, load_suite, spelled_out
 from ddpo_bench.yaml_file import apply_overrides, load_yaml
@@ -17,11 +18,13 @@ from ddpo_bench.yaml_file import apply_overrides, load_yaml
 def planned_runs(args: Namespace) -> tuple[Suite, list[PlannedRun], Path]:
     """The suite, those of its runs that are meant, and its results folder; of options `add_suite`."""
     suite = load_suite(find_suite(args.suite), args.set, args.seeds or ())
+    root = args.results / suite.name
+    refuse_other_suite(suite, root)
     runs = plan(suite)
     if args.only:
         runs = select(runs, args.only)
         suite = narrowed(suite, runs) if suite.tune else suite
-    return suite, runs, args.results / suite.name
+    return suite, runs, root
 
 
 def narrowed(suite: Suite, runs: Sequence[PlannedRun]) -> Suite:

@@ -69,6 +69,7 @@ def read(path: Path, data: Mapping[str, Any], results: Path) -> tuple[str, Plan,
     from ddpo_bench.outlook.checks import reward_places
     from ddpo_bench.outlook.cost import Plan, PlannedCell
     from ddpo_bench.sweep.plan import plan
+    from ddpo_bench.sweep.plan_file import refuse_other_suite
     from ddpo_bench.sweep.suite import is_suite, load_suite
 
     if not is_suite(data):
@@ -77,6 +78,7 @@ def read(path: Path, data: Mapping[str, Any], results: Path) -> tuple[str, Plan,
         what = f"one run of {config.algorithm} on {config.reward.label}, {images:,} images"
         return what, Plan([PlannedCell(path.stem, config, 1)], results / "train"), [("reward", config)]
     suite = load_suite(path)
+    refuse_other_suite(suite, results / suite.name)
     runs = plan(suite)
     cells = f"{len(suite.cells)} cells x {len(suite.seeds)} seeds"
     what = f"a suite of {len(runs)} runs ({cells}), {count_images(runs)} images"

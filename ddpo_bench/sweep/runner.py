@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 
-from ddpo_bench.sealed import write_sealed_yaml
 from ddpo_bench.sweep.book import Book, BookPlace, book_name
 from ddpo_bench.sweep.follow import Follower
 from ddpo_bench.sweep.longer import begin_from_shorter
 from ddpo_bench.sweep.plan import PlannedRun, choices
+from ddpo_bench.sweep.plan_file import write_plan
 from ddpo_bench.sweep.run_state import read_status
 from ddpo_bench.sweep.suite import Suite
 from ddpo_bench.sweep.watcher import Watcher
@@ -84,10 +84,6 @@ def begin(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | N
 def book_place(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None) -> BookPlace:
     """Where the suite's book is."""
     return BookPlace(storage, book_name(suite.name, suite.matrix), choices(suite), runs, root)
-
-
-def write_plan(suite: Suite, root: Path, wall: float = 0.0) -> None:
-    write_sealed_yaml(root / "suite.yaml", suite.to_dict() | {"wall_seconds": round(wall, 3)})
 
 
 def state(run: PlannedRun, root: Path) -> str:

@@ -15,16 +15,15 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from ddpo_bench.config import RunConfig
-from ddpo_bench.sealed import Damaged, check_sealed_yaml
+from ddpo_bench.sealed import Damaged
 from ddpo_bench.sweep.book import is_book_of
 from ddpo_bench.sweep.estimate import Course, seconds_left
 from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, age_of, is_alive, news_of, signalled, time_there
 from ddpo_bench.sweep.plan import run_folder
+from ddpo_bench.sweep.plan_file import PLAN, read_plan
 from ddpo_bench.sweep.run_state import read_status, whole_rows
 from ddpo_bench.sweep.storage import open_existing
-from ddpo_bench.yaml_file import load_yaml
 
-PLAN = "suite.yaml"
 RANK = {TrialState.RUNNING: 2, TrialState.WAITING: 1}  # of attempts at one run, over those that have ended
 
 
@@ -123,13 +122,6 @@ def standing(root: Path, storage: str | None = None) -> Standing:
         for several in (planned, {folder: epochs for folder, epochs in here.items() if folder not in planned})
     )
     return Standing(name, root, runs, others)
-
-
-def read_plan(root: Path) -> dict[str, Any]:
-    if not (root / PLAN).is_file():
-        return {}
-    check_sealed_yaml(root / PLAN, f"Give ddpo-bench run {root.resolve().name} again, which writes it anew.")
-    return load_yaml(root / PLAN)
 
 
 def planned_runs(plan: Mapping[str, Any]) -> dict[Path, int]:

@@ -63,6 +63,7 @@ class Suite:
     matrix: dict[str, list[Any]]
     seeds: list[int]
     cells: list[Cell]
+    file: Path
     tune: Tune | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def load_suite(path: Path, overrides: Sequence[str] = (), seeds: Sequence[int] =
         mistakes += error.mistakes
     cells, wrong = resolve(base, form.matrix, overrides)
     mistakes += [line if line.startswith("--set") else f"{path}: {line}" for line in wrong]
-    suite = Suite(form.name, base, form.matrix, list(seeds) or form.seeds, cells)
+    suite = Suite(form.name, base, form.matrix, list(seeds) or form.seeds, cells, path)
     if "tune" in data:
         suite, wrong = with_tuning(suite, data["tune"])
         mistakes += [f"{path}: {line}" for line in wrong]

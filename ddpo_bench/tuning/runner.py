@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ddpo_bench.sweep.plan import PlannedRun, plan
-from ddpo_bench.sweep.runner import TRAIN, Display, book_place, run_suite, work_on_suite, write_plan
+from ddpo_bench.sweep.plan_file import write_plan
+from ddpo_bench.sweep.runner import TRAIN, Display, book_place, run_suite, work_on_suite
 from ddpo_bench.sweep.suite import Suite
 from ddpo_bench.sweep.watcher import Watcher
 from ddpo_bench.sweep.worker import resolve

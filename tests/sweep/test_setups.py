@@ -138,7 +138,7 @@ def test_a_space_may_be_given_for_each_setup_or_each_algorithm(tmp_path: Path) -
 def test_a_table_calls_cells_by_their_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from ddpo_bench.analysis.collect import collect
     from ddpo_bench.sealed import write_sealed_yaml
-    from ddpo_bench.sweep.runner import write_plan
+    from ddpo_bench.sweep.plan_file import write_plan
 
     frozen = {"label": "untrained", "algorithm": "frozen"}
     suite = load(tmp_path, frozen, PPO, GRPO, matrix={"reward": ["target_colour"], "sampler.steps": [2, 3]})

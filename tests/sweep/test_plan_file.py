@@ -1,0 +1,109 @@
+"""Which suite a results folder belongs to: two of one name do not replace each other's tables."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ddpo_bench import cli
+from ddpo_bench.config import ConfigError
+from ddpo_bench.sweep.plan_file import PLAN, read_plan, refuse_other_suite, source, write_plan
+from ddpo_bench.sweep.shipped import find_suite
+from ddpo_bench.sweep.suite import Suite, load_suite
+
+ROOT = Path("results", "mine")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def suite(path: str, *algorithms: str, **base: Any) -> Suite:
+    content = {"name": "mine", "base": {"epochs": 2, **base}, "matrix": {"algorithm": list(algorithms)}, "seeds": [0]}
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(yaml.safe_dump(content))
+    return load_suite(Path(path))
+
+
+def run(planned: Suite) -> None:
+    """As the command does with its plan."""
+    refuse_other_suite(planned, ROOT)
+    write_plan(planned, ROOT)
+
+
+def test_another_suite_of_the_same_name_is_refused_in_one_line_that_names_both() -> None:
+    run(suite("a.yaml", "frozen"))
+    before = (ROOT / PLAN).read_bytes()
+    with pytest.raises(ConfigError) as raised:
+        run(suite("other/b.yaml", "ppo", epochs=3))
+    assert str(raised.value) == (
+        "other/b.yaml: results/mine holds the runs of another suite of this name, a.yaml, which has no cell in common "
+        "with it. Give one of them another `name:`, or add --results DIR."
+    )
+    assert (ROOT / PLAN).read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["run", "tune", "work", "validate"])
+def test_every_command_refuses_it_before_any_work(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(suite("a.yaml", "frozen"))
+    suite("b.yaml", "ppo", epochs=3)
+    assert cli.main([command, "b.yaml"]) == 1
+    assert "holds the runs of another suite of this name, a.yaml" in capsys.readouterr().err
+    assert [path.name for path in ROOT.iterdir()] == [PLAN]
+
+
+def test_an_edited_suite_is_the_same_one() -> None:
+    run(suite("a.yaml", "frozen"))
+    run(suite("a.yaml", "ppo", epochs=9))
+    assert read_plan(ROOT)["base"]["epochs"] == 9
+
+
+def test_a_copy_that_has_a_cell_in_common_shares_the_folder() -> None:
+    run(suite("a.yaml", "frozen"))
+    run(suite("b.yaml", "frozen", "ppo"))
+    assert read_plan(ROOT)["file"] == "../../b.yaml"
+
+
+def test_a_cell_is_common_though_a_plugin_has_another_version_by_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ddpo_bench.algorithms.frozen import Frozen
+
+    run(suite("a.yaml", "frozen"))
+    monkeypatch.setattr(Frozen, "version", 99, raising=False)
+    run(suite("b.yaml", "frozen", "ppo"))
+
+
+def test_a_suite_that_was_moved_and_edited_goes_on(tmp_path: Path) -> None:
+    run(suite("a.yaml", "frozen"))
+    Path("a.yaml").unlink()
+    run(suite("moved/a.yaml", "ppo"))
+    shutil.move(tmp_path / "moved", tmp_path / "project" / "moved")
+    shutil.move(tmp_path / "results", tmp_path / "project" / "results")
+    assert (tmp_path / "project" / ROOT / read_plan(tmp_path / "project" / ROOT)["file"]).is_file()
+
+
+def test_results_without_a_plan_or_with_one_that_names_no_file_or_is_damaged_are_taken() -> None:
+    planned = suite("a.yaml", "frozen")
+    refuse_other_suite(planned, ROOT)
+    write_plan(planned, ROOT)
+    other = suite("b.yaml", "ppo")
+    (ROOT / PLAN).write_text("name: mine\ncells: []\n")  # as older versions wrote it
+    refuse_other_suite(other, ROOT)
+    (ROOT / PLAN).write_text("# crc32: 00000000\nname: mine\n")
+    refuse_other_suite(other, ROOT)
+
+
+def test_a_shipped_suite_is_known_by_its_name_wherever_the_package_is() -> None:
+    assert source(find_suite("smoke"), Path("results", "smoke")) == "shipped: smoke"
+    shipped = load_suite(find_suite("smoke"))
+    write_plan(shipped, Path("results", "smoke"))
+    refuse_other_suite(load_suite(find_suite("smoke"), ["epochs=7"]), Path("results", "smoke"))
+    copy = Path("smoke.yaml")
+    shutil.copy(find_suite("smoke"), copy)
+    refuse_other_suite(load_suite(copy), Path("results", "smoke"))
+    with pytest.raises(ConfigError, match="another suite of this name"):
+        refuse_other_suite(load_suite(copy, ["epochs=7"]), Path("results", "smoke"))
