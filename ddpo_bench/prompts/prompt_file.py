@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from ddpo_bench.prompts.words import LINE_END, file_text, file_words
@@ -26,16 +27,26 @@ def read_prompts(option: str, path: str) -> tuple[Entry, ...]:
     Raises:
         ValueError: where the file cannot be read, has no prompt column, or a line of it is not what it should be.
     """
-    reader = READERS.get(Path(path).suffix.lower())
-    if reader is None:
-        return tuple((line, {}) for line in file_words(option, path, wanted=FORMATS))
+    if Path(path).suffix.lower() not in READERS:
+        return plain_entries(file_words(option, path, wanted=FORMATS))
     try:
-        entries = tuple(reader(file_text(option, path)))
+        entries = entries_of(Path(path).suffix.lower(), file_text(option, path))
     except Unreadable as error:
         raise ValueError(f"{option}: {path!r}{error}") from None
     if not entries:
         raise ValueError(f"{option}: {path!r} holds no prompts.")
     return entries
+
+
+@lru_cache(maxsize=8)
+def plain_entries(lines: tuple[str, ...]) -> tuple[Entry, ...]:
+    return tuple((line, {}) for line in lines)
+
+
+@lru_cache(maxsize=8)
+def entries_of(suffix: str, text: str) -> tuple[Entry, ...]:
+    """The rows of a file's text, read once however many cells of a suite draw from it."""
+    return tuple(READERS[suffix](text))
 
 
 class Unreadable(Exception):

@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -52,6 +52,7 @@ def is_json_object(line: str) -> bool:
         return False
 
 
+@lru_cache(maxsize=8)
 def lines_of(text: str) -> tuple[str, ...]:
     """The lines that are not blank, stripped; they end where an editor ends them, at \\n, \\r\\n or \\r alone."""
     return tuple(line.strip() for line in LINE_END.split(text) if line.strip())
@@ -65,7 +66,7 @@ def file_text(option: str, path: str) -> str:
     Raises:
         ValueError: where the file is missing, unreadable, or not UTF-8 text.
     """
-    file = Path(path)
+    file = Path(path).expanduser()
     try:
         return file.read_bytes().decode("utf-8-sig")  # editors on Windows write a byte-order mark
     except FileNotFoundError:
@@ -78,7 +79,7 @@ def file_text(option: str, path: str) -> str:
 
 def file_inputs(**paths: str | None) -> Inputs:
     """The content of the files that options name, for a prompt function's `inputs`."""
-    files = {option: Path(path) for option, path in paths.items() if path is not None}
+    files = {option: Path(path).expanduser() for option, path in paths.items() if path is not None}
     return {option: hashes(file.parent, [file]) for option, file in files.items()}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ddpo_bench.prompts.words import file_words
@@ -56,6 +57,15 @@ def test_a_file_that_cannot_be_used_is_one_clear_line(
         get("prompts", "from_file")(path=path)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_may_be_named_from_the_home_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(here / "home"))
+    (here / "home").mkdir()
+    (here / "home" / "p.txt").write_text("a dog\n")
+    prompts = get("prompts", "from_file")(path="~/p.txt")
+    assert prompts(np.random.default_rng(0)) == ("a dog", {})
+    assert list(prompts.inputs()["path"]) == ["p.txt"]
 
 
 def test_a_misspelt_file_is_answered_with_the_nearest(here: Path) -> None:
