@@ -29,7 +29,16 @@ class Bounds:
     def __str__(self) -> str:
         """As in "above 0 and at most 1"; empty where there are none."""
         named = {"at least": self.minimum, "above": self.above, "at most": self.maximum, "below": self.below}
-        return " and ".join(f"{words} {shown(limit)}" for words, limit in named.items() if limit is not None)
+        return " and ".join(f"{words} {limit_text(limit)}" for words, limit in named.items() if limit is not None)
+
+    @property
+    def span(self) -> str:
+        """As in "above 0 to 1"; empty where there are none."""
+        ends = [self.minimum is None and "above ", self.maximum is None and "below "]
+        limits = [self.lowest, self.highest]
+        return " to ".join(
+            f"{end or ''}{limit_text(limit)}" for end, limit in zip(ends, limits, strict=True) if limit is not None
+        )
 
     @property
     def lowest(self) -> float | None:
@@ -106,3 +115,7 @@ def is_finite(value: float) -> bool:
 
 def shown(number: float) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+def limit_text(limit: float) -> str:
+    return f"{int(limit):,}" if limit == int(limit) else f"{limit:g}"

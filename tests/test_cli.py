@@ -107,7 +107,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_1(capsys, arguments, mis
         (["run", "smoke", "--set", "backend=triton"], "backend: triton: its kernels run on CUDA and ROCm devices"),
         (["train", "missing.yaml"], "missing.yaml: no such file."),
         (["train", str(ROOT / "suites" / "smoke.yaml")], "is a suite, not the configuration of one run"),
-        (["list", "algoritm"], "unknown kind 'algoritm'. Did you mean 'algorithm'?"),
+        (["list", "algoritm"], "unknown kind or name 'algoritm'. Did you mean 'algorithm'?"),
         (["table", "nowhere"], "nowhere: no such folder."),
         (["table", "nowhere", "--at", "3"], "--at: says how much of a budget."),
         (["compare", "nowhere", "elsewhere"], "nowhere: no such folder."),

@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "registry": set(),  # it finds the plugins' folders by name
     "protocols": {"measuring"},
     "measuring": set(),
+    "describe": {"config", "options", "registry"},
     "files": set(),
     "yaml_file": {"config"},
     "sealed": {"files"},
@@ -47,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "console": LEAVES | {"sweep"},
     "commands": LEAVES
     | PLUGINS
-    | {"embedded", "training", "sweep", "outlook", "tuning", "analysis", "console", "microbench"},
+    | {"embedded", "training", "sweep", "outlook", "tuning", "analysis", "console", "describe", "microbench"},
     "encoding": set(),
     "signals": set(),
     "cli": {"commands", "encoding", "signals"},

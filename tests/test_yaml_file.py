@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from pathlib import Path
 from typing import Any
@@ -173,11 +174,11 @@ def changed(change: tuple[int, str, Any, str], data: dict[str, Any]) -> None:
     for parent in parents:
         target = target[parent]
     if kind == "replace":
-        target[last] = value
+        target[last] = copy.deepcopy(value)
     elif kind == "delete":
         del target[last]
     elif isinstance(target, dict):
-        target[key] = value
+        target[key] = copy.deepcopy(value)
 
 
 CHANGES = st.tuples(

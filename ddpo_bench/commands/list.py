@@ -1,8 +1,9 @@
-"""`ddpo-bench list`: what can be named in a configuration."""
+"""`ddpo-bench list`: what can be named in a configuration, and the options of each."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 
 from ddpo_bench.commands.command import Command
 
@@ -10,34 +11,62 @@ EXAMPLES = """\
 examples:
   ddpo-bench list
   ddpo-bench list reward
+  ddpo-bench list ppo             its options, with defaults and bounds
+  ddpo-bench list --markdown      all of them, and a run's and a suite's own keys
 """
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "kind", nargs="?", metavar="KIND", help="algorithm, reward, prompts, policy, sampler or advantages"
-    )
+    what = "a kind (algorithm, reward, prompts, policy, sampler, advantages), or the name of one of them"
+    chosen = parser.add_mutually_exclusive_group()
+    chosen.add_argument("name", nargs="?", metavar="NAME", help=what)
+    chosen.add_argument("--markdown", action="store_true", help="print docs/options.md")
 
 
 def execute(args: Namespace) -> int:
     from ddpo_bench import registry
     from ddpo_bench.config import ConfigError
 
-    if args.kind is not None and args.kind not in registry.FOLDERS:
-        raise ConfigError([f"list: {registry.unknown('kind', args.kind, registry.FOLDERS)}"])
-    for kind in [args.kind] if args.kind else registry.FOLDERS:
-        print(kind)
-        for name in registry.names(kind):
-            print(f"  {name:<24}{first_line(registry.get(kind, name))}")
+    if args.markdown:
+        from ddpo_bench.commands.options_page import page
+
+        print(page(), end="")
+        return 0
+    every = {kind: registry.names(kind) for kind in registry.FOLDERS}
+    homes = [kind for kind in every if args.name in every[kind]]
+    if args.name not in (None, *every, *(name for names in every.values() for name in names)):
+        known = [*every, *(name for names in every.values() for name in names)]
+        raise ConfigError([f"list: {registry.unknown('kind or name', args.name, known)}"])
+    for kind in homes or ([args.name] if args.name else every):
+        print("\n".join(options_of(kind, args.name) if homes else overview(kind)))
     return 0
 
 
-def first_line(plugin: type) -> str:
-    """The first line of a plugin's own docstring; a dataclass without one has a generated signature for it."""
-    import dataclasses
+def overview(kind: str) -> Iterator[str]:
+    """A kind's plugins, a line each."""
+    from ddpo_bench import registry
+    from ddpo_bench.describe import purpose
 
-    generated = dataclasses.is_dataclass(plugin) and (plugin.__doc__ or "").startswith(f"{plugin.__name__}(")
-    return "" if generated else (plugin.__doc__ or "").strip().partition("\n")[0]
+    yield kind
+    for name in registry.names(kind):
+        yield f"  {name:<24}{purpose(registry.get(kind, name))}"
 
 
-COMMAND = Command("what can be named in a configuration", EXAMPLES, add_options, execute)
+def options_of(kind: str, name: str) -> Iterator[str]:
+    """What a plugin is, and each option in two lines."""
+    from ddpo_bench import registry
+    from ddpo_bench.describe import described, purpose
+
+    plugin = registry.get(kind, name)
+    options = list(described(plugin))
+    yield f"{kind} {name}: {purpose(plugin)}"
+    width = max((len(option.key) for option in options), default=0) + 2
+    for option in options:
+        default = "required" if option.default is None else f"default {option.default}"
+        yield "  " + option.key.ljust(width) + ", ".join(filter(None, [option.type, default, option.bounds]))
+        yield "  " + " " * width + option.help
+    if not options:
+        yield "  no options"
+
+
+COMMAND = Command("what can be named in a configuration, with its options", EXAMPLES, add_options, execute)

@@ -13,7 +13,13 @@ from ddpo_bench.registry import unknown
 from ddpo_bench.sweep.matrix import LABEL, LONGEST_VALUE, SETUP, covers, settings_of
 
 Fields = Mapping[str, dataclasses.Field[Any]]  # of a run's configuration
-KEYS = ("name", "base", "matrix", "seeds", "tune")
+KEYS = {
+    "name": "of the results folder; the file's stem by default",
+    "base": "the keys of a run that all share, except seed",
+    "matrix": "keys of a run to lists of their values, and `setup`, whose values set several keys at once",
+    "seeds": f"of every cell, a list of whole numbers from {SEEDS.span}",
+    "tune": "what is searched for each cell before its runs",
+}
 
 
 @dataclass

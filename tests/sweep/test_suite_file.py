@@ -22,7 +22,7 @@ WRONG = {
     ),
     "option out of range": (
         {"matrix": {"algorithm": [{"name": "ppo", "clip_range": -1}]}},
-        ["matrix.algorithm[0].clip_range: must be above 0 and at most 1e+09, got -1."],
+        ["matrix.algorithm[0].clip_range: must be above 0 and at most 1,000,000,000, got -1."],
     ),
     "dotted option out of range": (
         {"base": {"algorithm": "ppo"}, "matrix": {"algorithm.clip_range": [1e-3, -1]}},

@@ -53,7 +53,7 @@ def test_a_space_can_be_given_by_algorithm(load: Load) -> None:
         ({"space": {CLIP: {"low": 1e-3, "high": "25 nats"}}}, f"{CLIP}: low and high must have the same unit; got"),
         (
             {"space": {CLIP: {"low": "0 nats", "high": "25 nats"}}},
-            f"tune.space.{CLIP}.low: must be above 0 and at most 1e+09, got 0.",
+            f"tune.space.{CLIP}.low: must be above 0 and at most 1,000,000,000, got 0.",
         ),
         ({"space": {CLIP: {"low": "1 bits", "high": "25 bits"}}}, f"tune.space.{CLIP}: low and high must be numbers"),
         ({"space": {RATE: {"low": "1 nats", "high": "2 nats"}}}, f"tune.space.{RATE}.low: expected a number, got"),
@@ -69,7 +69,7 @@ def test_a_space_can_be_given_by_algorithm(load: Load) -> None:
         ({"space": {"seed": {"low": 1, "high": 2}}}, "tune.space.seed: seeds are not tuned"),
         ({"space": {"ppo": {}}}, "tune.space.ppo: expected keys with"),
         ({"space": {"ppo": {RATE: {"low": 1, "high": 2}}, "sacc": {}}}, "tune.space.sacc: unknown algorithm of this"),
-        ({"trials": 0}, "tune.trials: must be at least 1 and at most 1000000000, got 0."),
+        ({"trials": 0}, "tune.trials: must be at least 1 and at most 1,000,000,000, got 0."),
         ({"top": 9}, "tune: top: of 6 trials the best 9 cannot be taken."),
         ({"seeds": [2, 100]}, "tune.seeds: [2] are also the suite's. Tune on other seeds than you report."),
         ({"seeds": []}, "tune: seeds: give different whole numbers"),
