@@ -61,7 +61,7 @@ class Evaluation:
     """Evaluation before and after training, under every shipped reward that needs no extra."""
 
     prompts: EvaluationPrompts = option(
-        "held_out", "those that training never draws, a fifth of them all; or training, which are its own"
+        "held_out", "held_out: prompts that training never draws, a fifth of all; training: those that it draws"
     )
     samples: int = option(
         64, "images, each with its own prompt and noise", minimum=1, maximum=LARGEST_COUNT, unit="images"
