@@ -131,6 +131,12 @@ class Policy(Protocol):
     guidance_scale: float
     resolved_precision: torch.dtype
 
+    def mistakes(self) -> list[str]:
+        """What would keep `start` from loading the model, each line beginning with the key to change; loads nothing."""
+
+    def stored_scheduler_config(self) -> Mapping[str, Any] | None:
+        """As `scheduler_config`, before `start`; None where the model is not on this machine yet."""
+
     def start(self, device: torch.device, seed: int) -> None:
         """Load the model and make it trainable; the other members exist from then on."""
 

@@ -104,7 +104,10 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_1(capsys, arguments, mis
             "--set epohcs=1: unknown key 'epohcs'. Did you mean 'epochs'?",
         ),
         (["run", "smoke", "--set", "backend=trition"], "--set backend=trition: unknown value 'trition'."),
-        (["run", "smoke", "--set", "backend=triton"], "backend: triton: its kernels run on CUDA and ROCm devices"),
+        (
+            ["run", "smoke", "--set", "backend=triton"],
+            "--set backend=triton: triton: its kernels run on CUDA and ROCm devices",
+        ),
         (["train", "missing.yaml"], "missing.yaml: no such file."),
         (["train", str(ROOT / "suites" / "smoke.yaml")], "is a suite, not the configuration of one run"),
         (["list", "algoritm"], "unknown kind or name 'algoritm'. Did you mean 'algorithm'?"),

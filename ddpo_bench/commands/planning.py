@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from ddpo_bench.config import ConfigError, RunConfig, run_config
-from ddpo_bench.sweep.plan import PlannedRun, plan, select
+from ddpo_bench.sweep.plan import PlannedRun, plan, run_folder, select
 from ddpo_bench.sweep.plan_file import refuse_other_suite
+from ddpo_bench.sweep.run_state import read_status
 from ddpo_bench.sweep.shipped import find_suite
 from ddpo_bench.sweep.suite import Suite, is_suite, load_suite, spelled_out
 from ddpo_bench.yaml_file import apply_overrides, load_yaml
@@ -34,18 +35,21 @@ def narrowed(suite: Suite, runs: Sequence[PlannedRun]) -> Suite:
     return replace(suite, cells=cells, seeds=[seed for seed in suite.seeds if seed in seeds])
 
 
-def refuse_what_is_missing(runs: Sequence[PlannedRun]) -> None:
-    """Say once, before any run, what would end each of them."""
-    import torch
-    from ddpo_kernels import check_backend
+def refuse_impossible(args: Namespace, suite: Suite, runs: Sequence[PlannedRun], root: Path, here: bool = True) -> None:
+    """Say once, before any run, what would end runs at their start; nothing is asked of cells that are done.
 
-    from ddpo_bench.training.loggers import refuse_unavailable
+    Args:
+        here: whether this machine is the one that trains.
+    Raises:
+        ConfigError: naming every mistake of every cell by its place in the file.
+    """
+    from ddpo_bench.outlook.startup import suite_mistakes
 
-    for logger in {run.config.logger for run in runs}:
-        refuse_unavailable(logger)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for backend in {run.config.backend for run in runs}:
-        check_backend(backend, device)
+    todo = {run.folder.parent for run in runs if read_status(root / run.folder)["state"] != "done"}
+    cells = [cell for cell in suite.cells if run_folder(cell.name, cell.hash, 0).parent in todo]
+    if mistakes := suite_mistakes(cells, args.set, here):
+        path = find_suite(args.suite)
+        raise ConfigError([line if line.startswith("--set") else f"{path}: {line}" for line in mistakes])
 
 
 def count_images(runs: Sequence[PlannedRun]) -> str:

@@ -39,7 +39,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def execute(args: Namespace) -> int:
-    from ddpo_bench.commands.planning import planned_runs, refuse_what_is_missing
+    from ddpo_bench.commands.planning import planned_runs, refuse_impossible
     from ddpo_bench.commands.printing import print_failures, print_summary
     from ddpo_bench.commands.submitting import refuse_wrong_executor, submit
     from ddpo_bench.console import display
@@ -49,6 +49,7 @@ def execute(args: Namespace) -> int:
 
     refuse_wrong_executor(args)
     suite, runs, root = planned_runs(args)
+    refuse_impossible(args, suite, runs, root, here=args.executor == "local")
     if args.dry_run:
         return print_tuning_plan(suite, root) if suite.tune else print_plan(suite, runs, root)
     if suite.tune and args.executor == "local":
@@ -60,7 +61,6 @@ def execute(args: Namespace) -> int:
             return 0
         failed = submitted
     else:
-        refuse_what_is_missing(runs)
         workers = args.workers or default_count()
         with naming_disk_trouble(root):
             failed = run_suite(suite, runs, root, workers, display, args.retry_failed, args.storage)

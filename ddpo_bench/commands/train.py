@@ -29,9 +29,13 @@ def execute(args: Namespace) -> int:
     from ddpo_kernels import BackendUnavailable, NoDensity
 
     from ddpo_bench.commands.planning import load_run
+    from ddpo_bench.config import ConfigError
     from ddpo_bench.console import display
     from ddpo_bench.files import DiskTrouble, exclusive, naming_disk_trouble
+    from ddpo_bench.outlook.checks import network_mistakes
+    from ddpo_bench.outlook.startup import config_mistakes
     from ddpo_bench.policies.stable_diffusion import ModelNotFound
+    from ddpo_bench.samplers.noise_schedule import UnusableSchedule
     from ddpo_bench.sweep.longer import begin_from_shorter
     from ddpo_bench.sweep.plan import PlannedRun, run_folder
     from ddpo_bench.training import trainer
@@ -39,6 +43,8 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.training.loggers import LoggerUnavailable
 
     config = load_run(args.config, args.set)
+    if mistakes := config_mistakes(config) or network_mistakes([config]):
+        raise ConfigError([f"{args.config}: {mistake}" for mistake in mistakes])
     below = run_folder(args.config.stem, config.identity(), config.seed)
     planned = PlannedRun(args.config.stem, config, args.out or below)
     if not args.out:
@@ -49,7 +55,10 @@ def execute(args: Namespace) -> int:
         watcher.started(planned, "this process")
         try:
             trainer.train(config, folder, lambda row: watcher.row(planned, row))
-        except (DifferentConfig, ModelNotFound, NoDensity, BackendUnavailable, LoggerUnavailable, DiskTrouble):
+        except (
+            DifferentConfig, ModelNotFound, NoDensity, UnusableSchedule, BackendUnavailable, LoggerUnavailable,
+            DiskTrouble,
+        ):  # fmt: skip
             raise  # the user's input, or their disk, not a failed run
         except Exception as error:
             if args.debug:

@@ -30,27 +30,25 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def execute(args: Namespace) -> int:
-    from ddpo_bench.commands.planning import planned_runs
+    from ddpo_bench.commands.planning import planned_runs, refuse_impossible
     from ddpo_bench.config import ConfigError
 
-    suite, _, root = planned_runs(args)
+    suite, runs, root = planned_runs(args)
     if suite.tune is None:
         raise ConfigError([f"{args.suite}: has no tune: block. Use: ddpo-bench run {args.suite}"])
+    refuse_impossible(args, suite, runs, root)
     return print_tuning_plan(suite, root) if args.dry_run else tune_and_compare(args, suite, root)
 
 
 def tune_and_compare(args: Namespace, suite: Suite, root: Path) -> int:
     """Tune, sweep the winners, and make their table and report; also what `run` does with a suite to be tuned."""
-    from ddpo_bench.commands.planning import refuse_what_is_missing
     from ddpo_bench.commands.printing import print_failures, print_summary
     from ddpo_bench.console import display
     from ddpo_bench.files import naming_disk_trouble
-    from ddpo_bench.sweep.plan import plan
     from ddpo_bench.sweep.workers import default_count
     from ddpo_bench.tuning.display import tuning_display
     from ddpo_bench.tuning.runner import tune_suite
 
-    refuse_what_is_missing(plan(suite))
     workers = args.workers or default_count()
     with naming_disk_trouble(root):
         outcome = tune_suite(suite, root, workers, tuning_display, display, args.retry_failed, args.storage)

@@ -43,12 +43,12 @@ def execute(args: Namespace) -> int:
 
     path = find_suite(args.file)
     data = load_yaml(path)
-    mistakes = [f"{path}: {mistake}" for mistake in checks.settings_mistakes(data)]
     try:
-        first_line, plan, places = read(path, data, args.results)
+        first_line, plan, places, mistakes = read(path, data, args.results)
     except ConfigError as error:
-        raise ConfigError([*error.mistakes, *mistakes]) from None
-    mistakes += [f"{path}: {mistake}" for mistake in checks.reward_mistakes(places)]
+        raise ConfigError([*error.mistakes, *(f"{path}: {line}" for line in checks.settings_mistakes(data))]) from None
+    mistakes += checks.network_mistakes(cell.config for cell in plan.cells) if not mistakes else []
+    mistakes = [f"{path}: {mistake}" for mistake in [*mistakes, *checks.reward_mistakes(places)]]
     mistakes += checks.results_mistakes(plan.root)
     mistakes += [] if mistakes else checks.space_mistakes(plan.root, plan.disk()[0])
     if mistakes:
@@ -59,8 +59,11 @@ def execute(args: Namespace) -> int:
     return 0
 
 
-def read(path: Path, data: Mapping[str, Any], results: Path) -> tuple[str, Plan, Sequence[tuple[str, RunConfig]]]:
-    """What the file is, what it plans, and each configuration with the place of its reward.
+def read(
+    path: Path, data: Mapping[str, Any], results: Path
+) -> tuple[str, Plan, Sequence[tuple[str, RunConfig]], list[str]]:
+    """What the file is, what it plans, each configuration with the place of its reward, and what would end runs at
+    their start.
 
     Raises:
         ConfigError: naming every mistake in it.
@@ -68,6 +71,7 @@ def read(path: Path, data: Mapping[str, Any], results: Path) -> tuple[str, Plan,
     from ddpo_bench.commands.planning import count_images, load_run
     from ddpo_bench.outlook.checks import reward_places
     from ddpo_bench.outlook.cost import Plan, PlannedCell
+    from ddpo_bench.outlook.startup import config_mistakes, suite_mistakes
     from ddpo_bench.sweep.plan import plan
     from ddpo_bench.sweep.plan_file import refuse_other_suite
     from ddpo_bench.sweep.suite import is_suite, load_suite
@@ -76,7 +80,8 @@ def read(path: Path, data: Mapping[str, Any], results: Path) -> tuple[str, Plan,
         config = load_run(path, [])
         images = config.epochs * config.samples_per_epoch
         what = f"one run of {config.algorithm} on {config.reward.label}, {images:,} images"
-        return what, Plan([PlannedCell(path.stem, config, 1)], results / "train"), [("reward", config)]
+        plan_of_one = Plan([PlannedCell(path.stem, config, 1)], results / "train")
+        return what, plan_of_one, [("reward", config)], config_mistakes(config)
     suite = load_suite(path)
     refuse_other_suite(suite, results / suite.name)
     runs = plan(suite)
@@ -89,7 +94,7 @@ def read(path: Path, data: Mapping[str, Any], results: Path) -> tuple[str, Plan,
     if suite.tune:
         tuned = sum(bool(cell.space) for cell in suite.cells)
         what += f", after {tuned} x {suite.tune.trials} trials of up to {tuned * trials} runs in all"
-    return what, Plan(planned, results / suite.name), reward_places(suite)
+    return what, Plan(planned, results / suite.name), reward_places(suite), suite_mistakes(suite.cells)
 
 
 COMMAND = Command("check a suite or a run configuration, and what it will cost", EXAMPLES, add_options, execute)

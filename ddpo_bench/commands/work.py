@@ -19,7 +19,7 @@ Claims runs that nobody works on, one after the other; takes over those of worke
 def execute(args: Namespace) -> int:
     import torch
 
-    from ddpo_bench.commands.planning import planned_runs, refuse_what_is_missing
+    from ddpo_bench.commands.planning import planned_runs, refuse_impossible
     from ddpo_bench.console import PlainLines
     from ddpo_bench.files import naming_disk_trouble
     from ddpo_bench.sweep.runner import state, work_on_suite
@@ -27,7 +27,7 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.tuning.runner import work_on_tuning
 
     suite, runs, root = planned_runs(args)
-    refuse_what_is_missing(runs)
+    refuse_impossible(args, suite, runs, root)
     if not torch.cuda.is_available():
         torch.set_num_threads(1)  # as in every worker, so that numbers do not depend on who computes them
     with naming_disk_trouble(root):

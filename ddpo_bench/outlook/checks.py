@@ -1,6 +1,7 @@
 """What can be found wrong with a configuration before any run of it begins, beyond the names and values in the file.
 
-A suite's settings are looked at as they are written, so that a mistake elsewhere in the file hides none of these.
+Where a file has mistakes in names and values, its models and loggers are looked at as they are written, so that no
+mistake hides another.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import split
-from ddpo_bench.policies.model_folder import model_mistakes
+from ddpo_bench.policies.model_folder import local_folder, model_mistakes
 from ddpo_bench.sweep.estimate import size
 from ddpo_bench.sweep.matrix import LABEL, SETUP, covers
 from ddpo_bench.sweep.suite import Cell, Suite, is_suite
@@ -26,7 +27,7 @@ PIXELS = 64  # of their sides
 
 
 def settings_mistakes(data: Mapping[str, Any]) -> list[str]:
-    """Models that are not whole and loggers that cannot be used, each with its place in the file."""
+    """What is wrong with the models and loggers of a file that has other mistakes, each with its place."""
     found = []
     for place, model in values_of(data, "policy.model"):
         if isinstance(model, str):
@@ -35,6 +36,15 @@ def settings_mistakes(data: Mapping[str, Any]) -> list[str]:
         if mistake := logger_mistake(logger):
             found.append(f"{place}: {mistake}")
     return found
+
+
+def network_mistakes(configs: Iterable[RunConfig]) -> list[str]:
+    """Networks of otherwise sound folders that cannot be made, or whose weights are others'; imports diffusers."""
+    from ddpo_bench.policies.architecture import architecture_mistakes
+
+    models = dict.fromkeys(str(config.policy.options.get("model", "embedded")) for config in configs)
+    folders = [folder for model in models if model != "embedded" and (folder := local_folder(model))]
+    return [f"policy.model: {mistake}" for folder in folders for mistake in architecture_mistakes(folder)]
 
 
 def values_of(data: Mapping[str, Any], key: str) -> Iterator[tuple[str, Any]]:

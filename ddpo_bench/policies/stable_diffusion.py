@@ -17,9 +17,18 @@ from torch import Tensor
 
 from ddpo_bench.fingerprints import Inputs, hashes
 from ddpo_bench.options import option
-from ddpo_bench.policies.model_folder import folder_mistakes, latent_shape, model_mistakes, model_path, read_files
+from ddpo_bench.policies.architecture import architecture_mistakes
+from ddpo_bench.policies.model_folder import (
+    SCHEDULER,
+    folder_mistakes,
+    latent_shape,
+    local_folder,
+    model_mistakes,
+    model_path,
+    read_files,
+)
 from ddpo_bench.policies.prompt_length import seen_prompt
-from ddpo_bench.policies.stored_weights import WEIGHTS, variant_of
+from ddpo_bench.policies.stored_weights import WEIGHTS, read_json, variant_of
 from ddpo_bench.protocols import Conditioning
 from ddpo_bench.registry import register
 
@@ -107,6 +116,15 @@ class StableDiffusion:
         """The files of a local pipeline; a hub model is known by its name alone."""
         folder = model_path(self.model)
         return {"model": hashes(folder, read_files(folder))} if folder.is_dir() else {}
+
+    def mistakes(self) -> list[str]:
+        """What would keep `start` from loading the model, as far as can be told without loading it."""
+        return [f"policy.model: {mistake}" for mistake in model_mistakes(self.model)]
+
+    def stored_scheduler_config(self) -> dict[str, Any] | None:
+        """The scheduler's configuration of a model without mistakes; None where it has not been downloaded yet."""
+        folder = local_folder(self.model)
+        return read_json(folder / SCHEDULER) if folder else None
 
     @property
     def scheduler_config(self) -> dict[str, Any]:
@@ -217,6 +235,8 @@ def load_pipeline(model: str) -> StableDiffusionPipeline:
         if not folder.is_dir():
             folder = Path(pipeline_class.download(model, use_safetensors=True, safety_checker=None))
             refuse(folder_mistakes(folder))
+        if model != "embedded":
+            refuse(architecture_mistakes(folder))
         pipeline = pipeline_class.from_pretrained(
             str(folder),
             local_files_only=True,

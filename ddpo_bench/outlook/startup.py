@@ -1,0 +1,62 @@
+"""What would end a run at its start, found without starting it: no weights are loaded, nothing is downloaded.
+
+`validate` tells it, and `run`, `tune`, `work` and `train` refuse it before any work, in the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ddpo_bench.config import RunConfig
+from ddpo_bench.sweep.matrix import locate
+from ddpo_bench.sweep.suite import Cell
+from ddpo_bench.training.loggers import logger_mistake
+
+
+def suite_mistakes(cells: Iterable[Cell], overrides: Sequence[str] = (), here: bool = True) -> list[str]:
+    """The mistakes of a suite's cells, each with its place in the file, without repetition.
+
+    Args:
+        overrides: `--set key=value`, which may be to blame.
+        here: whether this machine is the one that trains.
+    """
+    found: dict[str, None] = {}
+    for cell in cells:
+        mistakes = config_mistakes(cell.config, here)
+        found |= dict.fromkeys(locate(mistake, cell.places, overrides) for mistake in mistakes)
+    return list(found)
+
+
+def config_mistakes(config: RunConfig, here: bool = True) -> list[str]:
+    """The mistakes of one configuration, each beginning with the key to change."""
+    found = policy_mistakes(config)
+    if here:
+        found += backend_mistakes(config.backend)
+        if mistake := logger_mistake(config.logger):
+            found.append(f"logger: {mistake}")
+    return found
+
+
+def policy_mistakes(config: RunConfig) -> list[str]:
+    """A model that cannot be loaded, or that the sampler cannot sample."""
+    policy = config.policy.build()
+    if found := policy.mistakes():
+        return list(found)
+    stored = policy.stored_scheduler_config()
+    try:
+        if stored is not None:
+            config.sampler.build().fit(stored)
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
+def backend_mistakes(backend: str) -> list[str]:
+    import torch
+    from ddpo_kernels import BackendUnavailable, check_backend
+
+    try:
+        check_backend(backend, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    except BackendUnavailable as error:
+        return [str(error)]
+    return []
