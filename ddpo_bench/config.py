@@ -41,7 +41,7 @@ class Choice:
         """Make the plugin object."""
         return registry.get(self.kind, self.name)(**self.options)
 
-    @property
+    @functools.cached_property
     def label(self) -> str:
         """What tells this choice from others of its kind, in metrics and tables."""
         return registry.label(self.kind, self.build())

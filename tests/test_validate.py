@@ -146,7 +146,7 @@ def test_a_logger_that_is_not_installed_is_a_mistake(
     [
         (
             "def judge(images): return images.mean()",
-            "rewards_of_mine:judge cannot judge images: TypeError: judge() takes",
+            "reward rewards_of_mine:judge: TypeError: judge() takes 1 positional argument but 3 were given",
         ),
         ("def judge(images, prompts, metadata): return images.mean()", "returned scores of shape [] for 2 images"),
         ("def judge(images, prompts, metadata): return images.mean((1, 2, 3))", None),

@@ -132,13 +132,7 @@ def trial_of(config: RunConfig) -> str | None:
         score(config.reward.build(), images, [prompt for prompt, _ in drawn], [facts for _, facts in drawn])
     except RewardError as error:
         return str(error)
-    except Exception as error:  # the user's own function may raise anything
-        return f"{config.reward.options.get('function', config.reward)} cannot judge images: {in_one_line(error)}"
     return None
-
-
-def in_one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}".rstrip(".") + "."
 
 
 def reward_places(suite: Suite) -> Sequence[tuple[str, RunConfig]]:

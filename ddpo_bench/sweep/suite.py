@@ -183,6 +183,7 @@ def resolve(
         if identity in seen:
             mistakes[same_runs(chosen, seen[identity])] = None
         seen[identity] = chosen
-        labelled = varied | ({"reward": config.reward.label} if "reward" in varied else {})
+        label = config.reward.label  # known from here on, so that no worker needs to make the reward for it
+        labelled = varied | ({"reward": label} if "reward" in varied else {})
         cells.append(Cell(cell_name(labelled, config.algorithm.name), identity, varied, places, config))
     return cells, list(mistakes)

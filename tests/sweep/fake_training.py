@@ -16,6 +16,7 @@ from ddpo_bench.sweep import journal, lease
 from ddpo_bench.sweep.runner import run_suite as real_run_suite
 
 NO_POLICY = Choice("policy", "none", {})  # a real one's options would import torch, seconds long, in every worker
+vars(NO_POLICY)["inputs"] = {}
 EPOCH_SECONDS = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))
 CRASHES = "trpo_penalty"  # raises in its second epoch
 DIES_ONCE = "sac"  # is killed in its second epoch the first time
