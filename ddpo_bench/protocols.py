@@ -233,7 +233,11 @@ class RewardOutput:
 
 
 class Reward(Protocol):
-    """Scores images."""
+    """Scores images.
+
+    It may have a `label`, the name by which metrics and tables know it; without one that is its registered name and the
+    options that are not the default.
+    """
 
     def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
         """images: [N, 3, H, W], float in [0, 1]."""
