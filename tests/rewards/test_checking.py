@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -43,8 +45,13 @@ def scored(images: Tensor, scores: Any, info: Any = None) -> RewardOutput:
         torch.tensor([1, 2, 3, 4], dtype=torch.int8),
         torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.bfloat16),
         torch.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True),
+        torch.tensor([1.0, 2.0, 3.0, 4.0]).to_sparse(),
+        [torch.tensor(float(n), requires_grad=True) for n in (1, 2, 3, 4)],
+        [Fraction(1), Decimal(2), np.float32(3), 4],
+        range(1, 5),
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_numbers_of_every_kind_become_a_float64_tensor(images: Tensor, scores: Any) -> None:
     result = scored(images, scores).scores
     assert result.dtype == torch.float64
@@ -78,6 +85,9 @@ def test_info_of_arrays_becomes_lists(images: Tensor) -> None:
         ([1.0, None, 2.0, 3.0], "list that is not all real numbers"),
         ({"a": 1.0}, "dict that is not all real numbers"),
         (np.array(["a", "b", "c", "d"]), "ndarray that is not all real numbers"),
+        ([10**400] * 4, "list that is not all real numbers"),
+        (np.ma.array([1.0, 2.0, 3.0, 4.0], mask=[0, 1, 0, 0]), "MaskedArray that is not all real numbers"),
+        (torch.zeros(4, device="meta"), "Tensor that is not all real numbers"),
         (torch.zeros(4, dtype=torch.complex64), "Tensor that is not all real numbers"),
         (np.zeros(4, dtype=complex), "ndarray that is not all real numbers"),
     ],
