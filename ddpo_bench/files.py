@@ -63,6 +63,19 @@ def is_on_the_way(path: Path, folder: Path) -> bool:
     return path.is_relative_to(folder) or folder.is_relative_to(path)
 
 
+def refuse_unwritable(path: Path) -> None:
+    """Say before any work that a file could not be written after it; its folder is made.
+
+    Raises:
+        DiskTrouble: as writing it would.
+    """
+    trial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with naming_disk_trouble(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; what was written there replaces `path` at the end, synced to the disk."""

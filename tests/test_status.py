@@ -232,7 +232,7 @@ def test_a_suite_that_has_not_been_run_is_said_to_be_so(sweep: Path, capsys: pyt
     ("arguments", "mistake"),
     [
         (["status", "smke"], "unknown shipped suite 'smke'. Did you mean 'smoke'?"),
-        (["status", "empty"], "empty: is no results folder: it holds neither suite.yaml nor runs."),
+        (["status", "empty"], "empty: holds no runs."),
         (["ls", "nowhere"], "nowhere: no such folder."),
     ],
 )

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from ddpo_bench.commands.command import REGRESSION, Command, add_metric, amount
+from ddpo_bench.commands.results_folder import results_folder
 
 EXAMPLES = """\
 examples:
@@ -18,8 +19,8 @@ Exit code 3 where any algorithm is worse on any reward, 0 where none is: it can 
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("old", type=Path, metavar="A", help="the old results folder, results/<suite>")
-    parser.add_argument("new", type=Path, metavar="B", help="the new one")
+    parser.add_argument("old", metavar="A", help="the old results folder, results/<suite>, or a suite's name or file")
+    parser.add_argument("new", metavar="B", help="the new one")
     add_metric(parser)
     parser.add_argument(
         "--min-effect", type=amount, metavar="X", help="the smallest difference that counts (default: any)"
@@ -31,7 +32,8 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.analysis.compare import compare
     from ddpo_bench.commands.printing import print_table_as
 
-    found = compare(args.old, args.new, args.metric or "final", args.min_effect)
+    old, new = (results_folder(named, Path("results")) for named in (args.old, args.new))
+    found = compare(old, new, args.metric or "final", args.min_effect)
     print_table_as(found.table, args.format)
     return REGRESSION if found.regressed else 0
 

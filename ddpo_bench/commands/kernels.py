@@ -44,6 +44,7 @@ def execute(args: Namespace) -> int:
 
     from ddpo_bench.analysis.terminal import TerminalTable
     from ddpo_bench.console import say, wide_console
+    from ddpo_bench.files import refuse_unwritable
     from ddpo_bench.microbench.cases import plan
     from ddpo_bench.microbench.machine import describe
     from ddpo_bench.microbench.run import run
@@ -51,6 +52,7 @@ def execute(args: Namespace) -> int:
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     cases = plan(args.latent, args.batch, args.dtype, args.operation, device.type == "cuda")
+    refuse_unwritable(args.out / "kernels.md")
     machine = describe(device, processor_name(), git_commit(), command_of(args))
     for made in run(cases, device, machine, args.out, say):
         wide_console().print(TerminalTable(made), "")

@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddpo_bench.console import wide_console
-from ddpo_bench.files import naming_disk_trouble
+from ddpo_bench.files import DiskTrouble, naming_disk_trouble
 from ddpo_bench.sweep.plan import PlannedRun
 from ddpo_bench.sweep.run_state import read_status
 
 if TYPE_CHECKING:
     from ddpo_bench.analysis.tables import Table
 
+READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
 
 def print_summary(results: Path) -> None:
-    """Make the table, plots and report of a results folder and print the table."""
-    from ddpo_bench.analysis.report.summary import summarise
+    """Make the table, plots and report of a results folder and print the table, also where nothing can be written.
 
-    with naming_disk_trouble(results):
-        table = summarise(results)
+    Raises:
+        DiskTrouble: after the table, where files that are expected could not be written.
+    """
+    from ddpo_bench.analysis.report.summary import summarise
+    from ddpo_bench.analysis.tabulate import tabulate
+
+    try:
+        with naming_disk_trouble(results):
+            table = summarise(results)
+    except DiskTrouble as trouble:
+        print_table_as(tabulate(results), None)
+        if trouble.number not in READ_ONLY:
+            raise
+        print(f"\nNothing was written, since {results} is read-only here: its tables and plots stay as they are.")
+        return
     print_table_as(table, None)
     print(f"\nReport: {results / 'report.html'}\nTables: {results}/table.md, .csv, .tex\nPictures: {results / 'plots'}")
 

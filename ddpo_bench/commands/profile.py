@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddpo_bench.commands.command import Command, add_storage
+from ddpo_bench.commands.results_folder import add_results_folder, results_folder
 
 if TYPE_CHECKING:
     from ddpo_bench.analysis.collect import RunRecord
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   ddpo-bench profile smoke                             after ddpo-bench run smoke
+  ddpo-bench profile results/smoke                     the same, by its folder
   ddpo-bench profile suites/algos.yaml --results new   of the runs in new/algos
 
 Also while the suite runs.  Harness is everything that is not sampling, reward or learning; docs/metrics.md says
@@ -26,12 +28,7 @@ exactly what counts as what.
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "suite", metavar="SUITE", help="a YAML file, or the name of a suite that comes with the package"
-    )
-    parser.add_argument(
-        "--results", type=Path, default=Path("results"), metavar="DIR", help="where it was run (default: results)"
-    )
+    add_results_folder(parser)
     add_storage(parser)
 
 
@@ -40,14 +37,12 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.analysis.harness import profile
     from ddpo_bench.commands.printing import print_table_as
     from ddpo_bench.sweep.attendance import shifts
-    from ddpo_bench.sweep.shipped import find_suite
-    from ddpo_bench.yaml_file import load_yaml
+    from ddpo_bench.sweep.standing import read_plan
 
-    path = find_suite(args.suite)
-    data = load_yaml(path)
-    suite = str(data.get("name", path.stem))
-    results = args.results / suite
-    if "tune" in data:  # every trial's runs too, together by algorithm
+    results = results_folder(args.suite, args.results)
+    plan = read_plan(results)
+    suite = str(plan.get("name", results.resolve().name))
+    if "tune" in plan:  # every trial's runs too, together by algorithm
         records = [replace(record, varied={}) for record in collect(results, planned=False)]
     else:
         records = collect(results)

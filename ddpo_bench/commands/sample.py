@@ -39,6 +39,7 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.config import run_config
     from ddpo_bench.training.generate import sample_images
 
+    refuse_picture(args.out)
     source = args.run / "config.yaml" if args.run else args.config
     config = load_run(source, []) if source else run_config({}, "defaults")
     prompts = args.prompts or draw_prompts(config, args.seed)
@@ -63,11 +64,37 @@ def save_grid(images: np.ndarray[Any, Any], path: Path) -> None:
     """images: uint8 [N, H, W, 3]; rows of GRID_COLUMNS, no padding, the rest white."""
     from PIL import Image
 
+    from ddpo_bench.files import replacing
     from ddpo_bench.training.evaluation import tile
 
     grid = tile(images, min(GRID_COLUMNS, len(images)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(grid).save(path)
+    with replacing(path) as temporary:
+        Image.fromarray(grid).save(temporary)
+
+
+def refuse_picture(path: Path) -> None:
+    """Say before any image is drawn that the grid could not be saved.
+
+    Raises:
+        ConfigError: where the name is not a picture's.
+        DiskTrouble: where its folder cannot be written.
+    """
+    from io import BytesIO
+
+    from PIL import Image
+
+    from ddpo_bench.config import ConfigError
+    from ddpo_bench.files import refuse_unwritable
+
+    if path.is_dir():
+        raise ConfigError([f"--out {path}: is a folder. Give a file, as in --out {path / 'samples.png'}."])
+    form = Image.registered_extensions().get(path.suffix.lower())
+    try:
+        Image.new("RGB", (8, 8)).save(BytesIO(), form or "")
+    except (KeyError, OSError, ValueError):
+        given = f"{path.suffix!r} is no kind of picture that can be written" if path.suffix else "has no suffix"
+        raise ConfigError([f"--out {path}: {given}. Give a .png, as in --out {path.with_suffix('.png')}."]) from None
+    refuse_unwritable(path)
 
 
 COMMAND = Command("draw a grid of images", EXAMPLES, add_options, execute)

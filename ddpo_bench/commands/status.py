@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddpo_bench.commands.command import Command, add_results, add_storage
+from ddpo_bench.commands.command import Command, add_storage
+from ddpo_bench.commands.results_folder import add_results_folder, results_folder
 
 if TYPE_CHECKING:
     from ddpo_bench.sweep.standing import RunStanding, Standing
@@ -25,41 +26,24 @@ Reads only: it may be asked at any time, on any host that sees the results folde
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "sweep", metavar="SUITE|DIR", help="a YAML file, the name of a shipped suite, or a results folder"
-    )
-    add_results(parser, "the suite's folder is DIR/<suite name> (default: results)")
+    add_results_folder(parser)
     add_storage(parser)
 
 
 def execute(args: Namespace) -> int:
+    from ddpo_bench.analysis.collect import ResultsError, nothing_in
     from ddpo_bench.sweep.standing import is_results, standing
     from ddpo_bench.tuning.standing import tuning_lines
 
-    folder = Path(args.sweep)
-    root = folder if folder.is_dir() and is_results(folder) else args.results / suite_name(args.sweep)
+    root = results_folder(args.suite, args.results)
     if not is_results(root):
-        print(f"{root.name}: nothing has been run: there is no {root}. Begin with: ddpo-bench run {args.sweep}")
+        if root == Path(args.suite):
+            raise ResultsError(nothing_in(root))
+        print(f"{root.name}: nothing has been run: there is no {root}. Begin with: ddpo-bench run {args.suite}")
         return 0
     found = standing(root, args.storage)
     print_standing(found, list(tuning_lines(root, args.storage, found.name)))
     return 0
-
-
-def suite_name(suite: str) -> str:
-    """The name of a suite, without resolving its runs, which takes seconds.
-
-    Raises:
-        ConfigError: where there is no such suite.
-    """
-    from ddpo_bench.config import ConfigError
-    from ddpo_bench.sweep.shipped import find_suite
-    from ddpo_bench.yaml_file import load_yaml
-
-    if Path(suite).is_dir():
-        raise ConfigError([f"{suite}: is no results folder: it holds neither suite.yaml nor runs. See: ddpo-bench ls"])
-    path = find_suite(suite)
-    return str(load_yaml(path).get("name", path.stem))
 
 
 def print_standing(found: Standing, tuning: Sequence[str]) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from ddpo_bench.commands.command import Command, add_metric, amount
+from ddpo_bench.commands.results_folder import add_results_folder, results_folder
 
 EXAMPLES = """\
 examples:
@@ -20,7 +20,7 @@ With any option it prints only, and writes nothing.
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("results", type=Path, metavar="DIR", help="results/<suite>")
+    add_results_folder(parser)
     parser.add_argument(
         "--format", choices=["md", "csv", "tex", "json"], help="print that instead of a table for reading"
     )
@@ -40,12 +40,13 @@ def execute(args: Namespace) -> int:
 
     if args.at is not None and args.budget is None:
         raise ConfigError(["--at: says how much of a budget. Give --budget queries, seconds or kl too."])
+    results = results_folder(args.suite, args.results)
     if not (args.format or args.metric or args.budget):
-        print_summary(args.results)
+        print_summary(results)
         return 0
     from ddpo_bench.analysis.tabulate import tabulate
 
-    print_table_as(tabulate(args.results, args.metric or "final", args.budget, args.at), args.format)
+    print_table_as(tabulate(results, args.metric or "final", args.budget, args.at), args.format)
     return 0
 
 

@@ -23,6 +23,7 @@ from ddpo_bench.embedded.scenes import Scene, caption, sample_scene
 from ddpo_bench.embedded.tokenizer import build_tokenizer
 from ddpo_bench.embedded.verifier import Verifier
 from ddpo_bench.embedded.verifier_training import accuracy, train_verifier
+from ddpo_bench.files import refuse_unwritable
 
 STEPS, GUIDANCE = 20, 3.0  # of the quality figures
 
@@ -103,6 +104,7 @@ def evaluate(model: Path, samples: int) -> dict[str, float]:
         model: the pipeline's folder.
         samples: generated pictures, at 20 steps and guidance 3, one a random caption.
     """
+    refuse_unwritable(model / "quality.json")
     pipeline = StableDiffusionPipeline.from_pretrained(model, safety_checker=None).to(torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     verifier = Verifier()

@@ -10,7 +10,7 @@ from pathlib import Path
 from optuna.trial import FrozenTrial
 
 from ddpo_bench.sweep.book import is_book_of
-from ddpo_bench.sweep.storage import JOURNAL, open_storage
+from ddpo_bench.sweep.storage import open_existing
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ def shifts(suite: str, root: Path, storage: str | None = None) -> list[Shift]:
     Raises:
         StorageError: where the book cannot be read.
     """
-    if storage is None and not (root / JOURNAL).exists():
+    book = open_existing(storage, root)
+    if book is None:
         return []
-    book = open_storage(storage, root)
     workers: dict[tuple[str, ...], list[FrozenTrial]] = defaultdict(list)
     for study in book.get_all_studies():
         if is_book_of(study.study_name, suite):

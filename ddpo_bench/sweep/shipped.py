@@ -16,13 +16,20 @@ def find_suite(name: str) -> Path:
     Raises:
         ConfigError: with the nearest shipped name.
     """
-    shipped = {path.stem: path for path in sorted(folder().glob("*.yaml"))}
+    shipped = shipped_suites()
     if Path(name).is_file():
         return Path(name)
     if name in shipped:
         return shipped[name]
+    if Path(name).is_dir():
+        raise ConfigError([f"{name}: is a folder. Give a suite's YAML file, or a shipped suite: {', '.join(shipped)}."])
     stem = Path(name).stem if name.endswith((".yaml", ".yml")) else name
     raise ConfigError([f"{name}: no such file; {unknown('shipped suite', stem, shipped)}"])
+
+
+def shipped_suites() -> dict[str, Path]:
+    """The shipped suites' files by their names."""
+    return {path.stem: path for path in sorted(folder().glob("*.yaml"))}
 
 
 def folder() -> Path:
