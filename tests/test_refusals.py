@@ -71,6 +71,10 @@ def model(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return Path(shutil.copytree(tiny_model, tmp_path / "model"))
 
 
+def edit(path: Path, changes: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | dict(changes)))
+
+
 def refusal(capsys: Captured, *arguments: str) -> list[str]:
     """The lines with which a command refuses its input."""
     assert cli.main(arguments) == 1
@@ -86,7 +90,7 @@ def settings(model: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES)
 def test_validate_and_train_refuse_the_same_in_the_same_words(model: Path, capsys: Captured, case: str) -> None:
     file, changes, chosen, line = CASES[case]
-    (model / file).write_text(json.dumps(json.loads((model / file).read_text()) | dict(changes)))
+    edit(model / file, changes)
     Path("mine.yaml").write_text(yaml.safe_dump(settings(model, chosen)))
     (refused,) = refusal(capsys, "validate", "mine.yaml")
     assert refused.startswith("mine.yaml: ")
@@ -97,7 +101,7 @@ def test_validate_and_train_refuse_the_same_in_the_same_words(model: Path, capsy
 
 def test_a_cell_that_cannot_run_is_refused_before_the_first_run_with_its_place(model: Path, capsys: Captured) -> None:
     flow = Path(shutil.copytree(model, "flow"))
-    (flow / "scheduler" / "scheduler_config.json").write_text(json.dumps(FLOW))
+    edit(flow / "scheduler" / "scheduler_config.json", FLOW)
     suite = {"base": settings(model, {}), "matrix": {"policy.model": ["model", "flow"], "sampler.steps": [2, 1000]}}
     Path("mine.yaml").write_text(yaml.safe_dump({**suite, "seeds": [0]}))
     lines = refusal(capsys, "validate", "mine.yaml")
@@ -132,8 +136,7 @@ def test_a_backend_that_cannot_run_here_is_refused_by_all(model: Path, capsys: C
 def test_networks_that_do_not_fit_their_weights_are_refused_as_they_are_when_loaded(
     model: Path, capsys: Captured, change: dict[str, Any], mistake: str
 ) -> None:
-    path = model / "unet" / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    edit(model / "unet" / "config.json", change)
     Path("mine.yaml").write_text(yaml.safe_dump(settings(model, {})))
     (line,) = refusal(capsys, "validate", "mine.yaml")
     assert mistake in line

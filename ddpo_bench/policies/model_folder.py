@@ -161,17 +161,27 @@ def unet_mistakes(folder: Path) -> Iterator[str]:
     for key, neutral in NOT_CONDITIONED_BY_TEXT_ALONE.items():
         if unet.get(key) not in (neutral, None):
             yield f"{place}: {key}: {unet[key]!r}: this UNet needs more than a prompt. Choose another model."
+    if unet.get("dropout"):
+        yield f"{place}: dropout: {unet['dropout']}: learning would score other steps than were sampled. Set it to 0.0."
     taken, latents = unet.get("in_channels", 4), vae.get("latent_channels", 4)
     if taken != latents:
-        kind = {2 * latents + 1: "inpainting", 2 * latents: "image-to-image"}.get(taken, "other")
-        yield f"{place}: in_channels: {taken}, but latents have {latents}: an {kind} model. Give a text-to-image model."
+        kind = {2 * latents + 1: ": an inpainting model", 2 * latents: ": an image-to-image model"}.get(taken, "")
+        yield f"{place}: in_channels: {taken}, but latents have {latents}{kind}. Give a text-to-image model."
     elif unet.get("out_channels", 4) != latents:
         yield f"{place}: out_channels: {unet.get('out_channels')}, but latents have {latents}. Choose another model."
     width, hidden = unet.get("cross_attention_dim", 1280), text.get("hidden_size", 512)
     if any(each != hidden for each in (width if isinstance(width, list) else [width])):
         yield f"{place}: cross_attention_dim: {width}, but the text encoder's hidden_size is {hidden}."
+    if not isinstance(vae.get("scaling_factor", 0.18215), (int, float)):
+        yield f"{folder}/vae/config.json: scaling_factor: {vae['scaling_factor']!r} is no number. Write 0.18215."
     if (size := unet.get("sample_size")) is None or sides(size) is None:
         yield f"{place}: sample_size: {size!r}: write the latents' side there, or [height, width], as in 64."
+
+
+def scheduler_config(folder: Path) -> dict[str, Any]:
+    """A sound folder's scheduler as StableDiffusionPipeline reads it: it counts timesteps from 1 and never clips,
+    whatever the file says."""
+    return read_json(folder / SCHEDULER) | {"steps_offset": 1, "clip_sample": False}
 
 
 def sides(sample_size: Any) -> tuple[int, int] | None:

@@ -19,16 +19,16 @@ from ddpo_bench.fingerprints import Inputs, hashes
 from ddpo_bench.options import option
 from ddpo_bench.policies.architecture import architecture_mistakes
 from ddpo_bench.policies.model_folder import (
-    SCHEDULER,
     folder_mistakes,
     latent_shape,
     local_folder,
     model_mistakes,
     model_path,
     read_files,
+    scheduler_config,
 )
 from ddpo_bench.policies.prompt_length import seen_prompt
-from ddpo_bench.policies.stored_weights import WEIGHTS, read_json, variant_of
+from ddpo_bench.policies.stored_weights import WEIGHTS, variant_of
 from ddpo_bench.protocols import Conditioning
 from ddpo_bench.registry import register
 
@@ -74,7 +74,8 @@ class StableDiffusion:
         """
         self.device = device
         self.resolved_precision = resolve_precision(self.precision, device)
-        pipeline = load_pipeline(self.model).to(device)
+        pipeline, self.folder = load_pipeline(self.model)
+        pipeline = pipeline.to(device)
         pipeline.unet.requires_grad_(False)
         pipeline.vae.requires_grad_(False)
         pipeline.text_encoder.requires_grad_(False)
@@ -124,12 +125,11 @@ class StableDiffusion:
     def stored_scheduler_config(self) -> dict[str, Any] | None:
         """The scheduler's configuration of a model without mistakes; None where it has not been downloaded yet."""
         folder = local_folder(self.model)
-        return read_json(folder / SCHEDULER) if folder else None
+        return scheduler_config(folder) if folder else None
 
     @property
     def scheduler_config(self) -> dict[str, Any]:
-        scheduler = self.pipeline.scheduler
-        return {**scheduler.config, "_class_name": type(scheduler).__name__}
+        return scheduler_config(self.folder)
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
@@ -222,8 +222,10 @@ def cpu_has_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def load_pipeline(model: str) -> StableDiffusionPipeline:
-    """The pipeline in fp32, without a safety checker; a folder is read offline, a hub name may be fetched.
+def load_pipeline(model: str) -> tuple[StableDiffusionPipeline, Path]:
+    """The pipeline in fp32, without a safety checker and a scheduler, and its folder.
+
+    A folder is read offline, a hub name may be fetched.
 
     Raises:
         ModelNotFound: where there is no such pipeline, or it is one that this policy cannot train.
@@ -242,11 +244,12 @@ def load_pipeline(model: str) -> StableDiffusionPipeline:
             local_files_only=True,
             use_safetensors=True,
             variant=variant_of(folder),
+            scheduler=None,
             safety_checker=None,
             requires_safety_checker=False,
         )
     refuse(weight_mistakes(pipeline, folder))
-    return pipeline.to(torch.float32)
+    return pipeline.to(torch.float32), folder
 
 
 def refuse(mistakes: list[str]) -> None:

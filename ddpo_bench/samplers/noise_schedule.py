@@ -7,19 +7,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ddpo_bench.options import Bounds
 from ddpo_bench.registry import unknown
 from ddpo_bench.samplers.scheduler_classes import NEUTRAL, OTHERS, SOLVERS, SPACINGS, Solver
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
 
+NUMBERS: dict[str, tuple[Any, Bounds]] = {  # keys and what they may be
+    "num_train_timesteps": (int, Bounds(minimum=1, maximum=10**6)),
+    "steps_offset": (int, Bounds(minimum=0, maximum=10**6)),
+    "beta_start": ((int, float), Bounds(minimum=0, below=1)),
+    "beta_end": ((int, float), Bounds(above=0, below=1)),
+    "clip_sample_range": ((int, float), Bounds(above=0)),
+    "dynamic_thresholding_ratio": ((int, float), Bounds(above=0, maximum=1)),
+    "sample_max_value": ((int, float), Bounds(minimum=1)),
+}
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 LARGEST_BETA = 0.999  # of the schedules that are given as alpha_bar(t)
 
@@ -72,6 +82,7 @@ def noise_schedule(config: Mapping[str, Any], steps: int) -> NoiseSchedule:
         UnusableSchedule: where the class or a setting stands for something else.
     """
     name, solver = solver_of(config)
+    refuse_wrong_numbers(name, config)
     count = config.get("num_train_timesteps", 1000)
     betas = betas_of(config, solver, count)
     if solver.rescales and config.get("rescale_betas_zero_snr"):
@@ -128,6 +139,18 @@ def solver_of(config: Mapping[str, Any]) -> tuple[str, Solver]:
     return name, SOLVERS[name]
 
 
+def refuse_wrong_numbers(name: str, config: Mapping[str, Any]) -> None:
+    for key, (kinds, bounds) in NUMBERS.items():
+        value = config.get(key, MISSING)
+        if value is MISSING:
+            continue
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            whole = "a whole number" if kinds is int else "a number"
+            raise refused(name, f"{key}: expected {whole}, got {value!r}.")
+        if mistake := bounds.mistake(value):
+            raise refused(name, f"{key}: {mistake}")
+
+
 def class_name(config: Mapping[str, Any]) -> str:
     return str(config.get("_class_name", "DDIMScheduler"))
 
@@ -141,10 +164,9 @@ def betas_of(config: Mapping[str, Any], solver: Solver, count: int) -> Tensor:
     start, end = config.get("beta_start", solver.beta_start), config.get("beta_end", solver.beta_end)
     name, trained = config.get("beta_schedule", solver.beta_schedule), config.get("trained_betas")
     if trained is not None:
-        betas = torch.tensor(trained, dtype=torch.float32)
-        if betas.shape != (count,):
-            raise refused(class_name(config), f"trained_betas: holds {betas.numel()} betas for {count} timesteps.")
-        return betas
+        if not isinstance(trained, (list, tuple, np.ndarray)) or len(trained) != count:
+            raise refused(class_name(config), f"trained_betas: must hold {count} betas, one a timestep.")
+        return torch.tensor(trained, dtype=torch.float32)
     if name not in solver.beta_schedules:
         raise refused(class_name(config), unknown("beta_schedule", name, solver.beta_schedules))
     if name == "linear":

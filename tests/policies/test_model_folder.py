@@ -83,6 +83,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "no unet config": (lambda f: (f / "unet" / "config.json").unlink(), "lacks unet/config.json. Save the whole"),
     "torn unet config": (lambda f: (f / "unet" / "config.json").write_text("{"), "cannot be read as JSON"),
     "list for an index": (lambda f: (f / "model_index.json").write_text("[]"), "holds no mapping"),
+    "dropout": (unet(dropout=0.1), "dropout: 0.1: learning would score other steps than were sampled"),
     "no tokenizer": (lambda f: shutil.rmtree(f / "tokenizer"), "lacks tokenizer/tokenizer.json"),
     "pickles": (as_pickle, "diffusion_pytorch_model.bin is a pickle, which may run code, and is never loaded."),
 }
@@ -99,6 +100,29 @@ def test_a_folder_that_cannot_be_trained_is_refused_as_what_it_is_before_and_at_
     with pytest.raises(ModelNotFound) as raised:
         StableDiffusion(str(folder)).start(CPU, seed=0)
     assert str(raised.value) == f"policy.model: {found}"
+
+
+@pytest.mark.parametrize("name", ["PNDMScheduler", "EulerDiscreteScheduler", "DDIMScheduler"])
+def test_the_schedule_is_that_of_the_folder_as_diffusers_own_pipeline_reads_it(folder: Path, name: str) -> None:
+    """It counts timesteps from 1 and never clips, and so does the schedule that is known before the start."""
+    import diffusers
+
+    config = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "skip_prk_steps": True}
+    kind = getattr(diffusers, name)
+    scheduler = kind.from_config({**config, "timestep_spacing": "leading", "steps_offset": 0})
+    scheduler.save_pretrained(folder / "scheduler")
+    edit(folder / "model_index.json", scheduler=["diffusers", name])
+    pipeline = diffusers.StableDiffusionPipeline.from_pretrained(folder)
+    pipeline.scheduler.set_timesteps(5)
+    policy = StableDiffusion(str(folder))
+    stored = policy.stored_scheduler_config()
+    policy.start(CPU, seed=0)
+    assert policy.scheduler_config == stored
+    assert stored is not None
+    schedule, _ = DDIM(steps=5).fit(stored)
+    assert schedule.timesteps.tolist() == pipeline.scheduler.timesteps.unique().flip(0).tolist()
+    assert torch.equal(schedule.alphas_cumprod, pipeline.scheduler.alphas_cumprod)
+    assert schedule.clip is None
 
 
 def test_a_file_in_place_of_a_folder_is_refused_with_the_way_to_make_one(tmp_path: Path) -> None:
