@@ -76,9 +76,8 @@ def checked_scores(who: str, raw: Any, prompts: list[str]) -> Tensor:
 def to_float64(who: str, raw: Any) -> Tensor:
     try:
         if isinstance(raw, Tensor) and not raw.is_complex() and not raw.is_nested:
-            return (
-                raw.detach().to_dense().to("cpu", torch.float64, copy=True)
-            )  # a buffer of the reward's may change later
+            dense = raw.detach().to_dense()
+            return dense.to("cpu", torch.float64, copy=True)  # a buffer of the reward's may change later
         if isinstance(raw, (list, tuple)):
             raw = [entry.detach() if isinstance(entry, Tensor) else entry for entry in raw]
         return torch.tensor(raw.tolist() if hasattr(raw, "tolist") else raw, dtype=torch.float64)
