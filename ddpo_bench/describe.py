@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import yaml
 
-from ddpo_bench.config import to_plain, type_hints
 from ddpo_bench.options import Bounds, is_required, options_of
+from ddpo_bench.parsing import to_plain, type_hints
 from ddpo_bench.registry import default_of
 
 NAMES = {float: "number", int: "whole number", bool: "true or false", str: "text", dict: "mapping"}

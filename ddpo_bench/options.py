@@ -14,6 +14,7 @@ from dataclasses import MISSING, dataclass, field
 from typing import Any
 
 LARGEST_SEED = 2**32 - 1  # NumPy's legacy generators take no larger ones
+LONGEST_QUOTE = 100  # characters
 LARGEST_COUNT = 10**9  # of images, epochs, updates and the like
 
 
@@ -115,6 +116,12 @@ def is_finite(value: float) -> bool:
 
 def shown(number: float) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+def brief(value: Any) -> str:
+    """A value as it is quoted in a mistake."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 3]}..."
 
 
 def limit_text(limit: float) -> str:

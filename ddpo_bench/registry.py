@@ -23,6 +23,14 @@ FOLDERS = {
     "prompts": "prompts",
     "advantages": "training",
 }
+DEFAULTS = {  # what a configuration gets where it names none
+    "policy": "stable_diffusion",
+    "sampler": "ddim",
+    "algorithm": "ppo",
+    "reward": "jpeg_compressibility",
+    "prompts": "simple_animals",
+    "advantages": "per_prompt",
+}
 Plugin = TypeVar("Plugin", bound=type)
 _known: dict[str, dict[str, type]] = {kind: {} for kind in FOLDERS}
 _reserved: dict[tuple[str, str], str] = {}

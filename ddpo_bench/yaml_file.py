@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import yaml
 from yaml.constructor import ConstructorError
 
-from ddpo_bench.config import ConfigError
+from ddpo_bench.parsing import ConfigError
 
 DEEPEST = 50  # levels of nesting
 MOST_REPEATED = 100_000  # values that aliases may add

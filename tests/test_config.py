@@ -74,6 +74,11 @@ def test_all_mistakes_are_told_at_once_each_in_a_line_with_its_place() -> None:
     ("data", "line"),
     [
         ({"epochs": 1.5}, "epochs: expected a whole number, got 1.5."),
+        ({"epochs": "1e3"}, "epochs: expected a whole number, got '1e3'. Write 1000."),
+        ({"epochs": 3.0}, "epochs: expected a whole number, got 3.0. Write 3."),
+        ({"epochs": "inf"}, "epochs: expected a whole number, got 'inf'."),
+        ({"policy": {"model": 15}}, 'policy.model: expected text, got 15. Write "15".'),
+        ({"policy": {"model": ["x" * 999]}}, f"policy.model: expected text, got ['{'x' * 95}...."),
         ({"epochs": True}, "epochs: expected a whole number, got True."),
         ({"epochs": None}, "epochs: expected a whole number, got None."),
         ({"epochs": -1}, "epochs: must be at least 0 and at most 1,000,000,000, got -1."),

@@ -15,13 +15,14 @@ import ddpo_bench
 ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
 LEAVES = {
-    "config", "fingerprints", "files", "held_out", "measuring", "options", "protocols", "quantity", "registry",
-    "sealed", "yaml_file",
+    "config", "fingerprints", "files", "held_out", "measuring", "options", "parsing", "protocols", "quantity",
+    "registry", "sealed", "yaml_file",
 }  # fmt: skip
 PLUGINS = {"policies", "samplers", "algorithms", "rewards", "prompts"}
 
 ALLOWED: dict[str, set[str]] = {
-    "config": {"fingerprints", "held_out", "options", "registry"},
+    "config": {"fingerprints", "held_out", "options", "parsing", "registry"},
+    "parsing": {"fingerprints", "options", "registry"},
     "fingerprints": {"files"},
     "held_out": set(),
     "options": set(),
@@ -29,9 +30,9 @@ ALLOWED: dict[str, set[str]] = {
     "registry": set(),  # it finds the plugins' folders by name
     "protocols": {"measuring"},
     "measuring": set(),
-    "describe": {"config", "options", "registry"},
+    "describe": {"options", "parsing", "registry"},
     "files": set(),
-    "yaml_file": {"config"},
+    "yaml_file": {"parsing"},
     "sealed": {"files"},
     "embedded": {"files"},
     "policies": LEAVES | {"embedded"},

@@ -90,6 +90,14 @@ def seeds(text: str) -> list[int]:
     return list(found)
 
 
+def seed(text: str) -> int:
+    """Type of an option: one seed."""
+    found = seeds(text)
+    if len(found) > 1:
+        raise argparse.ArgumentTypeError(f"expected one seed, got {text!r}")
+    return found[0]
+
+
 def amount(text: str) -> float:
     """Type of an option: a number from 0 up."""
     try:

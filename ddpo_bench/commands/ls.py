@@ -75,7 +75,7 @@ def row_of(root: Path, folder: Path) -> list[str]:
 
 def names(kind: str, plan: Mapping[str, Any], here: list[Path]) -> list[str]:
     """What a suite compares: of its plan, or where there is none of its runs."""
-    from ddpo_bench.config import default_name
+    from ddpo_bench.registry import DEFAULTS
     from ddpo_bench.yaml_file import load_yaml
 
     if plan:
@@ -86,7 +86,7 @@ def names(kind: str, plan: Mapping[str, Any], here: list[Path]) -> list[str]:
         chosen = [load_yaml(config).get(kind) for config in cells.values() if config.exists()]
     return sorted(
         {
-            str(choice.get("name", default_name(kind)) if isinstance(choice, Mapping) else choice)
+            str(choice.get("name", DEFAULTS[kind]) if isinstance(choice, Mapping) else choice)
             for choice in chosen
             if choice
         }

@@ -42,7 +42,9 @@ def sections() -> Iterator[str]:
 
 def plugin_keys() -> str:
     chosen = {key: field.metadata for key, field in options_of(RunConfig).items() if "kind" in field.metadata}
-    lines = [[f"[`{key}`](#{key})", f"`{about['name']}`", about["help"]] for key, about in chosen.items()]
+    lines = [
+        [f"[`{key}`](#{key})", f"`{registry.DEFAULTS[about['kind']]}`", about["help"]] for key, about in chosen.items()
+    ]
     return rows(["key", "default", "what"], lines)
 
 

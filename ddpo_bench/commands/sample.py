@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddpo_bench.commands.command import Command
+from ddpo_bench.commands.command import Command, seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +31,7 @@ def add_options(parser: ArgumentParser) -> None:
         "--prompts", nargs="+", metavar="TEXT", help="one image each (default: 16 that evaluation draws from)"
     )
     parser.add_argument("--out", type=Path, default=Path("samples.png"), metavar="PNG", help="(default: samples.png)")
-    parser.add_argument("--seed", type=int, default=0, help="of prompts and noise (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of prompts and noise (default: 0)")
 
 
 def execute(args: Namespace) -> int:

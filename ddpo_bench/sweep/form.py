@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ddpo_bench.options import MOST_SEEDS, SEEDS
+from ddpo_bench.options import MOST_SEEDS, SEEDS, brief
 from ddpo_bench.registry import unknown
 from ddpo_bench.sweep.matrix import LABEL, LONGEST_VALUE, SETUP, covers, settings_of
 
@@ -59,7 +59,7 @@ def check_name(name: Any, mistakes: list[str]) -> str:
 def name_mistake(name: Any) -> str | None:
     """Why something cannot name a folder of results, or a part of one."""
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        return f"{name!r} cannot name a folder. Use letters, digits, '.', '_' and '-', with a letter or a digit first."
+        return f"{brief(name)} cannot name a folder. Use letters, digits, '.', '_' and '-', a letter or digit first."
     if len(name) > LONGEST_VALUE:
         return f"is {len(name)} characters long, and may be {LONGEST_VALUE}."
     return None
@@ -67,7 +67,7 @@ def name_mistake(name: Any) -> str | None:
 
 def check_base(base: Any, mistakes: list[str]) -> dict[str, Any]:
     if not isinstance(base, Mapping):
-        mistakes.append(f"base: expected a mapping of run settings, got {base!r}.")
+        mistakes.append(f"base: expected a mapping of run settings, got {brief(base)}.")
         return {}
     if "seed" in base:
         mistakes.append("base.seed: a suite's seeds are its own key. Write seeds: [...] beside base.")
@@ -76,7 +76,7 @@ def check_base(base: Any, mistakes: list[str]) -> dict[str, Any]:
 
 def check_matrix(matrix: Any, fields: Fields, mistakes: list[str]) -> dict[str, list[Any]]:
     if not isinstance(matrix, Mapping):
-        mistakes.append(f"matrix: expected a mapping of keys to lists of values, got {matrix!r}.")
+        mistakes.append(f"matrix: expected a mapping of keys to lists of values, got {brief(matrix)}.")
         return {}
     good: dict[str, list[Any]] = {}
     for key, values in matrix.items():
@@ -104,7 +104,7 @@ def key_mistake(key: str, place: str, fields: Fields) -> str | None:
 
 def list_mistake(values: Any) -> str | None:
     if not isinstance(values, list):
-        return f"expected a list of values, got {values!r}. Write [{values}]."
+        return f"expected a list of values, got {brief(values)}. Write {brief([values])}."
     if not values:
         return "the list is empty. Give at least one value, or remove the key."
     return None
@@ -117,7 +117,8 @@ def setup_mistakes(setups: Sequence[Any], fields: Fields) -> list[str]:
     for index, setup in enumerate(setups):
         place = f"matrix.{SETUP}[{index}]"
         if not isinstance(setup, Mapping):
-            mistakes.append(f"{place}: expected a label and keys, as {{label: mine, algorithm: ppo}}; got {setup!r}.")
+            example = "{label: mine, algorithm: ppo}"
+            mistakes.append(f"{place}: expected a label and keys, as {example}; got {brief(setup)}.")
             continue
         label = setup.get(LABEL)
         if wrong := "is required." if LABEL not in setup else name_mistake(label):
@@ -154,7 +155,7 @@ def leaves(key: str, value: Any, fields: Fields) -> list[str]:
 
 def check_seeds(seeds: Any, mistakes: list[str]) -> list[int]:
     if not isinstance(seeds, list) or not seeds:
-        found = "" if seeds is None else f", got {seeds!r}"
+        found = "" if seeds is None else f", got {brief(seeds)}"
         mistakes.append(f"seeds: give a list of whole numbers, for example [0, 1, 2]{found}.")
         return []
     if len(seeds) > MOST_SEEDS:
@@ -162,7 +163,7 @@ def check_seeds(seeds: Any, mistakes: list[str]) -> list[int]:
         return []
     for index, seed in enumerate(seeds):
         if not isinstance(seed, int) or isinstance(seed, bool):
-            mistakes.append(f"seeds[{index}]: expected a whole number, got {seed!r}.")
+            mistakes.append(f"seeds[{index}]: expected a whole number, got {brief(seed)}.")
         elif wrong := SEEDS.mistake(seed):
             mistakes.append(f"seeds[{index}]: {wrong}")
         elif seed in seeds[:index]:

@@ -13,7 +13,7 @@ from typing import Any
 
 SETUP = "setup"
 LABEL = "label"
-LONGEST_VALUE, LONGEST_CELL = 60, 180  # characters; a folder's name has room for 255 bytes, a cell's hash among them
+LONGEST_VALUE, LONGEST_CELL = 60, 120  # characters; a folder's name has room for 255 bytes, a cell's hash among them
 
 Matrix = Mapping[str, Sequence[Any]]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpo_bench.config import Choice, ConfigError, RunConfig, run_config, to_plain
+from ddpo_bench.registry import DEFAULTS
 from ddpo_bench.sweep.form import check_form
 from ddpo_bench.sweep.matrix import (
     LABEL,
@@ -141,7 +142,7 @@ def resolve_changed(suite: Suite, cell: Cell, changes: Mapping[str, Any]) -> Run
 
 def spelled_out(data: Mapping[str, Any]) -> dict[str, Any]:
     """A copy in which every plugin, a default one too, is written {name: ...}, so that dotted keys can lead inside."""
-    plugins = {name: field.metadata["name"] for name, field in RUN_FIELDS.items() if "kind" in field.metadata}
+    plugins = {name: DEFAULTS[field.metadata["kind"]] for name, field in RUN_FIELDS.items() if "kind" in field.metadata}
     return {**data, **{key: named(data.get(key, {}), default) for key, default in plugins.items()}}
 
 
