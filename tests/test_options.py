@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import re
 from dataclasses import MISSING, dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ddpo_bench.commands.command import seeds
 from ddpo_bench.config import Evaluation, RunConfig, parse
 from ddpo_bench.options import Bounds, is_required, option, options_of
 from ddpo_bench.policies.stable_diffusion import Adapter
@@ -93,3 +95,10 @@ def test_no_number_is_infinite_or_beyond_its_bounds(cls: type, field: dataclasse
     found: list[str] = []
     parse(cls, {field.name: [value] if field.type == "list[int]" else value}, "there", found)
     assert any(line.startswith(f"there.{field.name}") for line in found)
+
+
+@pytest.mark.parametrize("text", ["4294967296", "0-4294967295", "0-10000", "9" * 5000, "²", "3-1", "-1", ""])
+def test_the_command_line_takes_the_same_seeds_as_a_file(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        seeds(text)
+    assert seeds("0-2,4294967295") == [0, 1, 2, 2**32 - 1]
