@@ -127,16 +127,21 @@ def test_a_backend_that_cannot_run_here_is_refused_by_all(model: Path, capsys: C
 
 
 @pytest.mark.parametrize(
-    ("change", "mistake"),
+    ("part", "change", "mistake"),
     [
-        ({"block_out_channels": [16]}, "unet/config.json: no UNet2DConditionModel can be made of it: ValueError: "),
-        ({"layers_per_block": 2}, "weights do not fit config.json: down_blocks.0.resnets.1."),
+        (
+            "unet",
+            {"block_out_channels": [16]},
+            "unet/config.json: no UNet2DConditionModel can be made of it: ValueError: ",
+        ),
+        ("unet", {"layers_per_block": 2}, "weights do not fit config.json: down_blocks.0.resnets.1."),
+        ("text_encoder", {"max_position_embeddings": "x"}, "no CLIPTextModel can be made of it: "),
     ],
 )
 def test_networks_that_do_not_fit_their_weights_are_refused_as_they_are_when_loaded(
-    model: Path, capsys: Captured, change: dict[str, Any], mistake: str
+    model: Path, capsys: Captured, part: str, change: dict[str, Any], mistake: str
 ) -> None:
-    edit(model / "unet" / "config.json", change)
+    edit(model / part / "config.json", change)
     Path("mine.yaml").write_text(yaml.safe_dump(settings(model, {})))
     (line,) = refusal(capsys, "validate", "mine.yaml")
     assert mistake in line

@@ -134,6 +134,8 @@ def class_mistakes(folder: Path) -> Iterator[str]:
         name = found[1] if isinstance(found, list) and len(found) == 2 else found
         if name not in classes:
             wrong.append(f"{part} is {name or 'missing'}, not {classes[0]}")
+    if not isinstance(index.get("scheduler"), list):
+        wrong.append("scheduler is missing")
     if wrong:
         yield f"{folder}/model_index.json: {'; '.join(wrong)}. Give a folder that {PIPELINE} saved."
 

@@ -83,6 +83,7 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "no unet config": (lambda f: (f / "unet" / "config.json").unlink(), "lacks unet/config.json. Save the whole"),
     "torn unet config": (lambda f: (f / "unet" / "config.json").write_text("{"), "cannot be read as JSON"),
     "list for an index": (lambda f: (f / "model_index.json").write_text("[]"), "holds no mapping"),
+    "no scheduler": (index(scheduler=None), "scheduler is missing"),
     "dropout": (unet(dropout=0.1), "dropout: 0.1: learning would score other steps than were sampled"),
     "no tokenizer": (lambda f: shutil.rmtree(f / "tokenizer"), "lacks tokenizer/tokenizer.json"),
     "pickles": (as_pickle, "diffusion_pytorch_model.bin is a pickle, which may run code, and is never loaded."),
