@@ -17,6 +17,7 @@ from pathlib import Path
 from ddpo_bench.files import write_json
 
 Inputs = dict[str, dict[str, str]]
+asked_for: dict[str, str] = {}  # path to hash, of all files that this process was asked for
 NAMED = 3  # files of an option that a line names
 LARGE = 64 * 2**20  # bytes from which a hash, a tenth of a second and more, is kept for later commands
 
@@ -34,7 +35,8 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file's content, read again only where its size or times have changed."""
     path = path.resolve()
     stat = path.stat()
-    return known_hash(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    found = asked_for[str(path)] = known_hash(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+    return found
 
 
 @functools.lru_cache(maxsize=4096)

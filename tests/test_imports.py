@@ -44,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": LEAVES | PLUGINS | {"training", "signals"},
     "outlook": LEAVES | PLUGINS | {"embedded", "training", "sweep"},
     "tuning": LEAVES | {"training", "sweep", "analysis", "console"},
-    "analysis": {"config", "options", "quantity", "registry", "files", "sealed", "yaml_file"},
+    "analysis": {"config", "fingerprints", "options", "quantity", "registry", "files", "sealed", "yaml_file"},
     "microbench": LEAVES | {"analysis", "embedded"},
     "console": LEAVES | {"sweep"},
     "commands": LEAVES

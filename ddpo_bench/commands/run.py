@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ddpo_bench.commands.command import SOME_FAILED, Command, add_suite, add_workers
 from ddpo_bench.commands.submitting import add_executor
@@ -39,16 +39,52 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def execute(args: Namespace) -> int:
+    from ddpo_bench.commands.submitting import refuse_wrong_executor
+
+    refuse_wrong_executor(args)
+    if args.executor == "local" and not args.dry_run and print_answer(args):
+        return 0
+    return run_and_compare(args)
+
+
+def print_answer(args: Namespace) -> bool:
+    """Print the outputs where this command made them and nothing has changed; to plan alone would import torch."""
+    from ddpo_bench.analysis.outputs import are_answer
+    from ddpo_bench.analysis.tabulate import tabulate
+    from ddpo_bench.commands.printing import print_outputs
+    from ddpo_bench.sweep.shipped import find_suite
+    from ddpo_bench.yaml_file import load_yaml
+
+    path = find_suite(args.suite)
+    root = args.results / str(load_yaml(path).get("name", path.stem))
+    if not are_answer(root, question(args)):
+        return False
+    print_outputs(tabulate(root), root)
+    return True
+
+
+def question(args: Namespace) -> dict[str, Any]:
+    """What decides which runs a command means, but for the files that these read."""
+    from ddpo_bench.fingerprints import file_hash
+    from ddpo_bench.sweep.shipped import find_suite
+
+    path = find_suite(args.suite)
+    return {"suite": file_hash(path), "set": args.set, "seeds": args.seeds, "only": args.only}
+
+
+def run_and_compare(args: Namespace) -> int:
     from ddpo_bench.commands.planning import planned_runs, refuse_impossible
     from ddpo_bench.commands.printing import print_failures, print_summary
-    from ddpo_bench.commands.submitting import refuse_wrong_executor, submit
+    from ddpo_bench.commands.submitting import submit
     from ddpo_bench.console import display
     from ddpo_bench.files import naming_disk_trouble
+    from ddpo_bench.fingerprints import asked_for
     from ddpo_bench.sweep.runner import run_suite
     from ddpo_bench.sweep.workers import default_count
 
-    refuse_wrong_executor(args)
+    asked = question(args)
     suite, runs, root = planned_runs(args)
+    asked["read"] = dict(asked_for)
     refuse_impossible(args, suite, runs, root, here=args.executor == "local")
     if args.dry_run:
         return print_tuning_plan(suite, root) if suite.tune else print_plan(suite, runs, root)
@@ -65,7 +101,7 @@ def execute(args: Namespace) -> int:
         with naming_disk_trouble(root):
             failed = run_suite(suite, runs, root, workers, display, args.retry_failed, args.storage)
     print_failures(failed, root)
-    print_summary(root)
+    print_summary(root, None if failed else asked)
     return SOME_FAILED if failed else 0
 
 

@@ -42,7 +42,7 @@ def execute(args: Namespace) -> int:
         raise ConfigError(["--at: says how much of a budget. Give --budget queries, seconds or kl too."])
     results = results_folder(args.suite, args.results)
     if not (args.format or args.metric or args.budget):
-        print_summary(results)
+        print_summary(results, anew=True)
         return 0
     from ddpo_bench.analysis.tabulate import tabulate
 
