@@ -13,11 +13,13 @@ import shlex
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import NoReturn
 
 from ddpo_bench.commands.command import Command
 from ddpo_bench.encoding import make_output_legible
+from ddpo_bench.noise import quieten_libraries
 from ddpo_bench.signals import ending_as_ctrl_c, ignore_ending
 
 USER_ERROR = 1
@@ -66,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.verb is None:
         parser.print_help()
         return USER_ERROR
-    quieten_libraries()
+    if not args.debug:
+        quieten_libraries()
     with ending_as_ctrl_c():
         return call(commands[args.verb], args, arguments)
 
@@ -84,7 +87,8 @@ def call(command: Command, args: argparse.Namespace, arguments: Sequence[str]) -
     except KeyboardInterrupt:
         ignore_ending()
         again = "To go on where this stopped: " if command.resumable else "To try again: "
-        print(f"\nInterrupted. {again}{shlex.join(['ddpo-bench', *arguments])}", file=sys.stderr)
+        with suppress(OSError):  # a terminal that was closed
+            print(f"\nInterrupted. {again}{shlex.join(['ddpo-bench', *arguments])}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
@@ -119,7 +123,7 @@ def build_parser(commands: dict[str, Command]) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks, and what libraries say")
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands")
     for name, command in commands.items():
         command.add_options(verb(verbs, name, command))
@@ -134,7 +138,9 @@ def verb(verbs: argparse._SubParsersAction[Parser], name: str, command: Command)
         epilog=command.examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks")
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks, and what libraries say"
+    )
     return parser
 
 
@@ -145,9 +151,3 @@ def refuse_unknown_command(parser: Parser, arguments: Sequence[str]) -> None:
         near = get_close_matches(first, VERBS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         parser.error(f"unknown command {first!r}.{hint} Known: {', '.join(VERBS)}")
-
-
-def quieten_libraries() -> None:
-    """Keep advice to programmers from the user's terminal, in worker processes too; the user's own setting wins."""
-    for library in ("TRANSFORMERS", "DIFFUSERS"):
-        os.environ.setdefault(f"{library}_VERBOSITY", "error")

@@ -124,7 +124,7 @@ class LiveDisplay:
         self.tally = Tally(runs, done_before)
         self.forecast = forecast or Forecast(runs)
         self.lines: dict[Path, Line] = {}
-        self.live = Live(self, console=console)
+        self.live = Live(self, console=console, redirect_stderr=False)
 
     def __enter__(self) -> Self:
         self.live.start()

@@ -49,10 +49,11 @@ ALLOWED: dict[str, set[str]] = {
     "console": LEAVES | {"sweep"},
     "commands": LEAVES
     | PLUGINS
-    | {"embedded", "training", "sweep", "outlook", "tuning", "analysis", "console", "describe", "microbench"},
+    | {"embedded", "training", "sweep", "outlook", "tuning", "analysis", "console", "describe", "microbench", "noise"},
     "encoding": set(),
     "signals": set(),
-    "cli": {"commands", "encoding", "signals"},
+    "noise": set(),
+    "cli": {"commands", "encoding", "noise", "signals"},
     "__main__": {"cli"},
 }
 SOURCES = sorted(ROOT.rglob("*.py"))

@@ -32,6 +32,7 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.config import ConfigError
     from ddpo_bench.console import display
     from ddpo_bench.files import DiskTrouble, exclusive, naming_disk_trouble
+    from ddpo_bench.noise import errors_into
     from ddpo_bench.outlook.checks import network_mistakes
     from ddpo_bench.outlook.startup import config_mistakes
     from ddpo_bench.policies.stable_diffusion import ModelNotFound
@@ -54,7 +55,8 @@ def execute(args: Namespace) -> int:
     with naming_disk_trouble(folder), exclusive(folder / ".lock", busy), display([planned], 0) as watcher:
         watcher.started(planned, "this process")
         try:
-            trainer.train(config, folder, lambda row: watcher.row(planned, row))
+            with errors_into(folder / "output.log", args.debug):
+                trainer.train(config, folder, lambda row: watcher.row(planned, row))
         except (
             DifferentConfig, ModelNotFound, NoDensity, UnusableSchedule, BackendUnavailable, LoggerUnavailable,
             DiskTrouble,
