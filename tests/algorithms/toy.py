@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ddpo_bench.protocols import Algorithm, Conditioning, Metadata, RewardOutput, Rollout
+from ddpo_bench.protocols import Algorithm, Conditioning, Metadata, RewardOutput, Rollout, SeenPrompt
 from ddpo_bench.samplers.law import GaussianLaw
 from ddpo_bench.training.advantages import Batch
 from ddpo_bench.training.rollout import Collector
@@ -58,6 +58,9 @@ class LinearPolicy:
         self.bias = nn.Parameter(torch.zeros(timesteps, len(TARGETS), 2))
         self.pretrained = [p.detach().clone() for p in self.parameters()]
         self.used = list(self.parameters())
+
+    def seen(self, prompt: str) -> SeenPrompt:
+        return SeenPrompt(prompt, 0)
 
     def encode(self, prompts: list[str]) -> Conditioning:
         places = torch.tensor([list(TARGETS).index(prompt) for prompt in prompts])
