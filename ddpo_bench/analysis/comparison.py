@@ -16,6 +16,7 @@ from ddpo_bench.analysis.notes import (
     explanations,
     is_done,
     provenance,
+    quantities,
     truncated_prompts,
     unfinished,
     unmeasured,
@@ -74,6 +75,7 @@ def comparison(records: list[RunRecord], suite: str, measure: Measure = FINAL, b
         *unmeasured(done, measure, where),
         *without_advantages(done),
         *truncated_prompts(done),
+        *quantities(done),
         *unfinished(records),
         *provenance(records),
     ]

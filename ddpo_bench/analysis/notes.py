@@ -87,6 +87,17 @@ def truncated_prompts(done: Iterable[RunRecord]) -> list[str]:
     return [f"Up to {100 * max(shares):.0f} % {what}: the model did not see their ends."]
 
 
+def quantities(done: Iterable[RunRecord]) -> list[str]:
+    """One note that gives the divergences that runs were set to in both units."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)  # a dictionary keeps the order and drops repetitions
+    for run in done:
+        for key, given in run.provenance.get("quantities", {}).items():
+            reading = f"{given['nats']:.3g} nats ({given['mean_units']:.3g} in mean units)"
+            found[f"{run.algorithm} {key.removeprefix('algorithm.')}"][reading] = None
+    named = [f"{key} {', '.join(readings)}" for key, readings in found.items()]
+    return [f"Divergences in both units: {'; '.join(named)}."] if named else []
+
+
 def unfinished(records: Iterable[RunRecord]) -> list[str]:
     """One note that names every run that is not in the table, with its reason."""
     seeds: dict[str, list[str]] = defaultdict(list)

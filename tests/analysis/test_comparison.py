@@ -187,6 +187,19 @@ def test_the_table_says_on_which_prompts_it_was(suite: Path) -> None:
     assert "training, on prompts that training draws too and noise that seed k shares" in compare(suite).notes[0]
 
 
+def test_divergences_are_given_in_both_units(suite: Path) -> None:
+    assert not any("both units" in note for note in compare(suite).notes)
+    for algorithm, nats in (("ppo", 1.6), ("trpo_penalty", 80.0)):
+        key = "clip_range" if algorithm == "ppo" else "max_kl"
+        for path in suite.glob(f"runs/{algorithm}-*/*/provenance.json"):
+            given = {f"algorithm.{key}": {"nats": nats, "mean_units": nats / 512}}
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"quantities": given}))
+    assert compare(suite).notes[-2] == (
+        "Divergences in both units: ppo clip_range 1.6 nats (0.00313 in mean units); "
+        "trpo_penalty max_kl 80 nats (0.156 in mean units)."
+    )
+
+
 def test_runs_that_never_had_an_advantage_are_named_under_the_table(suite: Path) -> None:
     def flatten(path: Path, spread: float) -> None:
         rows = [json.loads(line) for line in path.read_text().splitlines()]
