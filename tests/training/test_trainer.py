@@ -420,7 +420,7 @@ def test_the_logger_is_closed_when_a_run_fails(
         def close(self) -> None:
             closed.append(True)
 
-    monkeypatch.setattr(trainer, "make_logger", lambda config, folder: Logger())
+    monkeypatch.setattr(trainer, "make_logger", lambda *arguments: Logger())
     with pytest.raises(RuntimeError, match="disk full"):
         train(tiny_run(), tmp_path)
     assert closed == [True]
