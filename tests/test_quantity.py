@@ -45,7 +45,7 @@ def test_what_is_no_quantity_is_refused(written: Any) -> None:
 @pytest.mark.parametrize("written", ["-1 nats", "0 nats", "nan nats", "inf nats", 0, -1e-4, math.nan, math.inf])
 @pytest.mark.parametrize(("algorithm", "key"), [("ppo", "clip_range"), ("trpo_penalty", "max_kl")])
 def test_a_divergence_must_be_positive_and_finite(algorithm: str, key: str, written: Any) -> None:
-    line = rf"^file.yaml: algorithm.{key}: must be (above 0 and at most 1e\+09|a finite number), got \S+$"
+    line = rf"^file.yaml: algorithm.{key}: must be (above 0 and at most 1,000,000,000|a finite number), got \S+$"
     with pytest.raises(ConfigError, match=line):
         run_config({"algorithm": {"name": algorithm, key: written}}, "file.yaml")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def logger_mistake(logger: str | None) -> str | None:
 
 def has_account(wandb: Any) -> bool:
     """Whether W&B would log without asking for a key; nothing is asked of its server."""
-    if wandb.setup().settings.mode in LOCAL_MODES:
+    if os.environ.get("WANDB_MODE") in LOCAL_MODES or wandb.setup().settings.mode in LOCAL_MODES:
         return True
     if "prompt" in inspect.signature(wandb.login).parameters:
         return bool(wandb.login(prompt=False, verify=False))

@@ -164,7 +164,7 @@ def test_a_real_small_disk_is_named_and_after_it_has_grown_the_sweep_ends_as_eve
         mount -o remount,size=64m '{disk}'
         {run} >'{tmp_path}/second' 2>&1; echo $? >>'{tmp_path}/codes'
         mount -o remount,ro '{disk}'
-        {run} >'{tmp_path}/third' 2>&1; echo $? >>'{tmp_path}/codes'
+        {run} --set samples_per_epoch=8 >'{tmp_path}/third' 2>&1; echo $? >>'{tmp_path}/codes'
         cp -r '{disk}' '{kept}'
     """
     variables = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
