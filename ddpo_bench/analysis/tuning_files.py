@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.analysis.collect import ResultsError
+from ddpo_bench.analysis.collect import ResultsError, read_plan
 from ddpo_bench.analysis.tuning import STATES, Parameter, Study, Trial
 from ddpo_bench.quantity import Quantity
 
@@ -15,10 +15,14 @@ from ddpo_bench.quantity import Quantity
 def read_studies(results: Path) -> list[Study]:
     """All studies of results/<suite>, by name; empty where nothing was tuned.
 
+    Those of an earlier plan, whose winners the present one does not have, are left out.
+
     Raises:
-        ResultsError: where a file is damaged.
+        ResultsError, Damaged: where a file is damaged.
     """
-    return [read_study(path) for path in sorted(results.glob("tuning/*.json"))]
+    planned = {cell["hash"] for cell in read_plan(results).get("cells", [])}
+    studies = [read_study(path) for path in sorted(results.glob("tuning/*.json"))]
+    return [study for study in studies if not planned or not study.winners or planned & set(study.winners)]
 
 
 def read_study(path: Path) -> Study:

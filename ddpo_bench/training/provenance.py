@@ -63,14 +63,17 @@ def processor_name() -> str:
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout that this package runs from, with "+changes" where it was modified; None elsewhere."""
+    """Commit of the checkout that this package runs from, with "+changes" where it was modified; None elsewhere.
+
+    Results do not count, since runs change them.
+    """
     folder = Path(__file__).parent
     try:
         commit = subprocess.run(
             ["git", "rev-parse", "--short=12", "HEAD"], cwd=folder, capture_output=True, text=True, check=True
         )
         changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
+            ["git", "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results"],
             cwd=folder,
             capture_output=True,
             text=True,
