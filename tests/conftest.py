@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 import torch
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, in child processes too, which tests hang up on
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ def outcome(root):
         for row in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()):
             kept = {key: value for key, value in row.items() if not key.startswith(TIMED)}
             found.append(f"epoch {row['epoch']}: {zlib.crc32(json.dumps(kept).encode())}")
-        pictures = sorted((folder / "samples").glob("*.png"))
+        pictures = sorted((folder / "samples").glob("[!.]*.png"))
         found += [f"{path.name}: {zlib.crc32(path.read_bytes())}" for path in pictures]
     return found
 

@@ -35,9 +35,10 @@ def test_tensorboard_holds_every_number_of_every_row(tiny_run: Callable[..., Run
 def test_wandb_works_offline(
     tiny_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("wandb")
+    wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    wandb.teardown()  # it keeps the environment that an earlier test had
     logger = make_logger(tiny_run("logger=wandb"), tmp_path)
     logger.log({"epoch": 1, "reward_mean": 0.5})
     logger.close()
