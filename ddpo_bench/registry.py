@@ -21,7 +21,7 @@ FOLDERS = {
     "algorithm": "algorithms",
     "reward": "rewards",
     "prompts": "prompts",
-    "advantages": "training",
+    "advantages": "advantages",
 }
 DEFAULTS = {  # what a configuration gets where it names none
     "policy": "stable_diffusion",

@@ -4,10 +4,10 @@ import os
 import traceback
 from contextlib import contextmanager
 
-from ddpo_bench.sweep.journal import SealedJournal
+from ddpo_bench.sweep.journal import ChecksummedJournal
 
 DIED = 7  # exit code
-append_logs = SealedJournal.append_logs
+append_logs = ChecksummedJournal.append_logs
 
 
 @contextmanager
@@ -24,11 +24,11 @@ def at_write(number, what, when="after"):
         if due and when == "after":
             what()
 
-    SealedJournal.append_logs = append
+    ChecksummedJournal.append_logs = append
     try:
         yield written
     finally:
-        SealedJournal.append_logs = append_logs
+        ChecksummedJournal.append_logs = append_logs
 
 
 def in_a_process(work):

@@ -25,7 +25,7 @@ from ddpo_bench import registry
 
 ROOT = Path(ddpo_bench.__file__).parent
 LIST = Path(__file__).with_suffix(".json")
-SHARED = "embedded"  # room that plugins of every kind may import from, besides their own
+SHARED = {"algorithm_bases", "embedded"}  # rooms that plugins may import from, besides their own
 DATA = {"prompts/words.py": "prompts/words/*.txt", "embedded/verifier.py": "embedded/model/verifier/*"}
 Listed = dict[str, dict[str, Any]]  # "algorithm ppo" to its version and the hashes of its files
 
@@ -58,7 +58,7 @@ def files_of(cls: type) -> list[Path]:
     while waiting:
         path = waiting.pop()
         found.add(path)
-        waiting += [other for other in imported(path, {own.parent.name, SHARED}) if other not in found]
+        waiting += [other for other in imported(path, {own.parent.name, *SHARED}) if other not in found]
     data = [path for module, pattern in DATA.items() if ROOT / module in found for path in ROOT.glob(pattern)]
     return sorted([*found, *data])
 

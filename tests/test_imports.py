@@ -16,9 +16,9 @@ ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
 LEAVES = {
     "config", "fingerprints", "files", "held_out", "measuring", "options", "parsing", "protocols", "quantity",
-    "registry", "sealed", "yaml_file",
+    "registry", "checksummed", "yaml_file",
 }  # fmt: skip
-PLUGINS = {"policies", "samplers", "algorithms", "rewards", "prompts"}
+PLUGINS = {"policies", "samplers", "algorithms", "advantages", "rewards", "prompts"}
 
 ALLOWED: dict[str, set[str]] = {
     "config": {"fingerprints", "held_out", "options", "parsing", "registry"},
@@ -33,23 +33,36 @@ ALLOWED: dict[str, set[str]] = {
     "describe": {"options", "parsing", "registry"},
     "files": set(),
     "yaml_file": {"parsing"},
-    "sealed": {"files"},
+    "checksummed": {"files"},
     "embedded": {"files"},
     "policies": LEAVES | {"embedded"},
     "samplers": LEAVES,
-    "algorithms": LEAVES,
+    "algorithm_bases": LEAVES,
+    "algorithms": LEAVES | {"algorithm_bases"},
+    "advantages": LEAVES,
     "rewards": LEAVES | {"embedded"},
     "prompts": LEAVES | {"embedded"},
-    "training": LEAVES | PLUGINS,
+    "training": LEAVES | PLUGINS | {"algorithm_bases"},
     "sweep": LEAVES | PLUGINS | {"training", "signals"},
-    "outlook": LEAVES | PLUGINS | {"embedded", "training", "sweep"},
+    "preflight": LEAVES | PLUGINS | {"algorithm_bases", "embedded", "training", "sweep"},
     "tuning": LEAVES | {"training", "sweep", "analysis", "console"},
-    "analysis": {"config", "fingerprints", "options", "quantity", "registry", "files", "sealed", "yaml_file"},
+    "analysis": {"config", "fingerprints", "options", "quantity", "registry", "files", "checksummed", "yaml_file"},
     "microbench": LEAVES | {"analysis", "embedded"},
     "console": LEAVES | {"sweep"},
     "commands": LEAVES
     | PLUGINS
-    | {"embedded", "training", "sweep", "outlook", "tuning", "analysis", "console", "describe", "microbench", "noise"},
+    | {
+        "embedded",
+        "training",
+        "sweep",
+        "preflight",
+        "tuning",
+        "analysis",
+        "console",
+        "describe",
+        "microbench",
+        "noise",
+    },
     "encoding": set(),
     "signals": set(),
     "noise": set(),

@@ -16,10 +16,10 @@ import yaml
 from ddpo_bench import cli
 from ddpo_bench.config import run_config
 from ddpo_bench.files import write_json
-from ddpo_bench.outlook import checks, memory, probe
-from ddpo_bench.outlook.model_files import read_model
 from ddpo_bench.policies.model_folder import local_folder, model_mistakes
 from ddpo_bench.policies.stored_weights import shapes
+from ddpo_bench.preflight import checks, memory, probe
+from ddpo_bench.preflight.model_files import read_model
 from ddpo_bench.sweep.plan import plan
 from ddpo_bench.sweep.suite import load_suite
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ddpo_bench.algorithms.gradient import GradientAlgorithm
-from ddpo_bench.algorithms.transitions import Transitions
+from ddpo_bench.algorithm_bases.gradient import GradientAlgorithm
+from ddpo_bench.algorithm_bases.transitions import Transitions
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Policy
 from ddpo_bench.quantity import NATS, Quantity

@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ddpo_bench.algorithms.critic import Twins
-from ddpo_bench.algorithms.gradient import Averages, step
-from ddpo_bench.algorithms.replay import Replay
-from ddpo_bench.algorithms.transitions import kl_metrics, measure
+from ddpo_bench.algorithm_bases.critic import Twins
+from ddpo_bench.algorithm_bases.gradient import Averages, step
+from ddpo_bench.algorithm_bases.replay import Replay
+from ddpo_bench.algorithm_bases.transitions import kl_metrics, measure
 from ddpo_bench.measuring import LEARNING
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Policy, Rollout, Sampler

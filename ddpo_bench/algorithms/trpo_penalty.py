@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ddpo_bench.algorithms.gradient import GradientAlgorithm
-from ddpo_bench.algorithms.transitions import Transitions
+from ddpo_bench.algorithm_bases.gradient import GradientAlgorithm
+from ddpo_bench.algorithm_bases.transitions import Transitions
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Policy, Rollout
 from ddpo_bench.quantity import NATS, Quantity

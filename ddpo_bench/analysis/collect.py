@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ddpo_bench.analysis.short_numbers import shortened
+from ddpo_bench.checksummed import check_checksummed_yaml, check_crc32, read_checksummed_json
 from ddpo_bench.config import EXECUTION_KEYS
-from ddpo_bench.sealed import check_crc32, check_sealed_yaml, read_sealed_json
 from ddpo_bench.yaml_file import load_yaml, make_strict
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def read_plan(results: Path) -> dict[str, Any]:
     """suite.yaml; empty without that file."""
     if not (results / "suite.yaml").exists():
         return {}
-    check_sealed_yaml(results / "suite.yaml", f"Give ddpo-bench run {results.name} again, which writes it anew.")
+    check_checksummed_yaml(results / "suite.yaml", f"Give ddpo-bench run {results.name} again, which writes it anew.")
     return load_yaml(results / "suite.yaml")
 
 
@@ -223,7 +223,7 @@ def read_config(path: Path, remedy: str) -> dict[str, Any]:
         ConfigError: as `load_yaml`.
         Damaged: where its checksum differs.
     """
-    check_sealed_yaml(path, remedy)
+    check_checksummed_yaml(path, remedy)
     try:
         config = yaml.load(path.read_bytes(), FastLoader)
     except yaml.YAMLError:
@@ -233,7 +233,7 @@ def read_config(path: Path, remedy: str) -> dict[str, Any]:
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """A JSON object, empty where the file does not exist."""
-    return read_sealed_json(path, remedy) if path.exists() else {}
+    return read_checksummed_json(path, remedy) if path.exists() else {}
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ddpo_bench.analysis.collect import planned_folders, read_plan
+from ddpo_bench.checksummed import Damaged, read_checksummed_json, write_checksummed_json
 from ddpo_bench.config import ConfigError
 from ddpo_bench.fingerprints import file_hash, hashes
 from ddpo_bench.registry import FOLDERS
-from ddpo_bench.sealed import Damaged, read_sealed_json, write_sealed_json
 
 FILE = "outputs.json"
 OUTPUTS = ("table.md", "table.csv", "table.tex", "report.html", "plots/*.png")
@@ -34,7 +34,7 @@ def write_record(results: Path, inputs: str, asked: Mapping[str, Any] | None = N
     """
     held = read_record(results)
     asked = asked or (held["asked"] if held.get("inputs") == inputs else None)
-    write_sealed_json(results / FILE, {"inputs": inputs, "outputs": outputs_of(results), "asked": asked})
+    write_checksummed_json(results / FILE, {"inputs": inputs, "outputs": outputs_of(results), "asked": asked})
 
 
 def are_current(results: Path, inputs: str) -> bool:
@@ -57,7 +57,7 @@ def are_answer(results: Path, asked: Mapping[str, Any]) -> bool:
 def read_record(results: Path) -> dict[str, Any]:
     """outputs.json; empty where there is none, or it is damaged."""
     try:
-        return read_sealed_json(results / FILE, "")
+        return read_checksummed_json(results / FILE, "")
     except (OSError, Damaged):
         return {}
 

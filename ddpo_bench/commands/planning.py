@@ -43,7 +43,7 @@ def refuse_impossible(args: Namespace, suite: Suite, runs: Sequence[PlannedRun],
     Raises:
         ConfigError: naming every mistake of every cell by its place in the file.
     """
-    from ddpo_bench.outlook.startup import suite_mistakes
+    from ddpo_bench.preflight.startup import suite_mistakes
 
     todo = {run.folder.parent for run in runs if read_status(root / run.folder)["state"] != "done"}
     cells = [cell for cell in suite.cells if run_folder(cell.name, cell.hash, 0).parent in todo]

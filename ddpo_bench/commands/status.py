@@ -61,7 +61,7 @@ def print_standing(found: Standing, tuning: Sequence[str]) -> None:
             for line_of_run in aligned([line(run) for run in several]):
                 print(f"  {line_of_run}")
     if any(counts[state] for state in ("running", "killed", "queued")):
-        print(outlook(found))
+        print(pace_and_time_left(found))
         if tuning and any(run.state == "running" for run in found.others):
             print("The trials that are still to come are not in this time.")
 
@@ -98,7 +98,7 @@ def aligned(rows: list[list[str]]) -> list[str]:
     return lines
 
 
-def outlook(found: Standing) -> str:
+def pace_and_time_left(found: Standing) -> str:
     """How quickly it goes and how long it still takes."""
     from ddpo_bench.sweep.estimate import duration
 

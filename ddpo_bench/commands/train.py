@@ -33,9 +33,9 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.console import display
     from ddpo_bench.files import DiskTrouble, exclusive, naming_disk_trouble
     from ddpo_bench.noise import errors_into
-    from ddpo_bench.outlook.checks import network_mistakes
-    from ddpo_bench.outlook.startup import config_mistakes
     from ddpo_bench.policies.stable_diffusion import ModelNotFound
+    from ddpo_bench.preflight.checks import network_mistakes
+    from ddpo_bench.preflight.startup import config_mistakes
     from ddpo_bench.samplers.noise_schedule import UnusableSchedule
     from ddpo_bench.sweep.longer import begin_from_shorter
     from ddpo_bench.sweep.plan import PlannedRun, run_folder

@@ -11,7 +11,7 @@ from ddpo_bench.commands.command import Command, add_results
 
 if TYPE_CHECKING:
     from ddpo_bench.config import RunConfig
-    from ddpo_bench.outlook.cost import Plan
+    from ddpo_bench.preflight.cost import Plan
 
 EXAMPLES = """\
 examples:
@@ -36,8 +36,8 @@ def add_options(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> int:
     from ddpo_bench.config import ConfigError
-    from ddpo_bench.outlook import checks
-    from ddpo_bench.outlook.cost import outlook
+    from ddpo_bench.preflight import checks
+    from ddpo_bench.preflight.cost import estimates
     from ddpo_bench.sweep.shipped import find_suite
     from ddpo_bench.yaml_file import load_yaml
 
@@ -54,7 +54,7 @@ def execute(args: Namespace) -> int:
     if mistakes:
         raise ConfigError(mistakes)
     print(f"{path}: ok, {first_line}")
-    for line in outlook(plan, args.measure):
+    for line in estimates(plan, args.measure):
         print(f"  {line}", flush=True)
     return 0
 
@@ -69,9 +69,9 @@ def read(
         ConfigError: naming every mistake in it.
     """
     from ddpo_bench.commands.planning import count_images, load_run
-    from ddpo_bench.outlook.checks import reward_places
-    from ddpo_bench.outlook.cost import Plan, PlannedCell
-    from ddpo_bench.outlook.startup import config_mistakes, suite_mistakes
+    from ddpo_bench.preflight.checks import reward_places
+    from ddpo_bench.preflight.cost import Plan, PlannedCell
+    from ddpo_bench.preflight.startup import config_mistakes, suite_mistakes
     from ddpo_bench.sweep.plan import plan
     from ddpo_bench.sweep.plan_file import refuse_other_suite
     from ddpo_bench.sweep.suite import is_suite, load_suite

@@ -12,7 +12,7 @@ from typing import Any
 
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-from ddpo_bench.sealed import carries_checksum
+from ddpo_bench.checksummed import carries_checksum
 
 LOCK_SECONDS = 30  # after which the lock of a process that was killed while it wrote is broken
 
@@ -21,7 +21,7 @@ class DamagedJournal(Exception):
     """An entry that is not as it was written, or a journal that is gone."""
 
 
-class SealedJournal(JournalFileBackend):
+class ChecksummedJournal(JournalFileBackend):
     """Gives every entry its checksum, which Optuna and its dashboard pass over as one key more."""
 
     def __init__(self, path: Path):
@@ -61,14 +61,14 @@ class SealedJournal(JournalFileBackend):
             entry: dict[str, Any] = json.loads(line)
         except ValueError as error:  # not JSON, or not text
             raise DamagedJournal(f"{self.path}: an entry is not JSON ({error}).") from None
-        sealed = carries_checksum(entry, checksum)
-        if sealed and (entry.pop("crc32", None) != checksum(entry) or line != sealed_line(entry)):
+        checked = carries_checksum(entry, checksum)
+        if checked and (entry.pop("crc32", None) != checksum(entry) or line != checksum_line(entry)):
             raise DamagedJournal(f"{self.path}: the checksum of an entry differs.")
         return entry
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write entries, all or none: what a full disk or a crash cut short is dropped before the next."""
-        lines = b"".join(map(sealed_line, logs))
+        lines = b"".join(map(checksum_line, logs))
         self.lock.acquire()
         try:
             with self.path.open("r+b", buffering=0) as file:
@@ -103,7 +103,7 @@ def end_of_whole_lines(file: FileIO) -> int:
     return end
 
 
-def sealed_line(entry: dict[str, Any]) -> bytes:
+def checksum_line(entry: dict[str, Any]) -> bytes:
     return b'%b,"crc32":%d}\n' % (text_of(entry)[:-1], checksum(entry))
 
 

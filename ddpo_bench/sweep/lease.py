@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ddpo_bench.sealed import Damaged, read_sealed_json, write_sealed_json
+from ddpo_bench.checksummed import Damaged, read_checksummed_json, write_checksummed_json
 
 HEARTBEAT = "heartbeat.json"
 TAKEN_OVER = (
@@ -153,7 +153,7 @@ class Heartbeat:
 
 def show(folder: Path, news: dict[str, Any]) -> None:
     """Write the heartbeat of this process into the folder of a run."""
-    write_sealed_json(folder / HEARTBEAT, {**news, "worker": this_process()})
+    write_checksummed_json(folder / HEARTBEAT, {**news, "worker": this_process()})
 
 
 def leave(folder: Path, why: str) -> NoReturn:
@@ -179,6 +179,6 @@ def is_held(folder: Path) -> bool:
 
 def heartbeat_of(folder: Path) -> dict[str, Any]:
     try:
-        return read_sealed_json(folder / HEARTBEAT, "")
+        return read_checksummed_json(folder / HEARTBEAT, "")
     except (FileNotFoundError, Damaged):  # the next beat writes it anew
         return {}

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from ddpo_bench.sealed import Damaged, write_sealed_json, write_sealed_yaml
+from ddpo_bench.checksummed import Damaged, write_checksummed_json, write_checksummed_yaml
 from ddpo_bench.sweep.plan import PlannedRun
 from ddpo_bench.sweep.run_state import read_status, whole_rows
 from ddpo_bench.training.checkpoint import CorruptCheckpoint, can_go_on, checkpoints
@@ -67,9 +67,9 @@ def begin(folder: Path, run: PlannedRun, shorter: Path) -> None:
                 shutil.copytree(shorter / name, copy / name, copy_function=link_or_copy)
         for name in ("metrics.jsonl", "provenance.json"):
             shutil.copy2(shorter / name, copy / name)
-        write_sealed_yaml(copy / "config.yaml", run.config.to_dict())
+        write_checksummed_yaml(copy / "config.yaml", run.config.to_dict())
         told = {"state": "killed", "reason": "more epochs", "epochs": run.config.epochs, "metrics_crc32": None}
-        write_sealed_json(copy / "status.json", read_status(shorter) | told)
+        write_checksummed_json(copy / "status.json", read_status(shorter) | told)
         try:
             copy.rename(folder)
         except OSError as error:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ddpo_bench.checksummed import Damaged, check_checksummed_yaml, write_checksummed_yaml
 from ddpo_bench.config import ConfigError
-from ddpo_bench.sealed import Damaged, check_sealed_yaml, write_sealed_yaml
 from ddpo_bench.sweep.shipped import folder as shipped_folder
 from ddpo_bench.sweep.suite import Suite
 from ddpo_bench.yaml_file import load_yaml
@@ -25,7 +25,7 @@ def write_plan(suite: Suite, root: Path, wall: float = 0.0) -> None:
         wall: seconds in which somebody worked on it.
     """
     plan = {"file": source(suite.file, root), **suite.to_dict(), "wall_seconds": round(wall, 3)}
-    write_sealed_yaml(root / PLAN, plan)
+    write_checksummed_yaml(root / PLAN, plan)
 
 
 def read_plan(root: Path) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def read_plan(root: Path) -> dict[str, Any]:
     """
     if not (root / PLAN).is_file():
         return {}
-    check_sealed_yaml(root / PLAN, f"Give ddpo-bench run {root.resolve().name} again, which writes it anew.")
+    check_checksummed_yaml(root / PLAN, f"Give ddpo-bench run {root.resolve().name} again, which writes it anew.")
     return load_yaml(root / PLAN)
 
 

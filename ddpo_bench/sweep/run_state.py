@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.sealed import Damaged, check_crc32, read_sealed_json, write_sealed_json
+from ddpo_bench.checksummed import Damaged, check_crc32, read_checksummed_json, write_checksummed_json
 
 
 def read_status(folder: Path) -> dict[str, Any]:
@@ -17,13 +17,15 @@ def read_status(folder: Path) -> dict[str, Any]:
         Damaged: where it cannot be read.
     """
     path = folder / "status.json"
-    return read_sealed_json(path, remedy(folder)) if path.exists() else {"state": "queued", "reason": None}
+    return read_checksummed_json(path, remedy(folder)) if path.exists() else {"state": "queued", "reason": None}
 
 
 def mark(folder: Path, state: str, reason: str | None) -> None:
     """Write into status.json how a run ended whose own process could not, or did not, say so."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    write_sealed_json(folder / "status.json", read_status(folder) | {"state": state, "reason": reason, "finished": now})
+    write_checksummed_json(
+        folder / "status.json", read_status(folder) | {"state": state, "reason": reason, "finished": now}
+    )
 
 
 def final_reward(folder: Path, reward: str) -> float | None:

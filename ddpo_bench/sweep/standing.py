@@ -14,8 +14,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from ddpo_bench.checksummed import Damaged
 from ddpo_bench.config import RunConfig
-from ddpo_bench.sealed import Damaged
 from ddpo_bench.sweep.book import is_book_of
 from ddpo_bench.sweep.estimate import Course, seconds_left
 from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, age_of, is_alive, news_of, signalled, time_there

@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from sqlalchemy import URL, create_engine, inspect, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
-from ddpo_bench.sweep.journal import SealedJournal
+from ddpo_bench.sweep.journal import ChecksummedJournal
 
 JOURNAL = "study.journal"
 OPENINGS = 5  # of a database whose tables another process may be making
@@ -94,7 +94,7 @@ def open_journal(path: Path) -> JournalStorage:
 
 def read_journal(path: Path) -> JournalStorage:
     try:
-        return JournalStorage(SealedJournal(path))
+        return JournalStorage(ChecksummedJournal(path))
     except OSError:
         raise
     except Exception as error:  # an entry without a checksum that was damaged can raise anything as it is replayed

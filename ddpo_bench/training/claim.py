@@ -7,9 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ddpo_bench.checksummed import (
+    check_checksummed_yaml,
+    read_checksummed_json,
+    write_checksummed_json,
+    write_checksummed_yaml,
+)
 from ddpo_bench.config import EXECUTION_KEYS, RunConfig
 from ddpo_bench.fingerprints import Inputs, changed
-from ddpo_bench.sealed import check_sealed_yaml, read_sealed_json, write_sealed_json, write_sealed_yaml
 from ddpo_bench.yaml_file import load_yaml
 
 CONFIG = "config.yaml"
@@ -31,7 +36,7 @@ def refuse_other_run(folder: Path, config: RunConfig) -> None:
     path, files = folder / CONFIG, unchanged_inputs(config)
     if not path.exists():
         return
-    check_sealed_yaml(path, f"Delete {folder} to train the run again.")
+    check_checksummed_yaml(path, f"Delete {folder} to train the run again.")
     held, read = load_yaml(path), inputs_of(folder)
     different = differing_keys(without_paths(held, read), without_paths(config.to_dict(), read))
     if not has_rows(folder):
@@ -62,8 +67,8 @@ def claim_folder(folder: Path, config: RunConfig, provenance: dict[str, Any] | N
     Args:
         provenance: what provenance.json holds of a run that has started; before, only what the run is known by.
     """
-    write_sealed_json(folder / "provenance.json", provenance or origins(config))
-    write_sealed_yaml(folder / CONFIG, config.to_dict())
+    write_checksummed_json(folder / "provenance.json", provenance or origins(config))
+    write_checksummed_yaml(folder / CONFIG, config.to_dict())
 
 
 def origins(config: RunConfig) -> dict[str, Any]:
@@ -89,7 +94,7 @@ def unchanged_inputs(config: RunConfig) -> Inputs:
 def inputs_of(folder: Path) -> Inputs:
     """The files that the run in a folder began with; empty where it does not say."""
     path = folder / "provenance.json"
-    held = read_sealed_json(path, f"Delete {folder} to train the run again.") if path.exists() else {}
+    held = read_checksummed_json(path, f"Delete {folder} to train the run again.") if path.exists() else {}
     return held.get("inputs", {})
 
 

@@ -7,8 +7,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from ddpo_bench.checksummed import Damaged
 from ddpo_bench.files import replacing, write_text
-from ddpo_bench.sealed import Damaged
 
 
 class MetricsFile:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ddpo_bench.algorithms.transitions import kl_metrics, measure
+from ddpo_bench.algorithm_bases.transitions import kl_metrics, measure
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import PromptFunction, split
 from ddpo_bench.measuring import NetworkPasses

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from ddpo_bench.sealed import read_sealed_json, write_sealed_json
+from ddpo_bench.checksummed import read_checksummed_json, write_checksummed_json
 
 
 class Stop(Exception):
@@ -59,7 +59,7 @@ class Status:
         path = folder / "status.json"
         if not path.exists():
             return cls(path, epochs)
-        held = read_sealed_json(path, f"Delete {folder} to train the run again.")
+        held = read_checksummed_json(path, f"Delete {folder} to train the run again.")
         known = {key: held[key] for key in {f.name for f in fields(cls)} & held.keys()}
         return cls(path, **(known | {"epochs": epochs, "pid": os.getpid()}))
 
@@ -94,7 +94,7 @@ class Status:
     def write(self) -> None:
         self.seconds = self.spent_before + time.perf_counter() - self.session
         plain = {key: value for key, value in asdict(self).items() if key != "path"}
-        write_sealed_json(self.path, plain)
+        write_checksummed_json(self.path, plain)
 
 
 def now() -> str:

@@ -12,9 +12,9 @@ import numpy as np
 import optuna
 
 from ddpo_bench.analysis.statistics import iqm
+from ddpo_bench.checksummed import Damaged
 from ddpo_bench.config import ConfigError, RunConfig
 from ddpo_bench.files import DiskTrouble
-from ddpo_bench.sealed import Damaged
 from ddpo_bench.sweep.book import Book
 from ddpo_bench.sweep.lease import Heartbeat
 from ddpo_bench.sweep.plan import PlannedRun, planned

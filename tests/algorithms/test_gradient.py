@@ -9,10 +9,10 @@ import pytest
 import torch
 from toy import LinearPolicy, draw_rollout
 
-from ddpo_bench.algorithms.gradient import GradientAlgorithm, NonFiniteGradient, shuffled_pairs
+from ddpo_bench.algorithm_bases.gradient import GradientAlgorithm, NonFiniteGradient, shuffled_pairs
+from ddpo_bench.algorithm_bases.transitions import kl_metrics, measure, transitions
 from ddpo_bench.algorithms.policy_gradient import PolicyGradient
 from ddpo_bench.algorithms.ppo import PPO
-from ddpo_bench.algorithms.transitions import kl_metrics, measure, transitions
 from ddpo_bench.algorithms.trpo_penalty import TRPOPenalty
 
 

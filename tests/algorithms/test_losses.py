@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from toy import STDS, LinearPolicy, draw_rollout
 
-from ddpo_bench.algorithms.gradient import GradientAlgorithm
+from ddpo_bench.algorithm_bases.gradient import GradientAlgorithm
+from ddpo_bench.algorithm_bases.transitions import Transitions, transitions
 from ddpo_bench.algorithms.policy_gradient import PolicyGradient
 from ddpo_bench.algorithms.ppo import PPO
-from ddpo_bench.algorithms.transitions import Transitions, transitions
 from ddpo_bench.algorithms.trpo_penalty import TRPOPenalty
 from ddpo_bench.protocols import Rollout
 from ddpo_bench.quantity import MEAN_UNITS, Quantity

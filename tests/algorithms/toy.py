@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ddpo_bench.advantages.batch import Batch
 from ddpo_bench.protocols import Algorithm, Conditioning, Metadata, RewardOutput, Rollout, SeenPrompt
 from ddpo_bench.samplers.law import GaussianLaw
-from ddpo_bench.training.advantages import Batch
 from ddpo_bench.training.rollout import Collector
 
 TARGETS = {"left": (-1.5, 1.0), "right": (1.0, -1.0)}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpo_bench.algorithms.transitions import transitions
+from ddpo_bench.algorithm_bases.transitions import transitions
 from ddpo_bench.policies.stable_diffusion import Adapter, ModelNotFound, StableDiffusion, makes_attention_maps
 from ddpo_bench.protocols import Rollout
 from ddpo_bench.samplers.ddim import DDIM

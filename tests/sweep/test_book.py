@@ -14,7 +14,7 @@ import yaml
 from crash_points import in_a_process
 from optuna.trial import TrialState
 
-from ddpo_bench.sealed import write_sealed_json
+from ddpo_bench.checksummed import write_checksummed_json
 from ddpo_bench.sweep import lease
 from ddpo_bench.sweep.book import DEATHS, Book, BookPlace, Claim
 from ddpo_bench.sweep.lease import Heartbeat
@@ -260,7 +260,7 @@ def test_a_run_that_is_worked_on_in_the_book_of_another_matrix_waits(place: Book
     folder = first.root / claim.run.folder
     lease.show(folder, {})
     held = json.loads((folder / lease.HEARTBEAT).read_text())
-    write_sealed_json(
+    write_checksummed_json(
         folder / lease.HEARTBEAT, {"worker": held["worker"] | {"pid": os.getppid(), "born": parents_birth()}}
     )
     others = [taken.run for taken in iter(second.claim, None)]

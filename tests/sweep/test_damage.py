@@ -11,8 +11,8 @@ from real_sweep import SAC, outcome, write_real_suite
 from test_disk import work
 
 from ddpo_bench.analysis.collect import ResultsError, collect
+from ddpo_bench.checksummed import Damaged
 from ddpo_bench.config import ConfigError
-from ddpo_bench.sealed import Damaged
 from ddpo_bench.sweep.lease import news_of
 from ddpo_bench.sweep.run_state import final_reward, read_status
 from ddpo_bench.sweep.storage import StorageError, open_storage

@@ -180,7 +180,7 @@ def test_a_real_small_disk_is_named_and_after_it_has_grown_the_sweep_ends_as_eve
 def test_a_heartbeat_goes_on_to_show_life_on_a_full_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.02)
     with lease.Heartbeat(tmp_path, lambda: True) as heartbeat:
-        monkeypatch.setattr(lease, "write_sealed_json", no_space)
+        monkeypatch.setattr(lease, "write_checksummed_json", no_space)
         os.utime(tmp_path / lease.HEARTBEAT, (0, 0))
         end = time.monotonic() + 10
         while (tmp_path / lease.HEARTBEAT).stat().st_mtime == 0:

@@ -11,7 +11,7 @@ import yaml
 from ddpo_bench import cli
 from ddpo_bench.commands.planning import narrowed
 from ddpo_bench.config import ConfigError
-from ddpo_bench.outlook.checks import place_of, values_of
+from ddpo_bench.preflight.checks import place_of, values_of
 from ddpo_bench.sweep.plan import choices, plan, select
 from ddpo_bench.sweep.suite import Suite, load_suite
 
@@ -137,7 +137,7 @@ def test_a_space_may_be_given_for_each_setup_or_each_algorithm(tmp_path: Path) -
 
 def test_a_table_calls_cells_by_their_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from ddpo_bench.analysis.collect import collect
-    from ddpo_bench.sealed import write_sealed_yaml
+    from ddpo_bench.checksummed import write_checksummed_yaml
     from ddpo_bench.sweep.plan_file import write_plan
 
     frozen = {"label": "untrained", "algorithm": "frozen"}
@@ -145,7 +145,7 @@ def test_a_table_calls_cells_by_their_labels(tmp_path: Path, capsys: pytest.Capt
     write_plan(suite, tmp_path)
     for run in plan(suite):
         (tmp_path / run.folder).mkdir(parents=True)
-        write_sealed_yaml(tmp_path / run.folder / "config.yaml", run.config.to_dict())
+        write_checksummed_yaml(tmp_path / run.folder / "config.yaml", run.config.to_dict())
     labels = [f"{label} sampler.steps={steps}" for label in ("untrained", "ppo", "grpo") for steps in (2, 3)]
     assert list(dict.fromkeys(record.label for record in collect(tmp_path))) == labels
     assert cli.main(["ls", str(tmp_path)]) == 0

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ddpo_bench.advantages.per_prompt import PerPrompt
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import is_held_out, split
-from ddpo_bench.training.advantages import PerPrompt
 from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.trainer import start_policy
 

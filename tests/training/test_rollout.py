@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from ddpo_bench.advantages.per_prompt import PerPrompt
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import TooFewPrompts, split
 from ddpo_bench.protocols import Rollout
-from ddpo_bench.training.advantages import PerPrompt
 from ddpo_bench.training.finite import NotFinite
 from ddpo_bench.training.rollout import (
     Collector,

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class Height(TorchDispatchMode):
+class PeakMemory(TorchDispatchMode):
     """Counts what is allocated inside it, until it is freed.
 
     Args:

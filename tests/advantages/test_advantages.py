@@ -8,10 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ddpo_bench.advantages.batch import Batch
+from ddpo_bench.advantages.group import Group
+from ddpo_bench.advantages.per_prompt import PerPrompt, PerPromptStatTracker
 from ddpo_bench.config import ConfigError, run_config
 from ddpo_bench.protocols import AdvantageEstimator
 from ddpo_bench.registry import get, names
-from ddpo_bench.training.advantages import Batch, Group, PerPrompt, PerPromptStatTracker
 
 
 class ReferenceTracker:

@@ -8,8 +8,14 @@ from typing import Any
 
 import pytest
 
-from ddpo_bench.sealed import Damaged, check_sealed_yaml, read_sealed_json, write_sealed_json, write_sealed_yaml
-from ddpo_bench.sweep.journal import DamagedJournal, SealedJournal
+from ddpo_bench.checksummed import (
+    Damaged,
+    check_checksummed_yaml,
+    read_checksummed_json,
+    write_checksummed_json,
+    write_checksummed_yaml,
+)
+from ddpo_bench.sweep.journal import ChecksummedJournal, DamagedJournal
 
 DATA: dict[str, Any] = {"state": "done", "seconds": 1.25, "reason": None, "processor": "Intel® Core™ i7 é", "pid": [7]}
 ENTRIES: list[dict[str, Any]] = [{"op_code": 0, "study_name": "mine"}, {"op_code": 4, "params": {"seed": 3}}]
@@ -28,11 +34,11 @@ def cuts_and_additions(content: bytes) -> Iterator[bytes]:
 
 
 def read_json(path: Path) -> None:
-    read_sealed_json(path, "Delete it.")
+    read_checksummed_json(path, "Delete it.")
 
 
 def read_yaml(path: Path) -> None:
-    check_sealed_yaml(path, "Delete it.")
+    check_checksummed_yaml(path, "Delete it.")
 
 
 def passed(read: Callable[[Path], object], path: Path, damaged: Iterator[bytes]) -> list[bytes]:
@@ -51,7 +57,7 @@ def passed(read: Callable[[Path], object], path: Path, damaged: Iterator[bytes])
 
 
 @pytest.mark.parametrize("data", [DATA, {}, {"one": 1}], ids=["full", "empty", "small"])
-@pytest.mark.parametrize(("write", "read"), [(write_sealed_json, read_json), (write_sealed_yaml, read_yaml)])
+@pytest.mark.parametrize(("write", "read"), [(write_checksummed_json, read_json), (write_checksummed_yaml, read_yaml)])
 def test_no_damage_to_a_checksummed_file_passes(
     tmp_path: Path, write: Callable[..., None], read: Callable[[Path], None], data: dict[str, Any]
 ) -> None:
@@ -64,16 +70,16 @@ def test_no_damage_to_a_checksummed_file_passes(
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
-    write_sealed_json(tmp_path / "file", DATA)
-    assert read_sealed_json(tmp_path / "file", "") == DATA
+    write_checksummed_json(tmp_path / "file", DATA)
+    assert read_checksummed_json(tmp_path / "file", "") == DATA
 
 
 def test_a_file_without_a_checksum_is_taken_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text('{"state": "done", "pid": 7}')
-    assert read_sealed_json(path, "") == {"state": "done", "pid": 7}
+    assert read_checksummed_json(path, "") == {"state": "done", "pid": 7}
     path.write_text("name: mine\n")
-    check_sealed_yaml(path, "")
+    check_checksummed_yaml(path, "")
 
 
 @pytest.fixture
@@ -81,17 +87,17 @@ def journal(tmp_path: Path) -> Path:
     """A journal of two entries."""
     path = tmp_path / "study.journal"
     path.touch()
-    SealedJournal(path).append_logs(ENTRIES)
+    ChecksummedJournal(path).append_logs(ENTRIES)
     return path
 
 
 def test_a_changed_bit_in_any_entry_of_a_journal_is_named(journal: Path) -> None:
     whole = journal.read_bytes()
-    assert list(SealedJournal(journal).read_logs(0)) == ENTRIES
+    assert list(ChecksummedJournal(journal).read_logs(0)) == ENTRIES
     for content in flips(whole):
         journal.write_bytes(content)
         with pytest.raises(DamagedJournal):
-            list(SealedJournal(journal).read_logs(0))
+            list(ChecksummedJournal(journal).read_logs(0))
 
 
 def test_a_journal_that_was_cut_short_is_what_was_whole(journal: Path) -> None:
@@ -99,13 +105,13 @@ def test_a_journal_that_was_cut_short_is_what_was_whole(journal: Path) -> None:
     first = whole.index(b"\n") + 1
     for length in range(len(whole)):
         journal.write_bytes(whole[:length])
-        assert list(SealedJournal(journal).read_logs(0)) == ENTRIES[: length >= first]
+        assert list(ChecksummedJournal(journal).read_logs(0)) == ENTRIES[: length >= first]
 
 
 def test_a_journal_is_read_on_from_any_entry(journal: Path) -> None:
-    reader = SealedJournal(journal)
+    reader = ChecksummedJournal(journal)
     assert list(reader.read_logs(1)) == ENTRIES[1:]
-    SealedJournal(journal).append_logs([{"op_code": 9}])
+    ChecksummedJournal(journal).append_logs([{"op_code": 9}])
     assert list(reader.read_logs(2)) == [{"op_code": 9}]
     assert list(reader.read_logs(5)) == []
     assert list(reader.read_logs(1)) == [ENTRIES[1], {"op_code": 9}]

@@ -9,9 +9,9 @@ from statistics import median
 from typing import NamedTuple
 
 from ddpo_bench.config import RunConfig
-from ddpo_bench.outlook.memory import Needs, memory_here, needs
-from ddpo_bench.outlook.prompt_length import length_lines
 from ddpo_bench.policies.model_folder import local_folder
+from ddpo_bench.preflight.memory import Needs, memory_here, needs
+from ddpo_bench.preflight.prompt_length import length_lines
 from ddpo_bench.sweep.estimate import duration, makespan, size
 from ddpo_bench.sweep.standing import status_of
 from ddpo_bench.sweep.workers import default_count
@@ -47,7 +47,7 @@ class Plan:
         return most, sum(cell.runs * need.checkpoint for cell, need in known)
 
 
-def outlook(plan: Plan, measure: bool) -> Iterator[str]:
+def estimates(plan: Plan, measure: bool) -> Iterator[str]:
     """Lines, as they become known.
 
     Args:
@@ -140,6 +140,6 @@ def seconds_of(config: RunConfig, root: Path, measure: bool) -> tuple[float, str
         return median(done), "by finished runs"
     if not measure or local_folder(str(config.policy.options.get("model", ""))) is None:
         return None
-    from ddpo_bench.outlook import probe
+    from ddpo_bench.preflight import probe
 
     return probe.measure(config).of_run(config), "by measuring a micro-batch"

@@ -11,23 +11,23 @@ from typing import Any
 
 from ddpo_bench.files import plain_yaml, write_text
 
-SEAL = re.compile(rb"# crc32: ([0-9a-f]{8})\n")  # the first line of a sealed YAML file
+CHECKSUM_LINE = re.compile(rb"# crc32: ([0-9a-f]{8})\n")  # the first line of a checksummed YAML file
 
 
 class Damaged(Exception):
     """A file that is not as it was written; the message is one line with the file and the remedy."""
 
 
-def write_sealed_json(path: Path, data: dict[str, Any]) -> None:
+def write_checksummed_json(path: Path, data: dict[str, Any]) -> None:
     """Write an object as JSON atomically, its checksum as the last key."""
-    write_text(path, sealed_text(data))
+    write_text(path, checksummed_text(data))
 
 
-def sealed_text(data: dict[str, Any]) -> str:
+def checksummed_text(data: dict[str, Any]) -> str:
     return json.dumps({**data, "crc32": checksum(data)}, indent=2) + "\n"
 
 
-def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
+def read_checksummed_json(path: Path, remedy: str) -> dict[str, Any]:
     """An object without its checksum; one that has none, as older versions wrote it, is taken as it is.
 
     Raises:
@@ -40,26 +40,26 @@ def read_sealed_json(path: Path, remedy: str) -> dict[str, Any]:
         raise Damaged(f"{path}: is damaged: not valid JSON. {remedy}") from None
     if not isinstance(data, dict):
         raise Damaged(f"{path}: is damaged: expected a JSON object, found {type(data).__name__}. {remedy}")
-    sealed = carries_checksum(data, checksum)
-    if sealed and (data.pop("crc32", None) != checksum(data) or content != sealed_text(data).encode()):
+    checked = carries_checksum(data, checksum)
+    if checked and (data.pop("crc32", None) != checksum(data) or content != checksummed_text(data).encode()):
         raise Damaged(f"{path}: is damaged: its checksum differs. {remedy}")
     return data
 
 
-def write_sealed_yaml(path: Path, data: dict[str, Any]) -> None:
+def write_checksummed_yaml(path: Path, data: dict[str, Any]) -> None:
     """Write plain mappings and lists as YAML atomically, their checksum in a comment before them."""
     text = plain_yaml(data)
     write_text(path, f"# crc32: {zlib.crc32(text.encode()):08x}\n{text}")
 
 
-def check_sealed_yaml(path: Path, remedy: str) -> None:
-    """Refuse a file that was damaged, or cut short, since `write_sealed_yaml`; one without a checksum passes.
+def check_checksummed_yaml(path: Path, remedy: str) -> None:
+    """Refuse a file that was damaged, or cut short, since `write_checksummed_yaml`; one without a checksum passes.
 
     Raises:
         Damaged: ending in `remedy`.
     """
     content = path.read_bytes()
-    seal = SEAL.match(content)
+    seal = CHECKSUM_LINE.match(content)
     if not content:
         raise Damaged(f"{path}: is damaged: it is empty. {remedy}")
     broken = content.startswith(b"#") or b"crc32" in content[:16]  # plain YAML of ours begins with a key

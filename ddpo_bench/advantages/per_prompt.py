@@ -1,8 +1,7 @@
-"""Advantages: how rewards become the credit of a trajectory.
+"""Per-prompt advantages (Black et al. 2024, section 5.1).
 
-Per-prompt statistics follow DDPO (Black et al. 2024, section 5.1): a buffer of the last rewards of each prompt, the
-current batch already in it, population standard deviation, whole-batch statistics for prompts seen too rarely.
-Rewards that are all equal have advantages of exactly 0, whatever rounding makes of their mean.
+A buffer of the last rewards of each prompt, the current batch already in it, population standard deviation, whole-batch
+statistics for prompts seen too rarely.
 """
 
 from __future__ import annotations
@@ -14,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ddpo_bench.advantages.statistics import EPSILON, clip_option, mean_and_std
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.registry import register
 
 if TYPE_CHECKING:
     from ddpo_bench.config import RunConfig
-
-EPSILON = 1e-6
 
 
 class PerPromptStatTracker:
@@ -57,17 +55,6 @@ class PerPromptStatTracker:
         if len(buffer) < self.min_count:
             return whole
         return mean_and_std(torch.tensor(list(buffer), dtype=torch.float64))
-
-
-def mean_and_std(values: Tensor) -> tuple[float, float]:
-    """Mean and population standard deviation; exact where all values are equal."""
-    if values.min() == values.max():  # the mean of equal numbers may round to another, and noise would be learned
-        return float(values[0]), 0.0
-    return float(values.mean()), float(values.std(correction=0))
-
-
-def clip_option() -> Any:
-    return option(5.0, "largest absolute advantage", above=0, maximum=1e6)
 
 
 @register("advantages", "per_prompt")
@@ -107,60 +94,3 @@ class PerPrompt:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.tracker.stats = {prompt: deque(buffer, maxlen=self.buffer_size) for prompt, buffer in state.items()}
-
-
-@register("advantages", "batch")
-@dataclass
-class Batch:
-    """Each reward against the whole epoch's rewards."""
-
-    clip: float = clip_option()
-
-    def mistakes(self, config: RunConfig) -> list[str]:
-        """One sample has nothing to be compared with."""
-        if config.samples_per_epoch > 1:
-            return []
-        return ["samples_per_epoch: batch advantages compare the samples of an epoch and need at least 2, got 1."]
-
-    def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
-        mean, std = mean_and_std(rewards)
-        return ((rewards - mean) / (std + EPSILON)).clamp(-self.clip, self.clip).float()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing is kept between epochs."""
-
-
-@register("advantages", "group")
-@dataclass
-class Group:
-    """Each reward against the rewards of the same prompt in the same epoch (GRPO, Shao et al. 2024)."""
-
-    clip: float = clip_option()
-
-    def mistakes(self, config: RunConfig) -> list[str]:
-        """A group of one has nothing to be compared with."""
-        if config.samples_per_prompt > 1:
-            return []
-        return [
-            "samples_per_prompt: group advantages compare the samples of a prompt and need at least 2, got 1. "
-            "Set samples_per_prompt: 8, or another divisor of samples_per_epoch."
-        ]
-
-    def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
-        advantages = torch.zeros_like(rewards)
-        groups: dict[str, list[int]] = {}
-        for index, prompt in enumerate(prompts):
-            groups.setdefault(prompt, []).append(index)
-        for members in groups.values():  # a prompt drawn once has nothing to compare with: advantage 0
-            mean, std = mean_and_std(rewards[members])
-            advantages[members] = (rewards[members] - mean) / (std + EPSILON)
-        return advantages.clamp(-self.clip, self.clip).float()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing is kept between epochs."""

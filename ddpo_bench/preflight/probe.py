@@ -44,7 +44,7 @@ def measure(config: RunConfig) -> Pace:
     import accelerate
     import torch
 
-    from ddpo_bench.algorithms.gradient import GradientAlgorithm
+    from ddpo_bench.algorithm_bases.gradient import GradientAlgorithm
     from ddpo_bench.training.rollout import Collector, prompt_sides
     from ddpo_bench.training.trainer import start_policy
 

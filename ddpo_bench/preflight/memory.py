@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddpo_bench.config import RunConfig
-from ddpo_bench.outlook.model_files import Model, read_model
 from ddpo_bench.policies.model_folder import latent_shape, local_folder
+from ddpo_bench.preflight.model_files import Model, read_model
 
 if TYPE_CHECKING:
     import torch
@@ -129,7 +129,7 @@ def lora_numbers(model: Model, rank: int) -> int:
 
 @cache
 def learning_bytes(folder: Path, with_maps: bool, lora: bool) -> int:
-    """Bytes in fp32 at the height of one sample's forward and backward pass through the UNet, beside its weights.
+    """Bytes in fp32 at the peak of one sample's forward and backward pass through the UNet, beside its weights.
 
     Args:
         folder: of the model.
@@ -140,7 +140,7 @@ def learning_bytes(folder: Path, with_maps: bool, lora: bool) -> int:
     from diffusers import UNet2DConditionModel
     from diffusers.models.attention_processor import AttnProcessor
 
-    from ddpo_bench.outlook.height import Height
+    from ddpo_bench.preflight.peak_memory import PeakMemory
 
     model = read_model(folder)
     with torch.device("meta"):
@@ -153,9 +153,9 @@ def learning_bytes(folder: Path, with_maps: bool, lora: bool) -> int:
         step = torch.zeros(1, dtype=torch.long)
     for weight in unet.parameters() if not lora else ():
         weight.register_post_accumulate_grad_hook(forget)  # gradients of weights are counted apart
-    with Height(None if with_maps else tokens) as height:
+    with PeakMemory(None if with_maps else tokens) as peak:
         unet(x_t, step, encoder_hidden_states=text).sample.sum().backward()
-    return height.most
+    return peak.most
 
 
 def forget(weight: torch.Tensor) -> None:
@@ -164,15 +164,15 @@ def forget(weight: torch.Tensor) -> None:
 
 @cache
 def decoding_bytes(folder: Path) -> int:
-    """Bytes in fp32 at the height of decoding one sample into an image."""
+    """Bytes in fp32 at the peak of decoding one sample into an image."""
     import torch
     from diffusers import AutoencoderKL
 
-    from ddpo_bench.outlook.height import Height
+    from ddpo_bench.preflight.peak_memory import PeakMemory
 
     model = read_model(folder)
     with torch.device("meta"), torch.no_grad():
         vae = AutoencoderKL.from_config(model.vae_config)
-        with Height() as height:
+        with PeakMemory() as peak:
             vae.decode(torch.empty(1, *latent_shape(model.unet_config)))
-    return height.most
+    return peak.most

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ddpo_bench.algorithms.transitions import Transitions, kl_metrics, measure, transitions
+from ddpo_bench.algorithm_bases.transitions import Transitions, kl_metrics, measure, transitions
 from ddpo_bench.measuring import LEARNING
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Policy, Rollout

@@ -1,0 +1,48 @@
+"""Group-relative advantages (GRPO, Shao et al. 2024)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ddpo_bench.advantages.statistics import EPSILON, clip_option, mean_and_std
+from ddpo_bench.registry import register
+
+if TYPE_CHECKING:
+    from ddpo_bench.config import RunConfig
+
+
+@register("advantages", "group")
+@dataclass
+class Group:
+    """Each reward against the rewards of the same prompt in the same epoch (GRPO, Shao et al. 2024)."""
+
+    clip: float = clip_option()
+
+    def mistakes(self, config: RunConfig) -> list[str]:
+        """A group of one has nothing to be compared with."""
+        if config.samples_per_prompt > 1:
+            return []
+        return [
+            "samples_per_prompt: group advantages compare the samples of a prompt and need at least 2, got 1. "
+            "Set samples_per_prompt: 8, or another divisor of samples_per_epoch."
+        ]
+
+    def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
+        advantages = torch.zeros_like(rewards)
+        groups: dict[str, list[int]] = {}
+        for index, prompt in enumerate(prompts):
+            groups.setdefault(prompt, []).append(index)
+        for members in groups.values():  # a prompt drawn once has nothing to compare with: advantage 0
+            mean, std = mean_and_std(rewards[members])
+            advantages[members] = (rewards[members] - mean) / (std + EPSILON)
+        return advantages.clamp(-self.clip, self.clip).float()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing is kept between epochs."""
