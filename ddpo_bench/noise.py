@@ -1,4 +1,4 @@
-"""What libraries say to programmers, kept from the terminal: warnings, logs, progress bars, lines of C code."""
+"""Keep what libraries say to programmers off the terminal: warnings, logs, progress bars, output of C code."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+ENVIRONMENT = {  # read by these libraries when they are imported
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # those of transformers too
+    "TQDM_DISABLE": "1",
+}
 LIBRARIES = ("accelerate", "diffusers", "huggingface_hub", "matplotlib", "peft", "PIL", "transformers")
 
 
 def quieten_libraries() -> None:
-    """Silence advice to programmers, in worker processes too; what the user's environment asks for is kept."""
-    for library in ("TRANSFORMERS", "DIFFUSERS"):
-        os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    """Silence libraries, in worker processes too; call it before importing them. The user's environment wins."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
     for library in LIBRARIES:
@@ -25,7 +31,7 @@ def quieten_libraries() -> None:
 
 @contextmanager
 def errors_into(log: Path, debug: bool) -> Iterator[None]:
-    """Append to a file, meanwhile, what is written to standard error; with --debug it stays where it is."""
+    """Append to `log` what is written to standard error inside the block; with --debug, leave it on the terminal."""
     if debug:
         yield
         return

@@ -56,8 +56,19 @@ def register(kind: str, name: str) -> Callable[[Plugin], Plugin]:
 
 
 def reserve(kind: str, name: str, why: str) -> None:
-    """Refuse a name that nothing is registered under; `why` is the sentence that a user who gives it reads."""
+    """Refuse a name that nothing is registered under.
+
+    Args:
+        why: the sentence that is shown to a user who gives the name.
+    """
     _reserved[kind, name] = why
+
+
+def reserved(name: str) -> list[str]:
+    """Why a name is reserved, a sentence for each kind in which it is; empty where it is in none."""
+    for kind in FOLDERS:
+        discover(kind)
+    return [why for (_, taken), why in _reserved.items() if taken == name]
 
 
 def get(kind: str, name: str) -> Any:

@@ -41,6 +41,24 @@ def test_what_libraries_say_while_a_run_trains_goes_to_its_log(tmp_path: Path, d
     assert done.stderr.endswith("our last line\n")
 
 
+BARS = """
+from ddpo_bench.noise import quieten_libraries
+
+quieten_libraries()
+from huggingface_hub.utils import tqdm as hub_bar
+from tqdm import tqdm
+
+print(list(tqdm(range(3))), list(hub_bar(range(3))))
+"""
+
+
+def test_progress_bars_of_libraries_do_not_reach_the_terminal() -> None:
+    command = [sys.executable, "-c", BARS]
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[0, 1, 2] [0, 1, 2]\n", "")
+
+
 @pytest.mark.parametrize("debug", [False, True])
 def test_warnings_and_logs_of_libraries_are_silent_without_debug(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], debug: bool
