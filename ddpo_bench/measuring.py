@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-LARGEST_SHARE = 0.05  # of an epoch's network passes
+LARGEST_SHARE = 0.025  # of an epoch's network passes
 MOST = 128  # transitions that one figure is measured on
 LEARNING = 3  # passes that a transition costs in learning: a backward pass takes about as long as two forward ones
 

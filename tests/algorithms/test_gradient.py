@@ -134,4 +134,4 @@ def test_the_ratio_is_told_of_every_transition_of_the_first_step_and_costs_no_pa
     largest = (first[:, 0] * rollout.steps + first[:, 1]).max().item() / 1000
     assert deviation == pytest.approx(math.expm1(largest), rel=1e-4)
     assert rollout.network_passes.work == 128 + 3 * 128
-    assert rollout.network_passes.measuring == 13  # for the KL alone: half of a twentieth of all
+    assert rollout.network_passes.measuring == 6  # for the KL alone: half of a fortieth of all
