@@ -9,9 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ddpo_bench.files import plain_yaml, write_text
+from ddpo_bench.yaml_file import load_yaml, make_strict
 
 CHECKSUM_LINE = re.compile(rb"# crc32: ([0-9a-f]{8})\n")  # the first line of a checksummed YAML file
+
+
+class FastLoader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
+    """YAML as `load_yaml` reads it, by libyaml where it is there: ten times as fast, on a thousand runs seconds."""
+
+
+make_strict(FastLoader)
 
 
 class Damaged(Exception):
@@ -52,11 +62,12 @@ def write_checksummed_yaml(path: Path, data: dict[str, Any]) -> None:
     write_text(path, f"# crc32: {zlib.crc32(text.encode()):08x}\n{text}")
 
 
-def check_checksummed_yaml(path: Path, remedy: str) -> None:
-    """Refuse a file that was damaged, or cut short, since `write_checksummed_yaml`; one without a checksum passes.
+def read_checksummed_yaml(path: Path, remedy: str) -> dict[str, Any]:
+    """A mapping as `write_checksummed_yaml` wrote it; one without a checksum is taken as it is.
 
     Raises:
-        Damaged: ending in `remedy`.
+        Damaged: where it was damaged, or cut short; ending in `remedy`.
+        ConfigError: as `load_yaml`.
     """
     content = path.read_bytes()
     seal = CHECKSUM_LINE.match(content)
@@ -65,6 +76,11 @@ def check_checksummed_yaml(path: Path, remedy: str) -> None:
     broken = content.startswith(b"#") or b"crc32" in content[:16]  # plain YAML of ours begins with a key
     if int(seal[1], 16) != zlib.crc32(content[seal.end() :]) if seal else broken:
         raise Damaged(f"{path}: is damaged: its checksum differs. {remedy}")
+    try:
+        data = yaml.load(content, FastLoader)
+    except yaml.YAMLError:
+        data = None
+    return data if isinstance(data, dict) else load_yaml(path)  # which says what is wrong
 
 
 def check_crc32(path: Path, expected: int | None, remedy: str) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from ddpo_bench.checksummed import (
     Damaged,
-    check_checksummed_yaml,
     read_checksummed_json,
+    read_checksummed_yaml,
     write_checksummed_json,
     write_checksummed_yaml,
 )
@@ -38,7 +38,7 @@ def read_json(path: Path) -> None:
 
 
 def read_yaml(path: Path) -> None:
-    check_checksummed_yaml(path, "Delete it.")
+    read_checksummed_yaml(path, "Delete it.")
 
 
 def passed(read: Callable[[Path], object], path: Path, damaged: Iterator[bytes]) -> list[bytes]:
@@ -79,7 +79,7 @@ def test_a_file_without_a_checksum_is_taken_as_it_is(tmp_path: Path) -> None:
     path.write_text('{"state": "done", "pid": 7}')
     assert read_checksummed_json(path, "") == {"state": "done", "pid": 7}
     path.write_text("name: mine\n")
-    check_checksummed_yaml(path, "")
+    read_checksummed_yaml(path, "")
 
 
 @pytest.fixture

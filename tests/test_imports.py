@@ -33,7 +33,8 @@ ALLOWED: dict[str, set[str]] = {
     "describe": {"options", "parsing", "registry"},
     "files": set(),
     "yaml_file": {"parsing"},
-    "checksummed": {"files"},
+    "checksummed": {"files", "yaml_file"},
+    "run_folder": {"checksummed", "config"},
     "embedded": {"files"},
     "policies": LEAVES | {"embedded"},
     "samplers": LEAVES,
@@ -42,17 +43,18 @@ ALLOWED: dict[str, set[str]] = {
     "advantages": LEAVES,
     "rewards": LEAVES | {"embedded"},
     "prompts": LEAVES | {"embedded"},
-    "training": LEAVES | PLUGINS | {"algorithm_bases"},
-    "sweep": LEAVES | PLUGINS | {"training", "signals"},
-    "preflight": LEAVES | PLUGINS | {"algorithm_bases", "embedded", "training", "sweep"},
-    "tuning": LEAVES | {"training", "sweep", "analysis", "console"},
-    "analysis": {"config", "fingerprints", "options", "quantity", "registry", "files", "checksummed", "yaml_file"},
+    "training": LEAVES | PLUGINS | {"algorithm_bases", "run_folder"},
+    "sweep": LEAVES | PLUGINS | {"training", "run_folder", "signals"},
+    "preflight": LEAVES | PLUGINS | {"algorithm_bases", "embedded", "run_folder", "training", "sweep"},
+    "tuning": LEAVES | {"run_folder", "training", "sweep", "analysis", "console"},
+    "analysis": {"config", "fingerprints", "options", "quantity", "registry", "files", "checksummed", "run_folder"},
     "microbench": LEAVES | {"analysis", "embedded"},
     "console": LEAVES | {"sweep"},
     "commands": LEAVES
     | PLUGINS
     | {
         "embedded",
+        "run_folder",
         "training",
         "sweep",
         "preflight",
@@ -112,7 +114,7 @@ def test_plugins_of_one_kind_know_no_other_kind(folder: str) -> None:
 
 
 def test_reading_results_never_imports_torch() -> None:
-    for path in (ROOT / "analysis").rglob("*.py"):
+    for path in [*(ROOT / "analysis").rglob("*.py"), *(ROOT / "run_folder").rglob("*.py")]:
         assert not {name.split(".")[0] for name in imported(path)} & HEAVY
 
 

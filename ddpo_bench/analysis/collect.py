@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import math
 import re
 from collections import defaultdict
@@ -12,29 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from ddpo_bench.analysis.short_numbers import shortened
-from ddpo_bench.checksummed import check_checksummed_yaml, check_crc32, read_checksummed_json
 from ddpo_bench.config import EXECUTION_KEYS
-from ddpo_bench.yaml_file import load_yaml, make_strict
+from ddpo_bench.run_folder.metrics import is_evaluation, read_rows
+from ddpo_bench.run_folder.places import ResultsError, cell_of, nothing_in, run_folder, run_folders, seed_of
+from ddpo_bench.run_folder.plan import planned_runs, read_plan
+from ddpo_bench.run_folder.status import read_config, read_provenance, read_status
 
 if TYPE_CHECKING:
     import pandas as pd
-
-CELL = re.compile(r"(?P<name>.+)-(?P<hash>[0-9a-f]{12})$")
-SEED = re.compile(r"seed-(\d+)$")
-
-
-class FastLoader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
-    """YAML as `load_yaml` reads it, by libyaml where it is there."""
-
-
-make_strict(FastLoader)
-
-
-class ResultsError(Exception):
-    """Results that are missing or cannot be read; the message is one line with the file and the remedy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,121 +125,48 @@ def collect(results: Path, planned: bool = True) -> list[RunRecord]:
 
     Raises:
         ResultsError: where there are no runs.
-        ResultsError, ConfigError, Damaged: where a file is damaged.
+        Damaged, ConfigError: where a file is damaged.
     """
     plan = read_plan(results)
     folders = planned_folders(results, plan) if planned else []
-    folders = folders or sorted(results.glob("runs/*/seed-*"), key=natural_key)
-    folders = [folder for folder in folders if SEED.match(folder.name)]
+    folders = folders or run_folders(results)
     if not any(folder.is_dir() for folder in folders):
         raise ResultsError(nothing_in(results))
-    setups = {folder_name(cell): cell.get("label", "") for cell in plan.get("cells", [])}
+    setups = {home_of(cell): cell.get("label", "") for cell in plan.get("cells", [])}
     return tell_apart([read_run(folder, setups.get(folder.parent.name, "")) for folder in folders])
 
 
-def read_plan(results: Path) -> dict[str, Any]:
-    """suite.yaml; empty without that file."""
-    if not (results / "suite.yaml").exists():
-        return {}
-    check_checksummed_yaml(results / "suite.yaml", f"Give ddpo-bench run {results.name} again, which writes it anew.")
-    return load_yaml(results / "suite.yaml")
-
-
 def planned_folders(results: Path, plan: dict[str, Any]) -> list[Path]:
-    """Run folders of the cells and seeds of a plan."""
-    cells = [folder_name(cell) for cell in plan.get("cells", [])]
-    return [results / "runs" / cell / f"seed-{seed}" for cell in cells for seed in plan.get("seeds", [])]
+    """The run folders of a plan, the seeds of a cell together."""
+    order = [home_of(cell) for cell in plan.get("cells", [])]
+    return sorted((results / folder for folder in planned_runs(plan)), key=lambda run: order.index(run.parent.name))
 
 
-def folder_name(cell: dict[str, Any]) -> str:
-    return f"{cell['name']}-{cell['hash']}"
-
-
-def natural_key(folder: Path) -> tuple[str, int, str]:
-    """Sorts seed-2 before seed-10."""
-    return folder.parent.name, len(folder.name), folder.name
-
-
-def nothing_in(results: Path) -> str:
-    """One line on a folder without runs, with the nearest folder that has some."""
-    if any(results.glob("runs/*/seed-*")):
-        return f"{results}: none of the runs that are to be compared has begun; see ddpo-bench status {results}."
-    what = "holds no runs" if results.is_dir() else "no such folder"
-    near = sorted({runs.parent for place in (results, results.parent) for runs in place.glob("*/runs")})
-    names = difflib.get_close_matches(results.name, [path.name for path in near], n=1) or [path.name for path in near]
-    hint = next(
-        (f" Did you mean {path}?" for path in near if path.name == names[0]), " Make some: ddpo-bench run SUITE."
-    )
-    return f"{results}: {what}.{hint}"
+def home_of(cell: dict[str, Any]) -> str:
+    """The name of the folder that holds the seeds of a planned cell."""
+    return run_folder(cell["name"], cell["hash"], 0).parent.name
 
 
 def read_run(folder: Path, setup: str = "") -> RunRecord:
     """One run folder; files that are not written yet read as empty."""
-    match = CELL.match(folder.parent.name)
-    again = f"Delete {folder} and run it again."
-    status = read_json(folder / "status.json", again)
-    config = read_config(folder / "config.yaml", again) if (folder / "config.yaml").exists() else {}
-    check_crc32(folder / "metrics.jsonl", status.get("metrics_crc32"), again)
-    rows = read_rows(folder / "metrics.jsonl")
-    known = read_json(folder / "provenance.json", again)
+    status, config, known = read_status(folder), read_config(folder), read_provenance(folder)
+    rows = read_rows(folder)
     return RunRecord(
         folder=folder,
-        cell=match["name"] if match else folder.parent.name,
+        cell=cell_of(folder),
         algorithm=config.get("algorithm", {}).get("name", ""),
         reward=known.get("reward", config.get("reward", {}).get("name", "")),
-        seed=int(folder.name.removeprefix("seed-")),
-        status=status.get("state", "queued"),
+        seed=seed_of(folder),
+        status=status["state"],
         reason=status.get("reason"),
         seconds=float(status.get("seconds") or 0.0),
         config=config,
         provenance=known,
-        epochs=[row for row in rows if "queries" in row],
-        evaluated=[row for row in rows if "queries" not in row],
+        epochs=[row for row in rows if not is_evaluation(row)],
+        evaluated=[row for row in rows if is_evaluation(row)],
         overheads={key: float(value) for key, value in status.items() if key.startswith("seconds_")},
         setup=setup,
     )
-
-
-def read_config(path: Path, remedy: str) -> dict[str, Any]:
-    """A run's configuration, by libyaml where it is there: ten times as fast, on a thousand runs seconds.
-
-    Raises:
-        ConfigError: as `load_yaml`.
-        Damaged: where its checksum differs.
-    """
-    check_checksummed_yaml(path, remedy)
-    try:
-        config = yaml.load(path.read_bytes(), FastLoader)
-    except yaml.YAMLError:
-        config = None
-    return config if isinstance(config, dict) else load_yaml(path)  # which says what is wrong
-
-
-def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """A JSON object, empty where the file does not exist."""
-    return read_checksummed_json(path, remedy) if path.exists() else {}
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a .jsonl file; a last line that a kill cut short, so without its newline, is skipped.
-
-    Raises:
-        ResultsError: for any other line that is not a JSON object, with its number.
-    """
-    if not path.exists():
-        return []
-    whole_lines = path.read_bytes().split(b"\n")[:-1]
-    return [parse_object(line, f"{path}, line {number}") for number, line in enumerate(whole_lines, start=1)]
-
-
-def parse_object(text: bytes, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError:  # not JSON, or not text
-        raise ResultsError(f"{where}: not valid JSON. Delete the run's folder and run it again.") from None
-    if not isinstance(value, dict):
-        raise ResultsError(f"{where}: expected a JSON object, found {type(value).__name__}. Delete the run's folder.")
-    return value
 
 
 def tell_apart(records: list[RunRecord]) -> list[RunRecord]:

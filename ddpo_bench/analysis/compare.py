@@ -8,11 +8,12 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ddpo_bench.analysis.collect import ResultsError, RunRecord, collect, flatten
+from ddpo_bench.analysis.collect import RunRecord, collect, flatten
 from ddpo_bench.analysis.measures import Measure, find_measure
 from ddpo_bench.analysis.notes import few_seeds, is_done, provenance, unfinished
 from ddpo_bench.analysis.statistics import Estimate, estimate, paired_difference
 from ddpo_bench.analysis.tables import Column, Row, Table, Value
+from ddpo_bench.run_folder.places import ResultsError
 
 Verdict = Literal["better", "worse", "same", "undecided"]
 Cell = tuple[str, str]  # task, label

@@ -18,9 +18,10 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddpo_bench.analysis.collect import ResultsError, RunRecord
+from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.statistics import Estimate
 from ddpo_bench.analysis.tables import Column, Row, Table, Value
+from ddpo_bench.run_folder.places import ResultsError
 
 Seconds = dict[str, float]  # part to seconds
 

@@ -9,8 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from ddpo_bench.analysis.collect import ResultsError, RunRecord
+from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.registry import unknown
+from ddpo_bench.run_folder.places import ResultsError
 
 BASELINE = "frozen"
 EVALUATION_PROMPTS = {"held_out": "held-out prompts", "training": "prompts that training draws too"}

@@ -12,11 +12,12 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.analysis.collect import planned_folders, read_plan
+from ddpo_bench.analysis.collect import planned_folders
 from ddpo_bench.checksummed import Damaged, read_checksummed_json, write_checksummed_json
 from ddpo_bench.config import ConfigError
 from ddpo_bench.fingerprints import file_hash, hashes
 from ddpo_bench.registry import FOLDERS
+from ddpo_bench.run_folder.plan import read_plan
 
 FILE = "outputs.json"
 OUTPUTS = ("table.md", "table.csv", "table.tex", "report.html", "plots/*.png")

@@ -13,7 +13,7 @@ from ddpo_bench.analysis.notes import is_done
 from ddpo_bench.analysis.tables import Table
 from ddpo_bench.analysis.tuning_files import read_studies
 from ddpo_bench.analysis.tuning_notes import tuning_notes
-from ddpo_bench.yaml_file import load_yaml
+from ddpo_bench.run_folder.plan import read_plan
 
 
 def tabulate(results: Path, metric: str = FINAL.key, budget: str | None = None, at: float | None = None) -> Table:
@@ -35,7 +35,7 @@ def tabulate(results: Path, metric: str = FINAL.key, budget: str | None = None, 
 
 def with_origin(table: Table, results: Path, records: list[RunRecord]) -> Table:
     """The table with what its runs cannot tell: the tuning before them, the command, and how long the suite took."""
-    plan = load_yaml(results / "suite.yaml") if (results / "suite.yaml").exists() else {}
+    plan = read_plan(results)
     seconds = plan.get("wall_seconds")
     took = f", {seconds / 60:.1f} minutes in all" if seconds else ""
     note = f"Made by `ddpo-bench run {results.resolve().name}`{took}."

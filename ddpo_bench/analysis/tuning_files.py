@@ -7,9 +7,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.analysis.collect import ResultsError, read_plan
 from ddpo_bench.analysis.tuning import STATES, Parameter, Study, Trial
 from ddpo_bench.quantity import Quantity
+from ddpo_bench.run_folder.places import ResultsError
+from ddpo_bench.run_folder.plan import read_plan
 
 
 def read_studies(results: Path) -> list[Study]:

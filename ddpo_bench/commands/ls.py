@@ -42,7 +42,7 @@ def execute(args: Namespace) -> int:
 
 def results_below(folder: Path, depth: int) -> Iterator[Path]:
     """Results folders in the order of their names, without a look inside them or into hidden folders."""
-    from ddpo_bench.sweep.standing import is_results
+    from ddpo_bench.run_folder.places import is_results
 
     if is_results(folder):
         yield folder
@@ -53,12 +53,13 @@ def results_below(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def row_of(root: Path, folder: Path) -> list[str]:
+    from ddpo_bench.run_folder.places import run_folders
+    from ddpo_bench.run_folder.plan import planned_runs, read_plan
     from ddpo_bench.sweep.estimate import size
-    from ddpo_bench.sweep.plan_file import read_plan
-    from ddpo_bench.sweep.standing import planned_runs, status_of
+    from ddpo_bench.sweep.standing import status_of
 
     plan = read_plan(root)
-    here = list(root.glob("runs/*/seed-*"))
+    here = run_folders(root)
     planned = planned_runs(plan)
     states = [status_of(run)["state"] for run in here if not plan or run.relative_to(root) in planned]
     changed, occupied = newest_and_size(root)
@@ -76,14 +77,14 @@ def row_of(root: Path, folder: Path) -> list[str]:
 def names(kind: str, plan: Mapping[str, Any], here: list[Path]) -> list[str]:
     """What a suite compares: of its plan, or where there is none of its runs."""
     from ddpo_bench.registry import DEFAULTS
-    from ddpo_bench.yaml_file import load_yaml
+    from ddpo_bench.run_folder.status import read_config
 
     if plan:
         usual = plan.get("base", {}).get(kind)
         chosen = [cell.get("varied", {}).get(kind, usual) for cell in plan.get("cells", [])]
     else:
-        cells = {run.parent: run / "config.yaml" for run in here}  # the seeds of a cell share a configuration
-        chosen = [load_yaml(config).get(kind) for config in cells.values() if config.exists()]
+        cells = {run.parent: run for run in here}  # the seeds of a cell share a configuration
+        chosen = [read_config(run).get(kind) for run in cells.values()]
     return sorted(
         {
             str(choice.get("name", DEFAULTS[kind]) if isinstance(choice, Mapping) else choice)

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ddpo_bench.config import ConfigError, RunConfig, run_config
-from ddpo_bench.sweep.plan import PlannedRun, plan, run_folder, select
+from ddpo_bench.run_folder.places import run_folder
+from ddpo_bench.run_folder.status import read_status
+from ddpo_bench.sweep.plan import PlannedRun, plan, select
 from ddpo_bench.sweep.plan_file import refuse_other_suite
-from ddpo_bench.sweep.run_state import read_status
 from ddpo_bench.sweep.shipped import find_suite
 from ddpo_bench.sweep.suite import Suite, is_suite, load_suite, spelled_out
 from ddpo_bench.yaml_file import apply_overrides, load_yaml

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ddpo_bench.console import wide_console
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble
+from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.plan import PlannedRun
-from ddpo_bench.sweep.run_state import read_status
 
 if TYPE_CHECKING:
     from ddpo_bench.analysis.tables import Table

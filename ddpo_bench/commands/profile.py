@@ -36,8 +36,8 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.analysis.collect import collect
     from ddpo_bench.analysis.harness import profile
     from ddpo_bench.commands.printing import print_table_as
+    from ddpo_bench.run_folder.plan import read_plan
     from ddpo_bench.sweep.attendance import shifts
-    from ddpo_bench.sweep.standing import read_plan
 
     results = results_folder(args.suite, args.results)
     plan = read_plan(results)

@@ -31,8 +31,8 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def execute(args: Namespace) -> int:
-    from ddpo_bench.analysis.collect import ResultsError, nothing_in
-    from ddpo_bench.sweep.standing import is_results, standing
+    from ddpo_bench.run_folder.places import ResultsError, is_results, nothing_in
+    from ddpo_bench.sweep.standing import standing
     from ddpo_bench.tuning.standing import tuning_lines
 
     root = results_folder(args.suite, args.results)

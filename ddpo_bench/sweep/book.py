@@ -23,9 +23,10 @@ from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from ddpo_bench.run_folder.metrics import final_reward, learning_curve
+from ddpo_bench.run_folder.status import mark, read_status
 from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, is_alive, is_held, is_here, show, this_process
 from ddpo_bench.sweep.plan import PlannedRun
-from ddpo_bench.sweep.run_state import final_reward, learning_curve, mark, read_status
 from ddpo_bench.sweep.storage import open_storage
 
 DEATHS = 5  # workers that may die at one epoch of a run before it counts as failed

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from optuna.trial import FrozenTrial, TrialState
 
+from ddpo_bench.run_folder.metrics import is_evaluation, read_rows
+from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.book import Book
 from ddpo_bench.sweep.lease import news_of
 from ddpo_bench.sweep.plan import PlannedRun
-from ddpo_bench.sweep.run_state import read_status, whole_rows
 from ddpo_bench.sweep.watcher import Watcher
 
 
@@ -50,8 +51,8 @@ class Follower:
         epoch = self.last_epoch(folder)
         self.epochs[folder] = min(self.epochs[folder], epoch)  # of a run whose folder was deleted, which begins anew
         if epoch > self.epochs[folder]:
-            for row in whole_rows(self.book.root / folder):
-                if "queries" in row and row["epoch"] > self.epochs[folder]:
+            for row in read_rows(self.book.root / folder):
+                if not is_evaluation(row) and row["epoch"] > self.epochs[folder]:
                     self.watcher.row(run, row)
             self.epochs[folder] = epoch
 

@@ -15,8 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from ddpo_bench.checksummed import Damaged, write_checksummed_json, write_checksummed_yaml
+from ddpo_bench.run_folder.metrics import read_rows
+from ddpo_bench.run_folder.places import identity_of, run_folders
+from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.plan import PlannedRun
-from ddpo_bench.sweep.run_state import read_status, whole_rows
 from ddpo_bench.training.checkpoint import CorruptCheckpoint, can_go_on, checkpoints
 
 
@@ -41,18 +43,18 @@ def begin_from_shorter(root: Path, runs: Sequence[PlannedRun]) -> None:
 def finished_runs(root: Path) -> dict[tuple[str, str], tuple[Path, int]]:
     """Of each run that is done, by its identity and seed-<k>, the folder and the epochs."""
     found = {}
-    for path in root.glob("runs/*/seed-*/status.json"):
+    for folder in run_folders(root):
         with suppress(Damaged):
-            status = read_status(path.parent)
-            if status["state"] == "done" and checkpoints(path.parent):
-                found[path.parents[1].name[-12:], path.parent.name] = path.parent, int(status.get("epochs", 0))
+            status = read_status(folder)
+            if status["state"] == "done" and checkpoints(folder):
+                found[identity_of(folder), folder.name] = folder, int(status.get("epochs", 0))
     return found
 
 
 def is_whole(run: Path) -> bool:
     """Whether a finished run can go on; one that is damaged, or of which older versions kept too little, cannot."""
     try:
-        return bool(whole_rows(run)) and can_go_on(run)
+        return bool(read_rows(run)) and can_go_on(run)
     except (Damaged, CorruptCheckpoint):
         return False
 

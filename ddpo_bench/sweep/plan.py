@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ddpo_bench.config import ConfigError, RunConfig
 from ddpo_bench.registry import unknown
+from ddpo_bench.run_folder.places import run_folder
 from ddpo_bench.sweep.matrix import value_text
 from ddpo_bench.sweep.suite import Cell, Suite
 
@@ -48,11 +49,6 @@ def choices(suite: Suite) -> dict[str, list[str]]:
     return {
         key: list(dict.fromkeys(value_text(key, value) for value in values)) for key, values in suite.matrix.items()
     }
-
-
-def run_folder(cell: str, identity: str, seed: int) -> Path:
-    """Where a run lives below the folder of its suite."""
-    return Path("runs", f"{cell}-{identity}", f"seed-{seed}")
 
 
 def select(runs: Sequence[PlannedRun], glob: str) -> list[PlannedRun]:

@@ -1,4 +1,4 @@
-"""suite.yaml: the plan of a results folder as it was last written, and the file that it came from."""
+"""Writes suite.yaml: the plan of a results folder, and the file that it came from."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.checksummed import Damaged, check_checksummed_yaml, write_checksummed_yaml
+from ddpo_bench.checksummed import Damaged, write_checksummed_yaml
 from ddpo_bench.config import ConfigError
+from ddpo_bench.run_folder.plan import PLAN, read_plan
 from ddpo_bench.sweep.shipped import folder as shipped_folder
 from ddpo_bench.sweep.suite import Suite
-from ddpo_bench.yaml_file import load_yaml
 
-PLAN = "suite.yaml"
 SHIPPED = "shipped: "
 
 
@@ -26,18 +25,6 @@ def write_plan(suite: Suite, root: Path, wall: float = 0.0) -> None:
     """
     plan = {"file": source(suite.file, root), **suite.to_dict(), "wall_seconds": round(wall, 3)}
     write_checksummed_yaml(root / PLAN, plan)
-
-
-def read_plan(root: Path) -> dict[str, Any]:
-    """The plan that was last written; empty where there is none.
-
-    Raises:
-        Damaged: where it is not as it was written.
-    """
-    if not (root / PLAN).is_file():
-        return {}
-    check_checksummed_yaml(root / PLAN, f"Give ddpo-bench run {root.resolve().name} again, which writes it anew.")
-    return load_yaml(root / PLAN)
 
 
 def refuse_other_suite(suite: Suite, root: Path) -> None:

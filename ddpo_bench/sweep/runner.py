@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
 
+from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.book import Book, BookPlace, book_name
 from ddpo_bench.sweep.follow import Follower
 from ddpo_bench.sweep.longer import begin_from_shorter
 from ddpo_bench.sweep.plan import PlannedRun, choices
 from ddpo_bench.sweep.plan_file import write_plan
-from ddpo_bench.sweep.run_state import read_status
 from ddpo_bench.sweep.suite import Suite
 from ddpo_bench.sweep.watcher import Watcher
 from ddpo_bench.sweep.worker import resolve, work, work_through

@@ -16,12 +16,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ddpo_bench.checksummed import Damaged
 from ddpo_bench.config import RunConfig
+from ddpo_bench.run_folder.metrics import is_evaluation, read_rows
+from ddpo_bench.run_folder.places import cell_of, run_folders
+from ddpo_bench.run_folder.plan import planned_runs, read_plan
+from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.book import is_book_of
 from ddpo_bench.sweep.estimate import Course, seconds_left
 from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, age_of, is_alive, news_of, signalled, time_there
-from ddpo_bench.sweep.plan import run_folder
-from ddpo_bench.sweep.plan_file import PLAN, read_plan
-from ddpo_bench.sweep.run_state import read_status, whole_rows
 from ddpo_bench.sweep.storage import open_existing
 
 RANK = {TrialState.RUNNING: 2, TrialState.WAITING: 1}  # of attempts at one run, over those that have ended
@@ -59,7 +60,7 @@ class RunStanding:
     @cached_property
     def news(self) -> dict[str, Any]:
         """The newest row of training, with what the heartbeat tells of the epoch that is being sampled."""
-        rows = [row for row in whole_rows(self.folder) if "queries" in row]
+        rows = [row for row in read_rows(self.folder) if not is_evaluation(row)]
         return {**(rows[-1] if rows else {}), "now": news_of(self.folder)}
 
     @property
@@ -101,11 +102,6 @@ class Standing:
         return seconds_left([*finished, *(run.course for run in unfinished)], len(self.at_work()))
 
 
-def is_results(folder: Path) -> bool:
-    """Whether a folder is a suite's results."""
-    return (folder / PLAN).is_file() or any(folder.glob("runs/*/seed-*"))
-
-
 def standing(root: Path, storage: str | None = None) -> Standing:
     """What stands of the sweep in a results folder.
 
@@ -116,22 +112,12 @@ def standing(root: Path, storage: str | None = None) -> Standing:
     name = str(plan.get("name", root.resolve().name))
     attempts = last_attempts(root, storage, name)
     planned = planned_runs(plan)
-    here = {folder.relative_to(root): RunConfig.epochs for folder in sorted(root.glob("runs/*/seed-*"))}
+    here = {folder.relative_to(root): RunConfig.epochs for folder in run_folders(root)}
     runs, others = (
         [stand_of(root, folder, epochs, attempts.get(str(folder))) for folder, epochs in several.items()]
         for several in (planned, {folder: epochs for folder, epochs in here.items() if folder not in planned})
     )
     return Standing(name, root, runs, others)
-
-
-def planned_runs(plan: Mapping[str, Any]) -> dict[Path, int]:
-    """Folder to epochs of every run of a plan, in the order in which they are run."""
-    usual = plan.get("base", {}).get("epochs", RunConfig.epochs)
-    return {
-        run_folder(cell["name"], cell["hash"], seed): cell.get("varied", {}).get("epochs", usual)
-        for seed in plan.get("seeds", [])
-        for cell in plan.get("cells", [])
-    }
 
 
 def last_attempts(root: Path, storage: str | None, name: str) -> dict[str, FrozenTrial]:
@@ -159,7 +145,7 @@ def stand_of(root: Path, folder: Path, epochs: int, trial: FrozenTrial | None) -
     home = root / folder
     status = status_of(home)
     state = state_of(status["state"], trial)
-    name = f"{folder.parent.name[:-13]}/{folder.name}"  # without the hash
+    name = f"{cell_of(folder)}/{folder.name}"
     epochs = status.get("epochs", epochs)
     if state != "running":
         return RunStanding(name, home, state, epochs, status)

@@ -20,10 +20,10 @@ from typing import Any
 from optuna.exceptions import UpdateFinishedTrialError
 
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble, write_text
+from ddpo_bench.run_folder.status import mark
 from ddpo_bench.signals import interrupt, leave_hang_ups
 from ddpo_bench.sweep.book import Book, BookPlace, Claim
 from ddpo_bench.sweep.lease import TAKEN_OVER, Heartbeat, leave
-from ddpo_bench.sweep.run_state import mark
 from ddpo_bench.sweep.watcher import Watcher
 from ddpo_bench.training.claim import CONFIG, claim_folder
 from ddpo_bench.training.status import Stop

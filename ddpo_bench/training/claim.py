@@ -7,15 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.checksummed import (
-    check_checksummed_yaml,
-    read_checksummed_json,
-    write_checksummed_json,
-    write_checksummed_yaml,
-)
+from ddpo_bench.checksummed import write_checksummed_json, write_checksummed_yaml
 from ddpo_bench.config import EXECUTION_KEYS, RunConfig
 from ddpo_bench.fingerprints import Inputs, changed
-from ddpo_bench.yaml_file import load_yaml
+from ddpo_bench.run_folder.status import read_config, read_provenance
 
 CONFIG = "config.yaml"
 
@@ -33,11 +28,10 @@ def refuse_other_run(folder: Path, config: RunConfig) -> None:
         DifferentConfig: naming the keys or files that differ.
         Damaged: where config.yaml or provenance.json is not as it was written.
     """
-    path, files = folder / CONFIG, unchanged_inputs(config)
-    if not path.exists():
+    files = unchanged_inputs(config)
+    if not (folder / CONFIG).exists():
         return
-    check_checksummed_yaml(path, f"Delete {folder} to train the run again.")
-    held, read = load_yaml(path), inputs_of(folder)
+    held, read = read_config(folder), inputs_of(folder)
     different = differing_keys(without_paths(held, read), without_paths(config.to_dict(), read))
     if not has_rows(folder):
         return
@@ -93,9 +87,7 @@ def unchanged_inputs(config: RunConfig) -> Inputs:
 
 def inputs_of(folder: Path) -> Inputs:
     """The files that the run in a folder began with; empty where it does not say."""
-    path = folder / "provenance.json"
-    held = read_checksummed_json(path, f"Delete {folder} to train the run again.") if path.exists() else {}
-    return held.get("inputs", {})
+    return read_provenance(folder).get("inputs", {})
 
 
 def without_paths(plain: dict[str, Any], inputs: Inputs) -> dict[str, Any]:

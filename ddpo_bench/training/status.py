@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from ddpo_bench.checksummed import read_checksummed_json, write_checksummed_json
+from ddpo_bench.checksummed import write_checksummed_json
+from ddpo_bench.run_folder.status import read_status
 
 
 class Stop(Exception):
@@ -56,12 +57,9 @@ class Status:
         Raises:
             Damaged: where it cannot be read.
         """
-        path = folder / "status.json"
-        if not path.exists():
-            return cls(path, epochs)
-        held = read_checksummed_json(path, f"Delete {folder} to train the run again.")
+        held = read_status(folder)
         known = {key: held[key] for key in {f.name for f in fields(cls)} & held.keys()}
-        return cls(path, **(known | {"epochs": epochs, "pid": os.getpid()}))
+        return cls(folder / "status.json", **(known | {"epochs": epochs, "pid": os.getpid()}))
 
     def begin(self) -> None:
         self.state, self.reason, self.finished, self.metrics_crc32 = "running", None, None, None

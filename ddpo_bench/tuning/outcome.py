@@ -16,8 +16,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ddpo_bench.analysis.statistics import iqm
 from ddpo_bench.files import plain_yaml, write_json, write_text
-from ddpo_bench.sweep.plan import planned, run_folder
-from ddpo_bench.sweep.run_state import final_reward, read_status
+from ddpo_bench.run_folder.metrics import final_reward
+from ddpo_bench.run_folder.places import run_folder
+from ddpo_bench.run_folder.status import read_status
+from ddpo_bench.sweep.plan import planned
 from ddpo_bench.sweep.suite import Cell, Suite
 from ddpo_bench.tuning.follow import is_feasible, state_of
 from ddpo_bench.tuning.searching import values_of

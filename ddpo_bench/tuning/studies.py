@@ -20,10 +20,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from ddpo_bench.run_folder.places import run_folder
+from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.book import ACTIVE, BROKEN_OFF, DEATHS
 from ddpo_bench.sweep.lease import is_alive, show, this_process
-from ddpo_bench.sweep.plan import run_folder
-from ddpo_bench.sweep.run_state import read_status
 from ddpo_bench.sweep.search_space import value_at
 from ddpo_bench.sweep.storage import open_storage
 from ddpo_bench.sweep.suite import Cell, Suite

@@ -15,10 +15,11 @@ from ddpo_bench.analysis.statistics import iqm
 from ddpo_bench.checksummed import Damaged
 from ddpo_bench.config import ConfigError, RunConfig
 from ddpo_bench.files import DiskTrouble
+from ddpo_bench.run_folder.metrics import last_evaluation, learning_curve
+from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.book import Book
 from ddpo_bench.sweep.lease import Heartbeat
 from ddpo_bench.sweep.plan import PlannedRun, planned
-from ddpo_bench.sweep.run_state import last_evaluation, learning_curve, read_status
 from ddpo_bench.sweep.tune_block import KL, Tune
 from ddpo_bench.sweep.watcher import Watcher
 from ddpo_bench.sweep.worker import Train, work_through

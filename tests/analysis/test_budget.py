@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from fabricate import fabricate_run
 
-from ddpo_bench.analysis.collect import ResultsError
 from ddpo_bench.analysis.tables import Row, Table
 from ddpo_bench.analysis.tabulate import tabulate
+from ddpo_bench.run_folder.places import ResultsError
 
 # (queries, seconds of the epoch, KL, reward), epoch by epoch
 CURVES = {

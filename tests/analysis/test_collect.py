@@ -7,8 +7,10 @@ import pytest
 import yaml
 from fabricate import EPOCHS, SAMPLES, fabricate_run, fabricate_suite, final_reward
 
-from ddpo_bench.analysis.collect import ResultsError, collect
+from ddpo_bench.analysis.collect import collect
+from ddpo_bench.checksummed import Damaged
 from ddpo_bench.config import ConfigError
+from ddpo_bench.run_folder.places import ResultsError
 from ddpo_bench.yaml_file import load_yaml
 
 
@@ -43,7 +45,7 @@ def test_a_torn_last_line_is_skipped(suite: Path) -> None:
 def test_any_other_malformed_line_is_named(suite: Path, broken: str) -> None:
     path = next(suite.glob("runs/*/seed-0/metrics.jsonl"))
     path.write_text(path.read_text() + broken)
-    with pytest.raises(ResultsError, match=rf"{path}, line {EPOCHS + 3}: .*JSON") as error:
+    with pytest.raises(Damaged, match=rf"{path}, line {EPOCHS + 3}: .*JSON") as error:
         collect(suite)
     assert "\n" not in str(error.value)
 

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from fabricate import fabricate_run, fabricate_suite
 
-from ddpo_bench.analysis.collect import ResultsError
 from ddpo_bench.analysis.compare import Comparison, compare, ranges, verdict
 from ddpo_bench.analysis.statistics import Estimate
 from ddpo_bench.analysis.tables import Row
+from ddpo_bench.run_folder.places import ResultsError
 
 NAN = float("nan")
 Rows = list[dict[str, Any]]

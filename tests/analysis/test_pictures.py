@@ -8,7 +8,7 @@ from fabricate import fabricate_run
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ddpo_bench.analysis.collect import ResultsError, collect
+from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.plots.frontier import draw_ends, draw_paths, frontier
 from ddpo_bench.analysis.plots.learning_curves import learning_curves, spread
 from ddpo_bench.analysis.plots.shared import COLOURS, appearance, legend_below
@@ -29,6 +29,7 @@ from ddpo_bench.analysis.plots.strip import (
     wrap,
 )
 from ddpo_bench.analysis.plots.time_profile import time_profile
+from ddpo_bench.run_folder.places import ResultsError
 
 
 @pytest.mark.parametrize("draw", [learning_curves, frontier, before_after, time_profile])

@@ -14,9 +14,9 @@ import pytest
 import yaml
 from fabricate import REWARDS, fabricate_run, fabricate_suite
 
-from ddpo_bench.analysis.collect import ResultsError
 from ddpo_bench.analysis.tables import Row, Table
 from ddpo_bench.analysis.tabulate import tabulate
+from ddpo_bench.run_folder.places import ResultsError
 
 GOLDEN = Path(__file__).parent / "golden"
 ALGORITHMS = ("frozen", "policy_gradient", "ppo", "trpo_penalty", "sac")

@@ -12,7 +12,7 @@ from fabricate import final_reward
 from fabricate_tuning import BEST, FAILED, INFEASIBLE, PRUNED, TRIALS, fabricate_tuning
 from matplotlib.figure import Figure
 
-from ddpo_bench.analysis.collect import ResultsError, collect
+from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.plots.parallel import height, heights_of, rank, scale_of, tuning_parallel
 from ddpo_bench.analysis.plots.tuning import (
     best_so_far,
@@ -27,6 +27,7 @@ from ddpo_bench.analysis.tabulate import tabulate
 from ddpo_bench.analysis.tuning import Parameter, Study
 from ddpo_bench.analysis.tuning_files import read_studies, read_study
 from ddpo_bench.analysis.tuning_notes import tuning_notes
+from ddpo_bench.run_folder.places import ResultsError
 
 GOLDEN = Path(__file__).parent / "golden"
 

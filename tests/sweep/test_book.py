@@ -15,11 +15,11 @@ from crash_points import in_a_process
 from optuna.trial import TrialState
 
 from ddpo_bench.checksummed import write_checksummed_json
+from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep import lease
 from ddpo_bench.sweep.book import DEATHS, Book, BookPlace, Claim
 from ddpo_bench.sweep.lease import Heartbeat
 from ddpo_bench.sweep.plan import choices, plan
-from ddpo_bench.sweep.run_state import read_status
 from ddpo_bench.sweep.storage import StorageError, open_storage
 from ddpo_bench.sweep.suite import load_suite
 

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from crash_points import at_write, dies_at, in_a_process
 
+from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep import lease
 from ddpo_bench.sweep.book import BookPlace
 from ddpo_bench.sweep.plan import choices, plan
-from ddpo_bench.sweep.run_state import read_status
 from ddpo_bench.sweep.suite import load_suite
 from ddpo_bench.sweep.worker import attempt, work_through
 

@@ -10,11 +10,13 @@ import pytest
 from real_sweep import SAC, outcome, write_real_suite
 from test_disk import work
 
-from ddpo_bench.analysis.collect import ResultsError, collect
+from ddpo_bench.analysis.collect import collect
 from ddpo_bench.checksummed import Damaged
 from ddpo_bench.config import ConfigError
+from ddpo_bench.run_folder.metrics import final_reward
+from ddpo_bench.run_folder.places import ResultsError
+from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.lease import news_of
-from ddpo_bench.sweep.run_state import final_reward, read_status
 from ddpo_bench.sweep.storage import StorageError, open_storage
 from ddpo_bench.training.checkpoint import CorruptCheckpoint, load_newest
 from ddpo_bench.training.metrics_file import MetricsFile

@@ -14,9 +14,10 @@ import pytest
 import torch
 from real_sweep import outcome, write_real_suite
 
+from ddpo_bench.run_folder.metrics import read_rows
+from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.longer import begin_from_shorter
 from ddpo_bench.sweep.plan import PlannedRun, plan
-from ddpo_bench.sweep.run_state import read_status, whole_rows
 from ddpo_bench.sweep.suite import load_suite
 from ddpo_bench.training.trainer import train
 
@@ -51,7 +52,7 @@ def root(shorter: Path, tmp_path: Path) -> Path:
 
 def numbers(folder: Path) -> list[dict[str, Any]]:
     timed = ("seconds_", "images_per_second", "memory_peak_mb")
-    return [{key: value for key, value in row.items() if not key.startswith(timed)} for row in whole_rows(folder)]
+    return [{key: value for key, value in row.items() if not key.startswith(timed)} for row in read_rows(folder)]
 
 
 def test_a_longer_run_goes_on_from_the_longest_shorter_one_to_the_same_numbers(

@@ -11,7 +11,8 @@ import yaml
 
 from ddpo_bench import cli
 from ddpo_bench.config import ConfigError
-from ddpo_bench.sweep.plan_file import PLAN, read_plan, refuse_other_suite, source, write_plan
+from ddpo_bench.run_folder.plan import PLAN, read_plan
+from ddpo_bench.sweep.plan_file import refuse_other_suite, source, write_plan
 from ddpo_bench.sweep.shipped import find_suite
 from ddpo_bench.sweep.suite import Suite, load_suite
 

@@ -10,8 +10,9 @@ import pytest
 from optuna.trial import TrialState
 
 from ddpo_bench import cli
-from ddpo_bench.analysis.collect import ResultsError, collect
+from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.harness import EPOCH_PARTS, EVALUATION_PARTS, WHOLE, WorkerTime, profile
+from ddpo_bench.run_folder.places import ResultsError
 from ddpo_bench.sweep.attendance import shifts
 from ddpo_bench.sweep.lease import this_process
 from ddpo_bench.sweep.storage import open_storage

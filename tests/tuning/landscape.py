@@ -12,7 +12,7 @@ from typing import Any
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.files import InUse, exclusive, write_json, write_yaml
-from ddpo_bench.sweep.run_state import whole_rows
+from ddpo_bench.run_folder.metrics import read_rows
 
 BEST = 1e-4  # the learning rate with the highest reward
 EPOCH_SECONDS = float(os.environ.get("FAKE_EPOCH_SECONDS", "0"))
@@ -45,7 +45,7 @@ def train_alone(config: RunConfig, folder: Path, on_row: Callable[[dict[str, Any
     write_yaml(folder / "config.yaml", config.to_dict())
     if config.algorithm.options.get("learning_rate", 0.0) > BREAKS_ABOVE:
         raise FloatingPointError("the loss is NaN")
-    rows = whole_rows(folder)
+    rows = read_rows(folder)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for epoch in range(len(rows), config.epochs + 1):
         time.sleep(EPOCH_SECONDS)

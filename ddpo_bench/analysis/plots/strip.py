@@ -14,7 +14,8 @@ from typing import Any
 import matplotlib as mpl
 from PIL import Image, ImageDraw, ImageFont
 
-from ddpo_bench.analysis.collect import ResultsError, RunRecord
+from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.run_folder.places import ResultsError
 
 COLUMNS = 8
 TILE = 96  # pixels a side

@@ -25,7 +25,7 @@ from ddpo_bench.analysis.tabulate import with_origin
 from ddpo_bench.analysis.tuning import Study
 from ddpo_bench.analysis.tuning_files import read_studies
 from ddpo_bench.files import replacing, write_text
-from ddpo_bench.yaml_file import load_yaml
+from ddpo_bench.run_folder.plan import read_plan
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ def summarise(results: Path) -> Table:
     records = collect(results)
     suite = results.resolve().name
     table = with_origin(comparison(records, suite), results, records)
-    plan = load_yaml(results / "suite.yaml") if (results / "suite.yaml").exists() else {}
+    plan = read_plan(results)
     done, studies = [record for record in records if is_done(record)], read_studies(results)
     reason = no_common_scale(done) if done else ""
     absent = {"profiles": reason} if reason else {}

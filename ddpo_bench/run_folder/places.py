@@ -1,0 +1,58 @@
+"""Where runs live below the folder of their suite: runs/<cell>-<hash12>/seed-<k>."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+CELL = re.compile(r"(?P<name>.+)-(?P<identity>[0-9a-f]{12})$")
+SEED = re.compile(r"seed-(\d+)$")
+
+
+class ResultsError(Exception):
+    """Results that are missing or cannot be read; the message is one line with the file and the remedy."""
+
+
+def run_folder(cell: str, identity: str, seed: int) -> Path:
+    """Where a run lives below the folder of its suite."""
+    return Path("runs", f"{cell}-{identity}", f"seed-{seed}")
+
+
+def cell_of(folder: Path) -> str:
+    """The name of a run's cell; of a folder that is named otherwise, all of its name."""
+    match = CELL.match(folder.parent.name)
+    return match["name"] if match else folder.parent.name
+
+
+def identity_of(folder: Path) -> str:
+    """The hash of a run's configuration, 12 digits; of a folder that is named otherwise, the end of its name."""
+    return folder.parent.name[-12:]
+
+
+def seed_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("seed-"))
+
+
+def run_folders(results: Path) -> list[Path]:
+    """All run folders of a suite, by cell and then by seed."""
+    found = [folder for folder in results.glob("runs/*/seed-*") if SEED.match(folder.name)]
+    return sorted(found, key=lambda folder: (folder.parent.name, seed_of(folder)))
+
+
+def is_results(folder: Path) -> bool:
+    """Whether a folder is a suite's results."""
+    return (folder / "suite.yaml").is_file() or any(folder.glob("runs/*/seed-*"))
+
+
+def nothing_in(results: Path) -> str:
+    """One line on a folder without runs, with the nearest folder that has some."""
+    if any(results.glob("runs/*/seed-*")):
+        return f"{results}: none of the runs that are to be compared has begun; see ddpo-bench status {results}."
+    what = "holds no runs" if results.is_dir() else "no such folder"
+    near = sorted({runs.parent for place in (results, results.parent) for runs in place.glob("*/runs")})
+    names = difflib.get_close_matches(results.name, [path.name for path in near], n=1) or [path.name for path in near]
+    hint = next(
+        (f" Did you mean {path}?" for path in near if path.name == names[0]), " Make some: ddpo-bench run SUITE."
+    )
+    return f"{results}: {what}.{hint}"
