@@ -1,4 +1,4 @@
-"""Small files that show damage: each carries the CRC-32 of its content, which is checked whenever it is read back."""
+"""Small files that carry the CRC-32 of their content, which is checked whenever they are read."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ CHECKSUM_LINE = re.compile(rb"# crc32: ([0-9a-f]{8})\n")  # the first line of a 
 
 
 class FastLoader(yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader):  # type: ignore[misc]
-    """YAML as `load_yaml` reads it, by libyaml where it is there: ten times as fast, on a thousand runs seconds."""
+    """Reads YAML as `load_yaml` does, with libyaml where installed: ten times as fast, seconds on a thousand runs."""
 
 
 make_strict(FastLoader)
 
 
 class Damaged(Exception):
-    """A file that is not as it was written; the message is one line with the file and the remedy."""
+    """A file has changed since it was written; the message is one line with the file and the remedy."""
 
 
 def write_checksummed_json(path: Path, data: dict[str, Any]) -> None:
-    """Write an object as JSON atomically, its checksum as the last key."""
+    """Write an object as JSON atomically, with its checksum as the last key."""
     write_text(path, checksummed_text(data))
 
 
@@ -38,10 +38,13 @@ def checksummed_text(data: dict[str, Any]) -> str:
 
 
 def read_checksummed_json(path: Path, remedy: str) -> dict[str, Any]:
-    """An object without its checksum; one that has none, as older versions wrote it, is taken as it is.
+    """Read an object, without its checksum; files of older versions, which have none, are read unchecked.
 
+    Args:
+        path: a file of `write_checksummed_json`.
+        remedy: the sentence that ends the error.
     Raises:
-        Damaged: ending in `remedy`.
+        Damaged: where the file is not JSON, or its checksum differs.
     """
     content = path.read_bytes()
     try:
@@ -57,24 +60,27 @@ def read_checksummed_json(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def write_checksummed_yaml(path: Path, data: dict[str, Any]) -> None:
-    """Write plain mappings and lists as YAML atomically, their checksum in a comment before them."""
+    """Write plain mappings and lists as YAML atomically, with their checksum in a comment on the first line."""
     text = plain_yaml(data)
     write_text(path, f"# crc32: {zlib.crc32(text.encode()):08x}\n{text}")
 
 
 def read_checksummed_yaml(path: Path, remedy: str) -> dict[str, Any]:
-    """A mapping as `write_checksummed_yaml` wrote it; one without a checksum is taken as it is.
+    """Read a mapping that `write_checksummed_yaml` wrote; files of older versions, which have no checksum, pass.
 
+    Args:
+        path: the file.
+        remedy: the sentence that ends the error.
     Raises:
-        Damaged: where it was damaged, or cut short; ending in `remedy`.
+        Damaged: where the file is empty, or its checksum differs.
         ConfigError: as `load_yaml`.
     """
     content = path.read_bytes()
-    seal = CHECKSUM_LINE.match(content)
+    first_line = CHECKSUM_LINE.match(content)
     if not content:
         raise Damaged(f"{path}: is damaged: it is empty. {remedy}")
-    broken = content.startswith(b"#") or b"crc32" in content[:16]  # plain YAML of ours begins with a key
-    if int(seal[1], 16) != zlib.crc32(content[seal.end() :]) if seal else broken:
+    broken = content.startswith(b"#") or b"crc32" in content[:16]  # without a checksum our YAML begins with a key
+    if int(first_line[1], 16) != zlib.crc32(content[first_line.end() :]) if first_line else broken:
         raise Damaged(f"{path}: is damaged: its checksum differs. {remedy}")
     try:
         data = yaml.load(content, FastLoader)
@@ -84,17 +90,21 @@ def read_checksummed_yaml(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def check_crc32(path: Path, expected: int | None, remedy: str) -> None:
-    """Refuse a file whose checksum, where one is known, is another.
+    """Refuse a file whose checksum is not the expected one.
 
+    Args:
+        path: the file; a missing one counts as empty.
+        expected: the CRC-32 of its content; None accepts any content.
+        remedy: the sentence that ends the error.
     Raises:
-        Damaged: ending in `remedy`.
+        Damaged: where the checksum differs.
     """
     if expected is not None and zlib.crc32(path.read_bytes() if path.exists() else b"") != expected:
-        raise Damaged(f"{path}: is damaged: not as the run wrote it. {remedy}")
+        raise Damaged(f"{path}: is damaged: it has changed since the run wrote it. {remedy}")
 
 
 def carries_checksum(data: dict[str, Any], checksum: Callable[[dict[str, Any]], int]) -> bool:
-    """Whether an object was written with its checksum as the last key, even where damage has changed the key's name."""
+    """Whether the last key of an object is its checksum, even where damage has changed the key's name."""
     if "crc32" in data:
         return True
     *others, last = data.items() or [("", None)]
@@ -102,5 +112,5 @@ def carries_checksum(data: dict[str, Any], checksum: Callable[[dict[str, Any]], 
 
 
 def checksum(data: dict[str, Any]) -> int:
-    """CRC-32 of an object as JSON, which reads back as the same text."""
+    """CRC-32 of an object's JSON text."""
     return zlib.crc32(json.dumps(data).encode())

@@ -1,4 +1,4 @@
-"""Typed configuration of one run: all mistakes at once, each with its place and remedy."""
+"""The typed configuration of one run; all mistakes are reported at once, each with its place and remedy."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from ddpo_bench.held_out import EvaluationPrompts, too_few
 from ddpo_bench.options import LARGEST_COUNT, LARGEST_SEED, option
 from ddpo_bench.parsing import Choice, ConfigError, choose, parse, to_plain
 
-# Keys that do not change what a run computes, hence not its identity.
+# Keys that do not change what a run computes, and so not its identity.
 EXECUTION_KEYS = ("seed", "logger", "checkpoints_kept", "checkpoint_seconds")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Evaluation before and after training, under every shipped reward that needs no extra."""
+    """Evaluation before and after training, under every shipped reward."""
 
     prompts: EvaluationPrompts = option(
-        "held_out", "held_out: prompts that training never draws, a fifth of all; training: those that it draws"
+        "held_out",
+        "held_out: a fifth of all prompts, never drawn by training; training: all prompts, drawn by training too",
     )
     samples: int = option(
-        64, "images, each with its own prompt and noise", minimum=1, maximum=LARGEST_COUNT, unit="images"
+        64, "images of an evaluation, each of its own prompt and noise", minimum=1, maximum=LARGEST_COUNT, unit="images"
     )
     every: int = option(
         0,
-        "epochs between evaluations within a run; 0 evaluates before and after only",
+        "epochs between evaluations during training; 0 evaluates only before and after it",
         minimum=0,
         maximum=LARGEST_COUNT,
         unit="epochs",
@@ -39,26 +40,26 @@ class Evaluation:
 
 
 def plugin(kind: str, help: str) -> Any:
-    """A RunConfig field that holds a plugin, by default that of `registry.DEFAULTS`."""
+    """A RunConfig field that holds a plugin; its default is that of `registry.DEFAULTS`."""
     return field(default_factory=lambda: choose(kind, {}, kind, []), metadata={"kind": kind, "help": help})
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training: everything that decides its numbers."""
+    """Everything that decides the numbers of one training run."""
 
     policy: Choice = plugin("policy", "the diffusion model that is trained")
-    sampler: Choice = plugin("sampler", "how a trajectory is sampled, and the law of each of its steps")
+    sampler: Choice = plugin("sampler", "how a trajectory is sampled, and the transition law of each step")
     prompts: Choice = plugin("prompts", "where prompts come from")
-    reward: Choice = plugin("reward", "what images are worth")
+    reward: Choice = plugin("reward", "how images are scored")
     algorithm: Choice = plugin("algorithm", "how the policy is improved")
-    advantages: Choice = plugin("advantages", "how rewards become the credit of a trajectory")
+    advantages: Choice = plugin("advantages", "how rewards become the advantages of trajectories")
     samples_per_epoch: int = option(
-        128, "images, and reward queries, an epoch", minimum=1, maximum=LARGEST_COUNT, unit="images"
+        128, "images, and so reward queries, in an epoch", minimum=1, maximum=LARGEST_COUNT, unit="images"
     )
     samples_per_prompt: int = option(
         1,
-        "images of each prompt drawn in an epoch; group advantages need more than one",
+        "images of each prompt that an epoch draws; group advantages need at least 2",
         minimum=1,
         maximum=LARGEST_COUNT,
         unit="images",
@@ -68,24 +69,24 @@ class RunConfig:
     )
     epochs: int = option(12, "rounds of sampling and learning", minimum=0, maximum=LARGEST_COUNT)
     backend: Literal["auto", "triton", "torch"] = option(
-        "auto", "what computes a step's log-prob, KL and loss; auto is triton on GPUs"
+        "auto", "how the log-prob, KL and loss of a step are computed; auto is triton on GPUs, torch elsewhere"
     )
-    seed: int = option(0, "of prompts, noise, shuffles and initial adapters", minimum=0, maximum=LARGEST_SEED)
-    evaluation: Evaluation = option(Evaluation(), "held-out evaluation")
+    seed: int = option(0, "seed of prompts, noise, shuffles and initial adapters", minimum=0, maximum=LARGEST_SEED)
+    evaluation: Evaluation = option(Evaluation(), "evaluation before and after training")
     logger: Literal["none", "wandb", "tensorboard"] = option(
-        "none", "where metrics go besides metrics.jsonl, which is always written"
+        "none", "where metrics are logged in addition to metrics.jsonl"
     )
-    checkpoints_kept: int = option(2, "newest checkpoints that stay on disk", minimum=1, maximum=LARGEST_COUNT)
+    checkpoints_kept: int = option(2, "number of newest checkpoints that are kept", minimum=1, maximum=LARGEST_COUNT)
     checkpoint_seconds: float = option(
         10.0,
-        "least time from one checkpoint to the next, which ends an epoch; 0 makes one after every epoch",
+        "shortest time between checkpoints, which are written at the end of an epoch; 0 writes one after each epoch",
         minimum=0,
         maximum=LARGEST_COUNT,
         unit="seconds",
     )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain nested mappings, defaults visible: what config.yaml holds."""
+        """The configuration as nested mappings with all defaults, as config.yaml holds it."""
         plain: dict[str, Any] = {}
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
@@ -96,9 +97,9 @@ class RunConfig:
         return plain
 
     def identity(self) -> str:
-        """Twelve hex digits that name this configuration without its seed and execution, plus what plugins are.
+        """Twelve hex digits: a hash of the configuration without its seed and the keys of execution.
 
-        That is their versions and, in place of the paths that name them, the files that they read.
+        It includes the versions of the plugins, and the content of the files that they read in place of their paths.
         """
         plain = {key: value for key, value in self.to_dict().items() if key not in EXECUTION_KEYS}
         for key, choice in self.choices.items():
@@ -107,16 +108,16 @@ class RunConfig:
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
 
     def sharing(self, seen: dict[str, Choice]) -> RunConfig:
-        """The same with choices that were seen before, so that cells of a suite look at what they read once."""
+        """This configuration with the choices in `seen` where they are equal, so that a suite reads each file once."""
         shared: dict[str, Any] = {key: seen.setdefault(repr(choice), choice) for key, choice in self.choices.items()}
         return dataclasses.replace(self, **shared)
 
     def inputs(self) -> Inputs:
-        """The files that the run reads, by the key that names them, as they were when the identity was taken."""
+        """Hashes of the files that the run reads, by the key that names them, as they were for `identity`."""
         return self.inputs_of(lambda choice: choice.inputs)
 
     def inputs_now(self) -> Inputs:
-        """The files that the run reads, as they are at this moment."""
+        """Hashes of the files that the run reads, as they are now."""
         return self.inputs_of(lambda choice: dataclasses.replace(choice).inputs)
 
     def inputs_of(self, read: Callable[[Choice], Inputs]) -> Inputs:
@@ -129,10 +130,11 @@ class RunConfig:
 
 
 def run_config(data: Mapping[str, Any], source: str) -> RunConfig:
-    """A RunConfig from plain mappings.
+    """Make a RunConfig of nested mappings.
 
     Args:
-        source: what error lines begin with, mostly the file's name.
+        data: the mappings, as read from YAML.
+        source: what error lines begin with, usually the file's name.
     Raises:
         ConfigError: naming every mistake.
     """

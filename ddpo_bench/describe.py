@@ -1,4 +1,4 @@
-"""Options as text for people: type, default, bounds, unit and help, from the fields that define them."""
+"""Descriptions of options for `ddpo-bench list` and docs/options.md, from the fields that define them."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ PLURALS = {float: "numbers", int: "whole numbers"}
 
 @dataclass(frozen=True)
 class Described:
-    """One option.
+    """The description of one option.
 
     Attributes:
-        key: dotted where it lies inside another.
-        default: as it is written in YAML; None where the option is required.
-        bounds: as in "above 0 to 1", with the unit; empty where there are none.
+        key: its name, dotted where it is nested.
+        type: its type in words.
+        default: the default as written in YAML; None where the option is required.
+        bounds: its bounds and unit, such as "above 0 to 1"; empty where it has neither.
+        help: one line that explains it.
     """
 
     key: str
@@ -37,7 +39,7 @@ class Described:
 
 
 def described(cls: type, prefix: str = "") -> Iterator[Described]:
-    """The options of a dataclass, except those that hold plugins; of a nested one each option by itself."""
+    """The options of a dataclass and of those nested in it, without options that hold plugins."""
     hints = type_hints(cls)
     for name, option in options_of(cls).items():
         hint, metadata = hints[name], option.metadata
@@ -56,7 +58,7 @@ def is_nested(hint: Any) -> bool:
 
 
 def written(value: Any) -> str:
-    """A value as it is written in YAML, in one line."""
+    """A value as written in YAML, in one line."""
     return yaml.safe_dump(to_plain(value), default_flow_style=True, width=10**6).removesuffix("...\n").strip()
 
 
@@ -78,7 +80,7 @@ def one_of(choices: list[str]) -> str:
 
 
 def purpose(plugin: type) -> str:
-    """The first line of a plugin's own docstring; a dataclass without one has a generated signature for it."""
+    """The first line of a plugin's docstring; empty where a dataclass has only the generated one."""
     text = (plugin.__doc__ or "").strip()
     generated = dataclasses.is_dataclass(plugin) and text.startswith(f"{plugin.__name__}(")
     return "" if generated else text.partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Standard output of any encoding: what it lacks is written with the nearest signs that it has, never an error."""
+"""Legible output in any encoding: characters that it lacks are replaced by the nearest it has, never an error."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import sys
 import unicodedata
 
 LEGIBLE = "ddpo_bench.legible"
-DEFAULTS = ("strict", "surrogateescape", "backslashreplace")  # of Python; another one is the user's own choice
+DEFAULTS = ("strict", "surrogateescape", "backslashreplace")  # Python's; any other is the user's own choice
 NEAREST = {"≈": "~", "–": "-", "−": "-", "±": "+-", "×": "x", "µ": "u", "…": ".", "’": "'"} | dict(
     zip("▁▂▃▄▅▆▇█", "_.-:=+*#", strict=True)
 )
 
 
 def make_output_legible() -> None:
-    """Let standard output and standard error take any text, whatever their encoding."""
+    """Let standard output and standard error accept any text, whatever their encoding."""
     codecs.register_error(LEGIBLE, nearest)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in DEFAULTS:
@@ -23,10 +23,10 @@ def make_output_legible() -> None:
 
 
 def nearest(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What stands for characters that an encoding lacks, as codecs ask: mostly one for one, so that columns align."""
+    """An error handler of `codecs` for characters that an encoding lacks: mostly one for one, so that columns align."""
     assert isinstance(error, UnicodeEncodeError)
     character = error.object[error.start]
-    if "\udc80" <= character <= "\udcff":  # a byte of a file's name, as the system gave it
+    if "\udc80" <= character <= "\udcff":  # an undecodable byte of a file name
         return character.encode("ascii", "surrogateescape"), error.start + 1
     plain = NEAREST.get(character) or unicodedata.normalize("NFKD", character)
     letters = "".join(letter for letter in plain if not unicodedata.combining(letter))

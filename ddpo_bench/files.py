@@ -1,4 +1,4 @@
-"""Writing so that a crash at any moment leaves the old file or the new one, and locking a folder for one process."""
+"""Atomic writes, which a crash leaves undone or complete, and a lock that one process holds at a time."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 
 import yaml
 
-FULL = {  # nothing more can be written, whoever tries
-    errno.ENOSPC: "no space is left on its disk. Free some",
-    errno.EDQUOT: "the quota of its disk is used up. Free some space",
-    errno.EFBIG: "a file has reached the largest size that is allowed (ulimit -f). Raise it",
+FULL = {  # nobody can write anything more
+    errno.ENOSPC: "no space is left on the disk. Free some",
+    errno.EDQUOT: "the disk quota is used up. Free some space",
+    errno.EFBIG: "a file has reached the largest size allowed (ulimit -f). Raise the limit",
     errno.EROFS: "it is read-only. Make it writable",
 }
 REFUSED = {  # this path cannot be written
-    errno.EACCES: "this user may not write there. Change its permissions, or choose another folder",
-    errno.EPERM: "this user may not write there. Change its permissions, or choose another folder",
-    errno.EEXIST: "cannot be made, since a file has its name or is on the way to it. Choose another folder",
-    errno.ENOTDIR: "cannot be made, since a file has its name or is on the way to it. Choose another folder",
+    errno.EACCES: "permission denied. Change its permissions, or choose another folder",
+    errno.EPERM: "permission denied. Change its permissions, or choose another folder",
+    errno.EEXIST: "cannot be created, because its name or a parent's is that of a file. Choose another folder",
+    errno.ENOTDIR: "cannot be created, because its name or a parent's is that of a file. Choose another folder",
 }
 
 
@@ -32,20 +32,20 @@ class InUse(Exception):
 
 
 class DiskTrouble(Exception):
-    """A folder that takes no more; the message is one line with the folder and the remedy.
+    """A folder that cannot be written to; the message is one line with the folder and the remedy.
 
     Attributes:
-        number: the system's, as in `FULL` and `REFUSED`.
+        number: the system's errno, a key of `FULL` or `REFUSED`.
     """
 
     def __init__(self, folder: Path, number: int):
         self.number = number
-        super().__init__(f"{folder}: {(FULL | REFUSED)[number]}, then give the same command again. Nothing is lost.")
+        super().__init__(f"{folder}: {(FULL | REFUSED)[number]}, then run the same command again. Nothing is lost.")
 
 
 @contextmanager
 def naming_disk_trouble(folder: Path) -> Iterator[None]:
-    """Turn the system's word that nothing more can be written to `folder` into a DiskTrouble."""
+    """Raise DiskTrouble in place of the system's error where `folder` cannot be written to."""
     try:
         yield
     except OSError as error:
@@ -64,10 +64,10 @@ def is_on_the_way(path: Path, folder: Path) -> bool:
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Say before any work that a file could not be written after it; its folder is made.
+    """Check before any work that its result can be written to `path`; creates the folder.
 
     Raises:
-        DiskTrouble: as writing it would.
+        DiskTrouble: where it cannot.
     """
     trial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with naming_disk_trouble(path.parent):
@@ -78,7 +78,7 @@ def refuse_unwritable(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; what was written there replaces `path` at the end, synced to the disk."""
+    """Yield a temporary path next to `path`, which it replaces at the end, synced to the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")  # libraries go by the suffix
     try:
@@ -91,7 +91,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically; missing folders are made."""
+    """Write UTF-8 text atomically; creates missing folders."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -102,7 +102,7 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def write_yaml(path: Path, data: Any) -> None:
-    """Write plain mappings and lists as YAML atomically, keys in their own order."""
+    """Write plain mappings and lists as YAML atomically, keys in the order given."""
     write_text(path, plain_yaml(data))
 
 
@@ -111,7 +111,7 @@ def plain_yaml(data: Any) -> str:
 
 
 class PlainDumper(yaml.SafeDumper):
-    """Writes a value that stands in two places twice, not as an anchor and an alias."""
+    """Writes a value that occurs twice out in full both times, not as an anchor and an alias."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -119,12 +119,13 @@ class PlainDumper(yaml.SafeDumper):
 
 @contextmanager
 def exclusive(lock: Path, busy: str) -> Iterator[None]:
-    """Hold `lock` until the end; the system releases it however the process ends.
+    """Hold the lock file for the duration of the block; the system releases it however the process ends.
 
     Args:
-        busy: what to say where another process holds it; its "{pid}" is filled in.
+        lock: the file to lock; created where it is missing.
+        busy: the message of InUse, in which "{pid}" becomes the process that holds the lock.
     Raises:
-        InUse: at once, without waiting.
+        InUse: at once, without waiting, where another process holds the lock.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("a+", encoding="utf-8") as file:

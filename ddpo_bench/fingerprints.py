@@ -1,7 +1,7 @@
-"""What a run reads besides its configuration, by content: SHA-256 of files, so that a changed file is another input.
+"""SHA-256 hashes of the files that a run reads besides its configuration, so that a changed file is another input.
 
-A plugin that reads files offers `inputs()`: the option that names them to {name: hash}.  Names are relative to the
-option's path, so that the same content is the same input wherever it lies.
+A plugin that reads files offers `inputs()`, which maps the option that names them to {name: hash}.  Names are relative
+to the option's path, so that the same content is the same input wherever it is.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pathlib import Path
 from ddpo_bench.files import write_json
 
 Inputs = dict[str, dict[str, str]]
-asked_for: dict[str, str] = {}  # path to hash, of all files that this process was asked for
-NAMED = 3  # files of an option that a line names
-LARGE = 64 * 2**20  # bytes from which a hash, a tenth of a second and more, is kept for later commands
+asked_for: dict[str, str] = {}  # path to hash, of all files that this process has hashed
+NAMED = 3  # changed files that a message names for one option
+LARGE = 64 * 2**20  # bytes; hashing this takes a tenth of a second, so that the hash is kept for later commands
 
 
 def hashes(folder: Path, files: Iterable[Path]) -> dict[str, str]:
-    """The hash of every file by its name below `folder`.
+    """The hash of every file, by its name relative to `folder`.
 
     Raises:
         OSError: where a file cannot be read.
@@ -32,7 +32,7 @@ def hashes(folder: Path, files: Iterable[Path]) -> dict[str, str]:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's content, read again only where its size or times have changed."""
+    """SHA-256 of a file's content, which is read again only if its size or times have changed."""
     path = path.resolve()
     stat = path.stat()
     found = asked_for[str(path)] = known_hash(str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
@@ -47,7 +47,7 @@ def known_hash(path: str, size: int, *times: int) -> str:
     kept = kept_hashes()
     if key not in kept:
         kept[key] = read_hash(path)
-        with contextlib.suppress(OSError):  # of a home that cannot be written to
+        with contextlib.suppress(OSError):  # where the home folder cannot be written to
             write_json(keeping_place(), kept)
     return kept[key]
 
@@ -58,7 +58,7 @@ def read_hash(path: str) -> str:
 
 
 def kept_hashes() -> dict[str, str]:
-    """Of large files, by path, size and times; empty where nothing is kept."""
+    """The hashes of large files kept by earlier commands, by path, size and times."""
     try:
         kept = json.loads(keeping_place().read_bytes())
     except (OSError, ValueError):
@@ -71,7 +71,7 @@ def keeping_place() -> Path:
 
 
 def changed(before: Inputs, after: Inputs) -> str:
-    """The files that differ, for people: "prompts.path (cats.txt)"; empty where none does."""
+    """The files that differ, as text: "prompts.path (cats.txt)"; empty where none do."""
     found = []
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key, {}), after.get(key, {})

@@ -1,6 +1,6 @@
-"""Which prompts training draws, and which are held out for evaluation.
+"""The split of prompts into those for training and those held out for evaluation.
 
-A hash of its text decides where a prompt belongs, so that it is on the same side in every run, whatever the seed.
+A hash of its text decides on which side a prompt is, so that it is the same side in every run, whatever the seed.
 """
 
 from __future__ import annotations
@@ -15,28 +15,29 @@ if TYPE_CHECKING:
 
 PromptFunction = Callable[["np.random.Generator"], tuple[str, dict[str, Any]]]
 EvaluationPrompts = Literal["held_out", "training"]
-ONE_IN = 5  # prompts is held out
-MOST_DRAWS = 10_000  # for one prompt; a side that holds a thousandth of the draws fails once in e^10 times
+ONE_IN = 5  # one prompt in five is held out
+MOST_DRAWS = 10_000  # to find one prompt; for a side with a thousandth of the draws they fail once in e^10 times
 
 
 class TooFewPrompts(ValueError):
-    """A prompt function that never draws a prompt of one side."""
+    """A prompt function never draws a prompt of one side."""
 
 
 def is_held_out(prompt: str) -> bool:
-    """Whether a prompt belongs to evaluation; about a fifth of all prompts does."""
+    """Whether a prompt is held out for evaluation; about a fifth of all prompts are."""
     return int(hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest(), 16) % ONE_IN == 0
 
 
 def split(
     function: PromptFunction, evaluation: EvaluationPrompts, seen: Callable[[str], str] = str
 ) -> tuple[PromptFunction, PromptFunction]:
-    """What training draws its prompts from, and what evaluation does.
+    """The prompt functions of training and of evaluation.
 
     Args:
-        function: a split of its own, where it has one, is what its method `sides` returns: None, or both functions.
-        evaluation: "held_out" for two sides that share no prompt, "training" for the whole function on both.
-        seen: the part of a prompt that the policy reads, whose hash decides.
+        function: the function to split; one that knows its own split has a method `sides`, which returns both
+            functions, or None.
+        evaluation: "held_out" for two sides that share no prompt, "training" for the whole function on both sides.
+        seen: gives the part of a prompt that the policy reads; its hash decides the side.
     """
     if evaluation == "training":
         return function, function
@@ -46,10 +47,10 @@ def split(
 
 @dataclass(frozen=True)
 class Side:
-    """The prompts of a function that are held out, or those that are not, distributed as the function draws them.
+    """The held-out prompts of a function, or the others, distributed as the function draws them.
 
     Raises:
-        TooFewPrompts: where the function draws none.
+        TooFewPrompts: where the function draws none of this side.
     """
 
     function: PromptFunction

@@ -1,4 +1,4 @@
-"""What an epoch spends on measuring its policy: a small share of its network passes, spread over the trajectory."""
+"""The network passes that an epoch spends on measuring its policy: a small share, spread over the trajectory."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import torch
 from torch import Tensor
 
 LARGEST_SHARE = 0.025  # of an epoch's network passes
-MOST = 128  # transitions that one figure is measured on
-LEARNING = 3  # passes that a transition costs in learning: a backward pass takes about as long as two forward ones
+MOST = 128  # transitions that one metric is measured on
+LEARNING = 3  # passes that learning from one transition costs: a backward pass takes about as long as two forward ones
 
 
 @dataclass
 class NetworkPasses:
-    """Passes of one epoch through the policy's network, each forward and for one transition, guidance included.
+    """Passes of one epoch through the policy's network: one is a forward pass for one transition, with guidance.
 
     Attributes:
-        work: for sampling, and `LEARNING` for every transition that was learned from.
-        measuring: for metrics alone.
+        work: passes for sampling, and `LEARNING` passes for every transition that was learned from.
+        measuring: passes for metrics alone.
     """
 
     work: int = 0
     measuring: int = 0
 
     def grant(self, share: float) -> int:
-        """Passes for one figure, which count as measuring from now on; at least one.
+        """Take passes for one metric from what is left for measuring, and return how many; at least one.
 
         Args:
-            share: of what the work so far leaves for measuring.
+            share: the share of what is left that the metric may take, 0 to 1.
         """
         left = int(LARGEST_SHARE / (1 - LARGEST_SHARE) * self.work) - self.measuring
         granted = max(1, min(int(share * left), MOST))
@@ -41,7 +41,7 @@ class NetworkPasses:
 
 
 def spread(count: int, samples: int, steps: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Sample and step indices, [count] each, of random transitions whose steps lie evenly over the trajectory.
+    """Indices of the sample and of the step, [count] each, of random transitions spread evenly over the steps.
 
     Every transition is as likely as any other (systematic sampling, Cochran 1977, chapter 8), so that `steps` times a
     mean over them is an unbiased estimate of a trajectory's sum.

@@ -1,7 +1,7 @@
-"""An option of a configuration: a dataclass field that carries its help, its bounds and its unit.
+"""Options of a configuration: dataclass fields that carry their help, bounds and unit.
 
-Bounds are checked wherever a configuration is parsed (`ddpo_bench.config`), and numbers that are not finite are always
-refused.  What only several options together show is left to a class's own `__post_init__`, which raises ValueError.
+Bounds are checked when a configuration is parsed (`ddpo_bench.parsing`), and every number must be finite.
+Checks across options belong in the `__post_init__` of a class, which raises ValueError.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 
 LARGEST_SEED = 2**32 - 1  # NumPy's legacy generators take no larger ones
 LONGEST_QUOTE = 100  # characters
-LARGEST_COUNT = 10**9  # of images, epochs, updates and the like
+LARGEST_COUNT = 10**9  # images, epochs, updates and the like
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """An interval of numbers; `minimum` and `maximum` belong to it, `above` and `below` do not."""
+    """An interval of numbers, which includes `minimum` and `maximum` and excludes `above` and `below`."""
 
     minimum: float | None = None
     maximum: float | None = None
@@ -28,13 +28,13 @@ class Bounds:
     below: float | None = None
 
     def __str__(self) -> str:
-        """As in "above 0 and at most 1"; empty where there are none."""
+        """The bounds in a sentence, "above 0 and at most 1"; empty where there are none."""
         named = {"at least": self.minimum, "above": self.above, "at most": self.maximum, "below": self.below}
         return " and ".join(f"{words} {limit_text(limit)}" for words, limit in named.items() if limit is not None)
 
     @property
     def span(self) -> str:
-        """As in "above 0 to 1"; empty where there are none."""
+        """The bounds in short, "above 0 to 1"; empty where there are none."""
         ends = [self.minimum is None and "above ", self.maximum is None and "below "]
         limits = [self.lowest, self.highest]
         return " to ".join(
@@ -50,7 +50,7 @@ class Bounds:
         return self.maximum if self.below is None else self.below
 
     def mistake(self, value: float) -> str | None:
-        """What is wrong with a number; None where it lies within the bounds."""
+        """What is wrong with a number; None where it is within the bounds."""
         if not is_finite(value):
             return f"must be a finite number, got {value!r}."
         within = (
@@ -75,13 +75,14 @@ def option(
     below: float | None = None,
     unit: str | None = None,
 ) -> Any:
-    """A dataclass field that documents and bounds itself.
+    """A dataclass field with its documentation and bounds.
 
     Args:
-        default: its value where none is given; `dataclasses.MISSING` requires one. A list or mapping is copied.
-        help: what it is, in a line.
-        minimum, maximum, above, below: of the number, or of each number in a list.
-        unit: of the number, where it has one, for the reader.
+        default: the value where none is given; `dataclasses.MISSING` makes the option required. Lists and mappings are
+            copied.
+        help: one line that explains the option.
+        minimum, maximum, above, below: bounds of the number, or of each number in a list.
+        unit: the unit of the number, shown in the documentation.
     """
     metadata = {"help": help, "bounds": Bounds(minimum, maximum, above, below), "unit": unit}
     if isinstance(default, (list, dict)):
@@ -90,7 +91,7 @@ def option(
 
 
 def options_of(cls: type) -> dict[str, dataclasses.Field[Any]]:
-    """The fields of a dataclass that a configuration may set, by name."""
+    """The fields of a dataclass that a configuration can set, by name."""
     return {f.name: f for f in dataclasses.fields(cls) if f.init}
 
 
@@ -99,11 +100,11 @@ def is_required(option: dataclasses.Field[Any]) -> bool:
 
 
 def bound_mistakes(option: dataclasses.Field[Any], value: Any, where: str) -> Iterator[str]:
-    """Mistakes in an option's numbers, each with its place; values that are no numbers are nobody's business here."""
+    """Numbers of an option that are out of bounds, each with its place; other values are ignored."""
     if isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             yield from bound_mistakes(option, item, f"{where}[{index}]")
-    number = getattr(value, "value", value)  # of a quantity, which has a unit too
+    number = getattr(value, "value", value)  # a quantity has a unit as well
     if isinstance(number, (int, float)) and not isinstance(number, bool):
         mistake = option.metadata.get("bounds", Bounds()).mistake(number)
         if mistake:
@@ -119,7 +120,7 @@ def shown(number: float) -> str:
 
 
 def brief(value: Any) -> str:
-    """A value as it is quoted in a mistake."""
+    """A value as quoted in a message, shortened where it is long."""
     text = repr(value)
     return text if len(text) <= LONGEST_QUOTE else f"{text[: LONGEST_QUOTE - 3]}..."
 

@@ -1,4 +1,4 @@
-"""From plain mappings to typed dataclasses and plugins: all mistakes at once, each with its place and remedy."""
+"""Parsing of mappings into typed dataclasses and plugins; every mistake is collected with its place and remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ddpo_bench.options import bound_mistakes, brief, is_required, options_of
 
 
 class ConfigError(Exception):
-    """What is wrong in a configuration, one line a mistake."""
+    """A configuration has mistakes; the message has one line for each."""
 
     def __init__(self, mistakes: list[str]):
         self.mistakes = [" ".join(mistake.split("\n")) for mistake in mistakes]
@@ -26,7 +26,7 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True)
 class Choice:
-    """A plugin by name with its options, defaults filled in."""
+    """A plugin's name and its options, with the defaults filled in."""
 
     kind: str
     name: str
@@ -38,12 +38,12 @@ class Choice:
 
     @functools.cached_property
     def label(self) -> str:
-        """What tells this choice from others of its kind, in metrics and tables."""
+        """The plugin's name in metrics and tables, with the options that are not the default."""
         return registry.label(self.kind, self.build())
 
     @functools.cached_property
     def inputs(self) -> Inputs:
-        """The files that the plugin reads, as they were when this was first asked for."""
+        """Hashes of the files that the plugin reads, as they were when this was first called."""
         plugin = self.build()
         return plugin.inputs() if hasattr(plugin, "inputs") else {}
 
@@ -53,12 +53,19 @@ class Choice:
 
 @functools.lru_cache(maxsize=256)
 def type_hints(cls: type) -> dict[str, Any]:
-    """The types of a dataclass's fields; evaluating them is half of what a large suite's plan takes."""
+    """The types of a dataclass's fields, cached: evaluating them takes half of the time to plan a large suite."""
     return typing.get_type_hints(cls)
 
 
 def parse(cls: type, data: Any, where: str, mistakes: list[str]) -> Any:
-    """Build dataclass `cls` from a mapping, appending to `mistakes`; what could not be parsed keeps its default."""
+    """Build dataclass `cls` from a mapping; None where there are mistakes, which are appended to `mistakes`.
+
+    Args:
+        cls: the dataclass.
+        data: the mapping, as read from YAML.
+        where: its key in the file, with which mistakes begin; empty for the top level.
+        mistakes: the list to append to.
+    """
     if not isinstance(data, Mapping):
         mistakes.append(f"{where or 'top level'}: expected a mapping of keys, got {brief(data)}.")
         return None
@@ -84,15 +91,15 @@ def parse(cls: type, data: Any, where: str, mistakes: list[str]) -> Any:
         return None
     try:
         return cls(**values)
-    except ValueError as error:  # a plugin's own check of its options
+    except ValueError as error:  # from a plugin's own check of its options
         mistakes.append(f"{where or 'top level'}: {error}")
         return None
 
 
 def choose(kind: str, data: Any, where: str, mistakes: list[str]) -> Any:
-    """A Choice from `name` or {name: ..., options...}, its options checked against the plugin's dataclass fields.
+    """A Choice from `name` or {name: ..., options...}, checked against the plugin's fields; None where it is wrong.
 
-    Options without a name are the default plugin's.
+    Options without a name belong to the kind's default plugin.  Arguments are those of `parse`.
     """
     if isinstance(data, str):
         data = {"name": data}
@@ -121,7 +128,7 @@ def choose(kind: str, data: Any, where: str, mistakes: list[str]) -> Any:
 
 
 def convert(hint: Any, value: Any, where: str, mistakes: list[str]) -> Any:
-    """`value` as the annotated type, or a mistake."""
+    """`value` as the annotated type `hint`; what is wrong with it is appended to `mistakes`."""
     origin = typing.get_origin(hint)
     if origin is Literal:
         choices = typing.get_args(hint)
@@ -139,7 +146,7 @@ def convert(hint: Any, value: Any, where: str, mistakes: list[str]) -> Any:
             return value
         inner = typing.get_args(hint)[0]
         return origin(convert(inner, item, f"{where}[{i}]", mistakes) for i, item in enumerate(value))
-    if hasattr(hint, "parse"):  # a class that reads itself, as a quantity from "1.6 nats"
+    if hasattr(hint, "parse"):  # a class that parses itself, such as a quantity from "1.6 nats"
         try:
             return hint.parse(value)
         except ValueError as error:
@@ -166,7 +173,7 @@ def scalar(hint: Any, value: Any, where: str, mistakes: list[str]) -> Any:
 
 
 def remedy(hint: Any, value: Any) -> str:
-    """How to write what a value of another type seems to mean; empty where that is not clear."""
+    """How to write what a value of the wrong type seems to mean; empty where that is unclear."""
     if hint is int and isinstance(value, (float, str)):
         try:
             number = float(value)
@@ -181,8 +188,8 @@ def remedy(hint: Any, value: Any) -> str:
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses and tuples as mappings and lists, quantities as text, ready for YAML and JSON."""
-    if hasattr(value, "plain"):  # as a quantity is "1.6 nats"
+    """A value for YAML and JSON: dataclasses as mappings, tuples as lists, quantities as text."""
+    if hasattr(value, "plain"):  # of a quantity, "1.6 nats"
         return value.plain()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}

@@ -1,7 +1,7 @@
 """Quantities of divergence: in nats, or in mean units, which are nats averaged over the C*H*W latent dimensions.
 
-The field writes bare numbers in mean units, and what these mean depends on the model: a clip range of 1e-4 is 1.6 nats
-at the 16,384 dimensions of Stable Diffusion 1.5, and 0.05 nats at 512.
+The field writes bare numbers in mean units. What they mean depends on the model: a clip range of 1e-4 is 1.6 nats in
+the 16,384 dimensions of Stable Diffusion 1.5, and 0.05 nats in 512.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ MEAN_UNITS: Literal["mean units"] = "mean units"
 
 @dataclass(frozen=True)
 class Quantity:
-    """A divergence with its unit, as a configuration gives it."""
+    """A divergence with its unit, as written in a configuration."""
 
     value: float
     unit: Literal["nats", "mean units"]
 
     @classmethod
     def parse(cls, written: Any) -> Quantity:
-        """From "1.6 nats", or from a bare number in mean units.
+        """Read "1.6 nats", or a bare number in mean units.
 
         Raises:
             ValueError: where it is neither.
@@ -34,19 +34,19 @@ class Quantity:
         try:
             return cls(float(number), NATS if number != text else MEAN_UNITS)
         except ValueError:
-            raise ValueError(f'expected "1.6 nats", say, or a bare number in mean units, got {written!r}.') from None
+            raise ValueError(f'expected nats ("1.6 nats") or a bare number in mean units, got {written!r}.') from None
 
     def plain(self) -> float | str:
-        """As a configuration file holds it; `parse` makes the same quantity of it."""
+        """The quantity as written in a configuration file; `parse` reads it back."""
         return self.value if self.unit == MEAN_UNITS else str(self)
 
     def __str__(self) -> str:
         return f"{self.value!r}".removesuffix(".0") + (f" {NATS}" if self.unit == NATS else "")
 
     def nats(self, dimensions: int) -> float:
-        """In nats, for a latent of that many dimensions."""
+        """The quantity in nats, for a latent of that many dimensions."""
         return self.value if self.unit == NATS else self.value * dimensions
 
     def mean_units(self, dimensions: int) -> float:
-        """Averaged over a latent of that many dimensions."""
+        """The quantity in mean units, for a latent of that many dimensions."""
         return self.value if self.unit == MEAN_UNITS else self.value / dimensions

@@ -1,7 +1,7 @@
 """Plugins by kind and name.
 
-A plugin is a dataclass in a file of its own: its fields are its options, its docstring's first line is what
-`ddpo-bench list` prints.  Shipped plugins are found by folder, others by the entry-point group `ddpo_bench.<kind>`.
+A plugin is a dataclass in its own file. Its fields are its options, and `ddpo-bench list` prints the first line of its
+docstring.  Shipped plugins are found by their folder, others by the entry-point group `ddpo_bench.<kind>`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FOLDERS = {
     "prompts": "prompts",
     "advantages": "advantages",
 }
-DEFAULTS = {  # what a configuration gets where it names none
+DEFAULTS = {  # the plugin that is used where a configuration names none
     "policy": "stable_diffusion",
     "sampler": "ddim",
     "algorithm": "ppo",
@@ -37,14 +37,14 @@ _reserved: dict[tuple[str, str], str] = {}
 
 
 class UnknownName(KeyError):
-    """A name that nothing is registered under; the message names the nearest one and all that exist."""
+    """No plugin is registered under a name; the message gives the nearest name and all that exist."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 def register(kind: str, name: str) -> Callable[[Plugin], Plugin]:
-    """Class decorator: make a dataclass available as `name` among the plugins of `kind`."""
+    """A class decorator that makes a dataclass available as the plugin `name` of a kind."""
 
     def add(plugin: Plugin) -> Plugin:
         known = _known[kind].setdefault(name, plugin)
@@ -56,7 +56,7 @@ def register(kind: str, name: str) -> Callable[[Plugin], Plugin]:
 
 
 def reserve(kind: str, name: str, why: str) -> None:
-    """Refuse a name that nothing is registered under.
+    """Refuse a name with a reason of its own.
 
     Args:
         why: the sentence that is shown to a user who gives the name.
@@ -72,10 +72,10 @@ def reserved(name: str) -> list[str]:
 
 
 def get(kind: str, name: str) -> Any:
-    """The plugin class; calling it with its options makes the object.
+    """The class of a plugin; call it with its options to make the object.
 
     Raises:
-        UnknownName: with the nearest known name, or why this one is reserved.
+        UnknownName: with the nearest known name, or the reason why this one is reserved.
     """
     discover(kind)
     if name not in _known[kind]:
@@ -92,10 +92,10 @@ def names(kind: str) -> list[str]:
 
 
 def label(kind: str, plugin: Any) -> str:
-    """A plugin as metrics and tables name it: its own `label`, or its name and the options that are not the default.
+    """A plugin's name in metrics and tables: its own `label`, or its name and the options that are not the default.
 
-    So "target_colour" is the default one, "target_colour colour=red" another.  A slash, which parts the names of
-    metrics, becomes a colon.
+    For example "target_colour" with the default colour, and "target_colour colour=red".  A slash, the separator in
+    names of metrics, becomes a colon.
     """
     if isinstance(own := getattr(plugin, "label", None), str):
         return own
@@ -113,7 +113,7 @@ def default_of(option: dataclasses.Field[Any]) -> Any:
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
-    """One sentence for a name that does not exist: "unknown algorithm 'pppo'. Did you mean 'ppo'? Known: ..."."""
+    """The message for a name that does not exist: "unknown algorithm 'pppo'. Did you mean 'ppo'? Known: ..."."""
     choices = sorted(known)
     near = difflib.get_close_matches(str(name), choices, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""

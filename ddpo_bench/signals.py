@@ -1,4 +1,4 @@
-"""Signals that end the program as Ctrl-C does: its state saved, no process left behind."""
+"""Termination by SIGTERM and SIGHUP as by Ctrl-C: the state is saved and no process is left behind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENDING = {signal.SIGTERM, signal.SIGHUP}
 
 @contextmanager
 def ending_as_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise KeyboardInterrupt; under nohup, which has SIGHUP ignored, it stays so."""
+    """Let SIGTERM and SIGHUP raise KeyboardInterrupt; SIGHUP stays ignored where nohup has it ignored."""
     before = {number: signal.getsignal(number) for number in ENDING}
     signal.signal(signal.SIGTERM, interrupt)
     if before[signal.SIGHUP] != signal.SIG_IGN:
@@ -30,25 +30,25 @@ def interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def hang_up(signum: int, frame: FrameType | None) -> None:
-    """The terminal was closed; the shell and the system may both say so, and the second time changes nothing."""
+    """Handle the first SIGHUP of a terminal that was closed; the shell and the system may both send one."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for descriptor in (1, 2):
         try:
             os.write(descriptor, b"")
-        except OSError:  # what is still to be said has no reader, and must not be what ends the program
+        except OSError:  # nobody can read further output, and writing it must not fail
             os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
     raise KeyboardInterrupt
 
 
 def ignore_ending() -> None:
-    """Nothing is left to stop."""
+    """Ignore further signals while the program ends."""
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def hang_ups_held() -> Iterator[None]:
-    """Keep SIGHUP waiting meanwhile; a process started in here has it blocked until it calls `leave_hang_ups`."""
+    """Block SIGHUP inside the block; a process started there keeps it blocked until it calls `leave_hang_ups`."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         yield
@@ -57,6 +57,6 @@ def hang_ups_held() -> Iterator[None]:
 
 
 def leave_hang_ups() -> None:
-    """In a worker: a terminal that closes tells the whole group, and the parent decides."""
+    """Ignore SIGHUP in a worker: a closing terminal signals the whole process group, and the parent decides."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})

@@ -1,7 +1,7 @@
-"""Strict YAML: plain values under text keys, each mistake with its file and line.
+"""Strict YAML: plain values under text keys; mistakes are reported with file and line.
 
-The reading is that of YAML 1.2 where YAML 1.1 surprises: `yes`, `on`, dates and 1:30 are text.  A number whose base is
-in doubt, as 010, is refused, and so are tags, keys given twice, and aliases that multiply what they stand for.
+Where YAML 1.1 surprises, values are read as in YAML 1.2: `yes`, `on`, dates and 1:30 are text.  Refused are numbers
+whose base is ambiguous, such as 010, tags, duplicate keys, and aliases that expand to too many values.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from yaml.constructor import ConstructorError
 
 from ddpo_bench.parsing import ConfigError
 
-DEEPEST = 50  # levels of nesting
+DEEPEST = 50  # allowed levels of nesting
 MOST_REPEATED = 100_000  # values that aliases may add
 STANDARD = "tag:yaml.org,2002:"
 DOUBTFUL = f"{STANDARD}int-of-doubtful-base"
@@ -35,10 +35,10 @@ PATTERNS = {  # what a plain scalar is, by the characters that it may begin with
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file whose top level is a mapping.
+    """Read a YAML file whose top level is a mapping.
 
     Raises:
-        ConfigError: where the file is missing, is not YAML of this kind, or holds something else.
+        ConfigError: where the file is missing, is not YAML of this kind, or its top level is not a mapping.
     """
     text = read_text(path)
     try:
@@ -56,7 +56,7 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
     """A copy of `data` with `--set key.path=value` applied; values are YAML.
 
     Raises:
-        ConfigError: where an override has no "=", or its path leads through something that is not a mapping.
+        ConfigError: where an override has no "=", or a key on its path is not a mapping.
     """
     result = copy.deepcopy(data)
     for override in overrides:
@@ -77,7 +77,7 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> dict[str, Any
 
 
 def read_text(path: Path) -> str:
-    """A text file in UTF-8, or in UTF-16 with its byte order mark."""
+    """Read a text file in UTF-8, or in UTF-16 with a byte order mark."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -93,7 +93,7 @@ def read_text(path: Path) -> str:
 
 
 def line_of(error: Exception, text: str) -> str:
-    """ ", line 3", counted from 1; empty where it is not known."""
+    """The place of an error, ", line 3", counted from 1; empty where it is not known."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     if isinstance(error, yaml.reader.ReaderError):
         return f", line {text.count(chr(10), 0, error.position) + 1}"
@@ -101,7 +101,7 @@ def line_of(error: Exception, text: str) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What a YAML library says is wrong, in one sentence."""
+    """The reason that PyYAML gives for an error, in one clause."""
     if isinstance(error, RecursionError):
         return f"it is nested deeper than {DEEPEST} levels"
     if isinstance(error, yaml.reader.ReaderError):
@@ -134,17 +134,17 @@ class StrictLoader(yaml.SafeLoader):
     def get_single_node(self) -> yaml.Node | None:
         node: yaml.Node | None = super().get_single_node()
         if node is not None and self.size(node) > len(self.sizes) + MOST_REPEATED:
-            refuse("its aliases repeat too many values", node.start_mark)
+            refuse("its aliases expand to too many values", node.start_mark)
         return node
 
     def size(self, node: yaml.Node) -> int:
-        """How many values a node stands for when its aliases are written out."""
+        """The number of values in a node once its aliases are expanded."""
         if id(node) not in self.sizes:
             self.sizes[id(node)] = None
             self.sizes[id(node)] = 1 + sum(map(self.size, children(node)))
         known = self.sizes[id(node)]
         if known is None:
-            refuse("an alias stands inside what it stands for", node.start_mark)
+            refuse("an alias refers to a value that contains it", node.start_mark)
         return known
 
 
@@ -159,7 +159,7 @@ def refuse(problem: str, mark: yaml.Mark | None) -> NoReturn:
 
 
 def unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hashable, Any]:
-    """A mapping with text keys, none given twice; keys merged by << may be given again."""
+    """A mapping with text keys and no duplicates, except for keys merged by <<."""
     seen = set()
     for key, _ in node.value:
         if key.tag not in (f"{STANDARD}str", f"{STANDARD}merge"):
@@ -174,7 +174,7 @@ def unique_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Hash
 def plain_text(loader: StrictLoader, node: yaml.ScalarNode) -> str:
     text = str(loader.construct_scalar(node))
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        refuse("text may not hold NUL or half of a surrogate pair", node.start_mark)
+        refuse("text may not contain NUL or half of a surrogate pair", node.start_mark)
     return text
 
 
@@ -185,7 +185,7 @@ def doubtful_number(loader: StrictLoader, node: yaml.ScalarNode) -> NoReturn:
 
 
 def make_strict(loader: Any) -> None:
-    """Let a subclass of a safe loader read plain values, mappings and text in this way."""
+    """Make a subclass of a safe loader strict in the way of this module."""
     loader.yaml_implicit_resolvers = {}  # none of YAML 1.1's
     for tag, (pattern, first) in PATTERNS.items():
         loader.add_implicit_resolver(tag, re.compile(rf"(?:{pattern})\Z"), first)

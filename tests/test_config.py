@@ -93,7 +93,7 @@ def test_all_mistakes_are_told_at_once_each_in_a_line_with_its_place() -> None:
         ({"evaluation": 3}, "evaluation: expected a mapping of keys, got 3."),
         (
             {"algorithm": {"name": "ppo", "clip_range": "2 bits"}},
-            "algorithm.clip_range: expected \"1.6 nats\", say, or a bare number in mean units, got '2 bits'.",
+            "algorithm.clip_range: expected nats (\"1.6 nats\") or a bare number in mean units, got '2 bits'.",
         ),
         (
             {"algorithm": {"name": "ppo", "learning_rate": "small"}},

@@ -82,9 +82,9 @@ def test_a_full_disk_is_an_error_after_the_table(home: Path, capsys: Captured, m
         ("grid", "--out grid: has no suffix. Give a .png, as in --out grid.png."),
         ("grid.mpo5", "is no kind of picture"),
         ("results", "--out results: is a folder. Give a file, as in --out results/samples.png."),
-        ("mine.yaml/grid.png", "mine.yaml: cannot be made, since a file has its name"),
-        ("closed/grid.png", "closed: this user may not write there"),
-        ("closed/new/grid.png", "closed/new: this user may not write there"),
+        ("mine.yaml/grid.png", "mine.yaml: cannot be created, because its name"),
+        ("closed/grid.png", "closed: permission denied"),
+        ("closed/new/grid.png", "closed/new: permission denied"),
     ],
 )
 def test_a_picture_that_cannot_be_written_is_known_before_it_is_drawn(
@@ -112,5 +112,5 @@ def test_an_output_folder_that_cannot_be_written_is_known_before_the_work(
     with read_only(home / "closed"):
         assert cli.main(command) == 1
     error = capsys.readouterr().err
-    assert f"{command[-1]}: this user may not write there" in error
+    assert f"{command[-1]}: permission denied" in error
     assert error.count("\n") == 1

@@ -29,7 +29,7 @@ CONTEXT.set_forkserver_preload(
         "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
     ]
 )
-FULL = "no space is left on its disk. Free some, then give the same command again. Nothing is lost."
+FULL = "no space is left on the disk. Free some, then run the same command again. Nothing is lost."
 NUMBERS = itertools.count()
 KINDS = [  # what does not fit on the disk any more, and how many bytes of it did
     ("results/", 0),
@@ -95,7 +95,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_stays_as_it_was(suite, 
     results = tmp_path / "results"
     assert work(suite, results, fill, r"epoch-0001.*\.partial")[0] == 1
     before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
-    for error, what in [(errno.EROFS, "it is read-only"), (errno.EACCES, "this user may not write there")]:
+    for error, what in [(errno.EROFS, "it is read-only"), (errno.EACCES, "permission denied")]:
         code, said = work(suite, results, fill, "results/", 0, error)
         assert code == 1
         assert last_line(said).startswith(f"{results / 'mine'}: {what}")
@@ -108,8 +108,8 @@ def test_a_results_folder_below_a_file_is_one_line(verb, tmp_path, capsys):
     assert cli.main([*verb, str(tmp_path / "file" / "results")]) == 1
     said = capsys.readouterr().err
     assert said.splitlines() == [
-        f"{tmp_path}/file/results/smoke: cannot be made, since a file has its name or is on the way to it. "
-        "Choose another folder, then give the same command again. Nothing is lost."
+        f"{tmp_path}/file/results/smoke: cannot be created, because its name or a parent's is that of a file. "
+        "Choose another folder, then run the same command again. Nothing is lost."
     ]
     assert (tmp_path / "file").read_text() == "mine"
 
