@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from ddpo_kernels import Backend, PolicyLoss
@@ -14,26 +14,31 @@ from torch import Tensor
 from ddpo_bench.measuring import NetworkPasses
 
 Metadata = dict[str, Any]
+CopyName = Literal["pretrained"]
 
 
 @dataclass
 class Conditioning:
-    """Text conditioning of a batch.
+    """What a policy is conditioned on, one entry a sample.
 
     Attributes:
-        embeddings: [B, L, D], of the prompts.
-        unconditional: [B, L, D], of the empty prompt, or None without guidance.
+        tensors: [B, ...] each, by names that only the policy that made them reads.
+        pooled: [B, D], float32; for critics, which read no more of a prompt than this.
     """
 
-    embeddings: Tensor
-    unconditional: Tensor | None = None
+    tensors: dict[str, Tensor]
+    pooled: Tensor
 
     def __getitem__(self, index: Tensor | slice) -> Conditioning:
-        unconditional = None if self.unconditional is None else self.unconditional[index]
-        return Conditioning(self.embeddings[index], unconditional)
+        return Conditioning({name: tensor[index] for name, tensor in self.tensors.items()}, self.pooled[index])
 
     def __len__(self) -> int:
-        return len(self.embeddings)
+        return len(self.pooled)
+
+    def followed_by(self, other: Conditioning) -> Conditioning:
+        """Both batches as one."""
+        tensors = {name: torch.cat([tensor, other.tensors[name]]) for name, tensor in self.tensors.items()}
+        return Conditioning(tensors, torch.cat([self.pooled, other.pooled]))
 
 
 class Law(Protocol):
@@ -158,8 +163,12 @@ class Policy(Protocol):
     def decode(self, latents: Tensor) -> Tensor:
         """Images [N, 3, H, W], float32 in [0, 1]."""
 
-    def reference(self) -> AbstractContextManager[None]:
-        """Context in which `predict` is the pretrained model."""
+    def copy(self, name: CopyName) -> AbstractContextManager[None]:
+        """Context in which `predict` is a copy of the policy, without gradients.
+
+        Args:
+            name: "pretrained", the policy before any update.
+        """
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """What learning may change."""

@@ -18,37 +18,33 @@ class Replay:
     Attributes:
         latents: [M, T + 1, C, H, W], x_T first.
         rewards: [M], float64.
-        embeddings, unconditional: [M, L, D], as in Conditioning.
+        conditioning: of the M samples.
     """
 
     latents: Tensor
     rewards: Tensor
-    embeddings: Tensor
-    unconditional: Tensor | None
+    conditioning: Conditioning
 
     @classmethod
     def of(cls, rollout: Rollout) -> Replay:
-        text = rollout.conditioning
-        return cls(rollout.latents, rollout.rewards.to(rollout.latents.device), text.embeddings, text.unconditional)
+        return cls(rollout.latents, rollout.rewards.to(rollout.latents.device), rollout.conditioning)
 
     def __len__(self) -> int:
         return len(self.rewards)
 
     def extended(self, newer: Replay, most: int) -> Replay:
         """Both, but of all samples the newest `most` alone."""
-        return Replay(*(newest(old, vars(newer)[name], most) for name, old in vars(self).items()))
-
-    def conditioning(self, samples: Tensor) -> Conditioning:
-        return Conditioning(self.embeddings, self.unconditional)[samples]
-
-    def text(self, samples: Tensor) -> Tensor:
-        """[B, D]: mean of the prompt embeddings over tokens."""
-        return self.embeddings[samples].float().mean(1)
+        latents = torch.cat([self.latents, newer.latents])[-most:]
+        rewards = torch.cat([self.rewards, newer.rewards])[-most:]
+        return Replay(latents, rewards, self.conditioning.followed_by(newer.conditioning)[-most:])
 
     def standardised_rewards(self) -> Tensor:
         """[M], float32, of mean 0 and standard deviation 1."""
         return ((self.rewards - self.rewards.mean()) / (self.rewards.std(correction=0) + 1e-6)).float()
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"latents": self.latents, "rewards": self.rewards, "conditioning": dict(vars(self.conditioning))}
 
-def newest(old: Any, new: Any, most: int) -> Any:
-    return None if new is None else torch.cat([old, new])[-most:]
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Replay:
+        return cls(state["latents"], state["rewards"], Conditioning(**state["conditioning"]))

@@ -82,7 +82,7 @@ class SAC:
         _, states, channels, height, width = self.replay.latents.shape
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            critics = Twins((channels, height, width), states - 1, self.replay.embeddings.shape[-1])
+            critics = Twins((channels, height, width), states - 1, self.replay.conditioning.pooled.shape[-1])
         self.critics = critics.to(self.replay.latents.device)
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
         self.critic_optimiser = torch.optim.AdamW(
@@ -98,7 +98,8 @@ class SAC:
     def critic_step(self, generator: torch.Generator) -> float:
         """Regress both critics on targets at random states of the replay, the final ones included; returns the loss."""
         samples, steps = self.draw(self.replay.latents.shape[1], generator)
-        values = self.critics(self.replay.latents[samples, steps], steps, self.replay.text(samples))  # [2, B]
+        pooled = self.replay.conditioning.pooled[samples]
+        values = self.critics(self.replay.latents[samples, steps], steps, pooled)  # [2, B]
         loss = (values - self.critic_target(samples, steps)).square().mean()
         loss.backward()
         step(self.critic_optimiser, list(self.critics.parameters()), self.max_grad_norm, "critic_learning_rate")
@@ -116,8 +117,8 @@ class SAC:
         rewards = self.replay.standardised_rewards()[samples]
         last = self.replay.latents.shape[1] - 1
         following = (steps + 1).clamp(max=last)
-        text = self.replay.text(samples)
-        bootstrap = self.targets(self.replay.latents[samples, following], following, text).min(0).values
+        pooled = self.replay.conditioning.pooled[samples]
+        bootstrap = self.targets(self.replay.latents[samples, following], following, pooled).min(0).values
         mixed = self.reward_share * rewards + (1 - self.reward_share) * bootstrap
         return torch.where(steps == last, rewards, mixed)
 
@@ -135,12 +136,12 @@ class SAC:
 
     def actor_loss(self, policy: Policy, sampler: Sampler, samples: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
         """mean(-min_k V_k(x', t-1, prompt) + alpha * KL(policy || pretrained))."""
-        x_t, conditioning = self.replay.latents[samples, steps], self.replay.conditioning(samples)
+        x_t, conditioning = self.replay.latents[samples, steps], self.replay.conditioning[samples]
         timesteps = sampler.timesteps[steps]
         law = sampler.law(policy.predict(x_t, timesteps, conditioning), x_t, steps, policy.guidance_scale)
-        loss = -self.critics(law.sample(noise), steps + 1, self.replay.text(samples)).min(0).values
+        loss = -self.critics(law.sample(noise), steps + 1, conditioning.pooled).min(0).values
         if self.alpha:
-            with policy.reference():
+            with policy.copy("pretrained"):
                 output = policy.predict(x_t, timesteps, conditioning)
                 reference = sampler.law(output, x_t, steps, policy.guidance_scale)
             loss = loss + self.alpha * law.kl(reference)
@@ -150,7 +151,7 @@ class SAC:
         state: dict[str, Any] = {"optimiser": self.optimiser.state_dict(), "rollouts_seen": self.rollouts_seen}
         if self.rollouts_seen:
             state["critics"] = [part.state_dict() for part in (self.critics, self.targets, self.critic_optimiser)]
-            state["replay"] = dict(vars(self.replay))
+            state["replay"] = self.replay.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -158,7 +159,7 @@ class SAC:
         self.rollouts_seen = state["rollouts_seen"]
         if not self.rollouts_seen:
             return
-        self.replay = Replay(**state["replay"])
+        self.replay = Replay.from_state(state["replay"])
         self.make_critics()
         critics, targets, optimiser = state["critics"]
         self.critics.load_state_dict(critics)

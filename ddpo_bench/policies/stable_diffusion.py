@@ -29,7 +29,7 @@ from ddpo_bench.policies.model_folder import (
 )
 from ddpo_bench.policies.prompt_length import seen_prompt
 from ddpo_bench.policies.stored_weights import WEIGHTS, variant_of
-from ddpo_bench.protocols import Conditioning
+from ddpo_bench.protocols import Conditioning, CopyName
 from ddpo_bench.registry import register
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class StableDiffusion:
             self.pretrained = copy.deepcopy(self.unet)
             self.unet.requires_grad_(True)
         self.unet.train()  # no dropout in these UNets; checkpointed blocks need the flag
-        self.in_reference = False
+        self.in_pretrained = False
 
     def add_lora(self, seed: int) -> None:
         from diffusers.training_utils import cast_training_params
@@ -141,9 +141,10 @@ class StableDiffusion:
 
     @torch.no_grad()
     def encode(self, prompts: list[str]) -> Conditioning:
-        """Text embeddings of the prompts, and of the empty prompt under guidance."""
+        """Text embeddings of the prompts, [B, L, D], and of the empty prompt under guidance; pooled is their mean."""
         embeddings, unconditional = self.pipeline.encode_prompt(prompts, self.device, 1, self.guided)
-        return Conditioning(embeddings, unconditional if self.guided else None)
+        tensors = {"embeddings": embeddings} | ({"unconditional": unconditional} if self.guided else {})
+        return Conditioning(tensors, embeddings.float().mean(1))
 
     def predict(self, x_t: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """One UNet pass.
@@ -154,11 +155,11 @@ class StableDiffusion:
         Returns:
             [2B, C, H, W] as (uncond, cond) under guidance, else [B, C, H, W], in the precision of the network.
         """
-        embeddings = conditioning.embeddings
-        if conditioning.unconditional is not None:
+        embeddings = conditioning.tensors["embeddings"]
+        if self.guided:
             x_t, timesteps = torch.cat([x_t, x_t]), torch.cat([timesteps, timesteps])
-            embeddings = torch.cat([conditioning.unconditional, embeddings])
-        unet = self.pretrained if self.in_reference else self.unet
+            embeddings = torch.cat([conditioning.tensors["unconditional"], embeddings])
+        unet = self.pretrained if self.in_pretrained else self.unet
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.resolved_precision is torch.bfloat16):
             return unet(x_t, timesteps, encoder_hidden_states=embeddings).sample
 
@@ -169,17 +170,17 @@ class StableDiffusion:
         return (images.float() / 2 + 0.5).clamp(0, 1)
 
     @contextlib.contextmanager
-    def reference(self) -> Iterator[None]:
+    def copy(self, name: CopyName) -> Iterator[None]:
         """Within this context `predict` is the pretrained model, without gradients."""
         lora = self.adapter.name == "lora"
-        self.in_reference = True
+        self.in_pretrained = True
         if lora:
             self.unet.disable_adapters()
         try:
             with torch.no_grad():
                 yield
         finally:
-            self.in_reference = False
+            self.in_pretrained = False
             if lora:
                 self.unet.enable_adapters()
 

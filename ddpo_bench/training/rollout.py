@@ -98,7 +98,7 @@ def reference_kl(
     """
     measured = range(min(REFERENCE_SAMPLES, len(conditioning)))
     total = torch.zeros((), device=policy.device, dtype=torch.float64)
-    with policy.reference():
+    with policy.copy("pretrained"):
         for start in measured[::micro_batch]:
             part = slice(start, min(start + micro_batch, len(measured)))
             text, latents, means = conditioning[part], drawn.latents[part], drawn.means[part]
@@ -199,7 +199,7 @@ class Collector:
         """
         clock = time.perf_counter()
         generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, 3))
-        with self.policy.reference():
+        with self.policy.copy("pretrained"):
             kl = measure(self.policy, rollout, 1.0, generator)[1]
         return {
             **kl_metrics("kl_reference", kl, rollout),

@@ -69,7 +69,7 @@ def closed_form(policy: LinearPolicy, rollout: Rollout, weight: Weight, beta: fl
     n, k = every_pair(rollout)
     t = rollout.sampler.timesteps[k]
     variance = torch.tensor(STDS)[k].square()[:, None]
-    prompt = rollout.conditioning.embeddings[n, 0].argmax(1)
+    prompt = rollout.conditioning.pooled[n].argmax(1)
     x_t, x_prev = rollout.latents[n, k].flatten(1), rollout.latents[n, k + 1].flatten(1)
     old = rollout.means[n, k].flatten(1)
     mean = torch.einsum("nij,nj->ni", policy.weight[t], x_t) + policy.bias[t, prompt]

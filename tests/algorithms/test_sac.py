@@ -14,7 +14,7 @@ from toy import STDS, TARGETS, Chain, LinearPolicy, collector, draw_rollout, exp
 from ddpo_bench.algorithm_bases.gradient import Averages
 from ddpo_bench.algorithm_bases.replay import Replay
 from ddpo_bench.algorithms.sac import SAC
-from ddpo_bench.protocols import Rollout
+from ddpo_bench.protocols import Conditioning, Rollout
 
 NEVER = 1_000_000  # warm-up epochs after which the actor would start
 LAST = len(STDS)
@@ -48,7 +48,7 @@ def true_values(policy: LinearPolicy, rollout: Rollout, k: int) -> Tensor:
     """[N]: E[reward | x_k, prompt]."""
     x = rollout.latents[:, k].flatten(1)
     columns = [expected_value(policy, x, torch.zeros(2, 2), k, prompt) for prompt in TARGETS]
-    place = rollout.conditioning.embeddings[:, 0].argmax(1)
+    place = rollout.conditioning.pooled.argmax(1)
     return torch.stack(columns, 1)[torch.arange(len(x)), place]
 
 
@@ -56,7 +56,7 @@ def true_values(policy: LinearPolicy, rollout: Rollout, k: int) -> Tensor:
 def learned_values(algorithm: SAC, rollout: Rollout, k: int) -> Tensor:
     """[N], in units of the reward."""
     steps, rewards = torch.full((len(rollout),), k), algorithm.replay.rewards
-    values = algorithm.critics(rollout.latents[:, k], steps, rollout.conditioning.embeddings[:, 0]).mean(0)
+    values = algorithm.critics(rollout.latents[:, k], steps, rollout.conditioning.pooled).mean(0)
     return values * rewards.std().float() + rewards.mean().float()
 
 
@@ -98,7 +98,7 @@ def test_the_actors_gradient_points_to_more_expected_reward(trained: tuple[SAC, 
         x = rollout.latents[:, k]
         mean = policy.predict(x, Chain.timesteps[k].expand(len(x)), rollout.conditioning).flatten(1)
         for place, prompt in enumerate(TARGETS):
-            of_prompt = rollout.conditioning.embeddings[:, 0, place] == 1
+            of_prompt = rollout.conditioning.pooled[:, place] == 1
             noise = STDS[k] ** 2 * torch.eye(2)
             total = total + expected_value(later, mean[of_prompt], noise, k + 1, prompt).sum()
     truth = torch.cat([gradient.flatten() for gradient in torch.autograd.grad(-total, policy.parameters())])
@@ -159,7 +159,7 @@ def test_the_target_of_a_value_is_the_reward_at_the_end_and_a_mix_before(
     last = algorithm.critic_target(n, torch.full_like(n, LAST))
     torch.testing.assert_close(last, standardised)
     algorithm.reward_share = 0.25
-    text = rollout.conditioning.embeddings[:8, 0]
+    text = rollout.conditioning.pooled[:8]
     following = algorithm.targets(rollout.latents[n, 2], torch.full_like(n, 2), text).min(0).values
     mixed = algorithm.critic_target(n, torch.full_like(n, 1))
     torch.testing.assert_close(mixed, 0.25 * standardised + 0.75 * following)
@@ -169,7 +169,7 @@ def test_the_target_of_a_value_is_the_reward_at_the_end_and_a_mix_before(
 def test_the_critics_tell_steps_and_prompts_apart(trained: tuple[SAC, LinearPolicy]) -> None:
     algorithm, policy = trained
     x = torch.tensor(TARGETS["left"]).view(1, 2, 1, 1)
-    left, right = policy.encode(["left", "right"]).embeddings[:, 0].split(1)
+    left, right = policy.encode(["left", "right"]).pooled.split(1)
     values = [
         algorithm.critics(x, torch.tensor([k]), text).mean() for k, text in ((LAST, left), (LAST, right), (1, left))
     ]
@@ -185,8 +185,8 @@ def test_the_replay_keeps_the_latest_rollouts_alone() -> None:
         algorithm.update(policy, rollout)
     assert torch.equal(algorithm.replay.latents, torch.cat([rollout.latents for rollout in rollouts[1:]]))
     assert torch.equal(algorithm.replay.rewards, torch.cat([rollout.rewards for rollout in rollouts[1:]]))
-    embeddings = torch.cat([rollout.conditioning.embeddings for rollout in rollouts[1:]])
-    assert torch.equal(algorithm.replay.embeddings, embeddings)
+    pooled = torch.cat([rollout.conditioning.pooled for rollout in rollouts[1:]])
+    assert torch.equal(algorithm.replay.conditioning.pooled, pooled)
 
 
 def test_a_batch_is_drawn_from_all_samples_and_steps_of_the_replay() -> None:
@@ -199,16 +199,17 @@ def test_a_batch_is_drawn_from_all_samples_and_steps_of_the_replay() -> None:
     assert set(zip(samples.tolist(), steps.tolist(), strict=True)) == set(itertools.product(range(24), range(LAST + 1)))
 
 
-def test_the_replay_keeps_the_unconditional_embeddings_of_guidance() -> None:
+def test_the_replay_keeps_all_that_its_samples_are_conditioned_on() -> None:
     def one(value: float) -> Replay:
-        embeddings = torch.full((2, 1, 3), value)
-        return Replay(torch.full((2, 2, 1, 1, 1), value), torch.full((2,), value), embeddings, -embeddings)
+        pooled = torch.full((2, 3), value)
+        conditioning = Conditioning({"prompt": pooled[:, None], "empty": -pooled}, pooled)
+        return Replay(torch.full((2, 2, 1, 1, 1), value), torch.full((2,), value), conditioning)
 
     replay = one(1.0).extended(one(2.0), most=3)
-    conditioning = replay.conditioning(torch.tensor([0, 2]))
-    assert conditioning.unconditional is not None
-    assert conditioning.embeddings[:, 0, 0].tolist() == [1.0, 2.0]
-    assert conditioning.unconditional[:, 0, 0].tolist() == [-1.0, -2.0]
+    conditioning = Replay.from_state(replay.state_dict()).conditioning[torch.tensor([0, 2])]
+    assert conditioning.pooled[:, 0].tolist() == [1.0, 2.0]
+    assert conditioning.tensors["prompt"][:, 0, 0].tolist() == [1.0, 2.0]
+    assert conditioning.tensors["empty"][:, 0].tolist() == [-1.0, -2.0]
 
 
 def test_the_actor_waits_until_the_critics_know_something() -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpo_bench.advantages.batch import Batch
-from ddpo_bench.protocols import Algorithm, Conditioning, Metadata, RewardOutput, Rollout, SeenPrompt
+from ddpo_bench.protocols import Algorithm, Conditioning, CopyName, Metadata, RewardOutput, Rollout, SeenPrompt
 from ddpo_bench.samplers.law import GaussianLaw
 from ddpo_bench.training.rollout import Collector
 
@@ -64,19 +64,20 @@ class LinearPolicy:
 
     def encode(self, prompts: list[str]) -> Conditioning:
         places = torch.tensor([list(TARGETS).index(prompt) for prompt in prompts])
-        return Conditioning(nn.functional.one_hot(places, len(TARGETS)).to(self.weight.dtype)[:, None])
+        one_hot = nn.functional.one_hot(places, len(TARGETS)).to(self.weight.dtype)
+        return Conditioning({"prompt": one_hot}, one_hot)
 
     def predict(self, x_t: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         weight, bias = self.used
         moved = torch.einsum("nij,nj->ni", weight[timesteps], x_t.flatten(1))
-        shift = torch.einsum("npi,np->ni", bias[timesteps], conditioning.embeddings[:, 0])
+        shift = torch.einsum("npi,np->ni", bias[timesteps], conditioning.tensors["prompt"])
         return (moved + shift).view(-1, 2, 1, 1)
 
     def decode(self, latents: Tensor) -> Tensor:
         return latents
 
     @contextlib.contextmanager
-    def reference(self) -> Iterator[None]:
+    def copy(self, name: CopyName) -> Iterator[None]:
         self.used = self.pretrained
         with torch.no_grad():
             yield

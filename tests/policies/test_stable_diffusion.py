@@ -83,7 +83,7 @@ def test_ratio_is_nearly_one_at_another_micro_batch(policy: StableDiffusion, siz
 
 
 def test_the_reference_is_the_policy_before_any_update(policy: StableDiffusion) -> None:
-    with policy.reference():
+    with policy.copy("pretrained"):
         reference = predict(policy)
     assert torch.equal(reference, predict(policy))
     assert not reference.requires_grad
@@ -92,7 +92,7 @@ def test_the_reference_is_the_policy_before_any_update(policy: StableDiffusion) 
 def test_the_reference_stays_the_pretrained_model_after_an_update(policy: StableDiffusion) -> None:
     before = predict(policy).detach()
     disturb(policy)
-    with policy.reference():
+    with policy.copy("pretrained"):
         assert torch.equal(predict(policy), before)
     assert not torch.allclose(predict(policy), before, atol=1e-3)
 
@@ -100,7 +100,7 @@ def test_the_reference_stays_the_pretrained_model_after_an_update(policy: Stable
 def test_the_reference_context_leaves_learning_as_it_was(policy: StableDiffusion) -> None:
     disturb(policy)
     before, names = predict(policy), policy.state_dict().keys()
-    with policy.reference():
+    with policy.copy("pretrained"):
         predict(policy)
     (before - predict(policy).detach()).square().mean().backward()  # a graph from before the context still works
     predict(policy).square().mean().backward()

@@ -148,7 +148,7 @@ def test_the_kl_to_the_pretrained_model_is_that_of_the_two_means_summed_over_ste
     expected = 0.0
     for k, t in enumerate(sampler.timesteps):
         x_t, step = drawn.latents[:, k], torch.full((2,), k)
-        with policy.reference():
+        with policy.copy("pretrained"):
             law = sampler.law(policy.predict(x_t, t.expand(2), conditioning), x_t, step, 1.0)
         distance = (law.mean - drawn.means[:, k]) / law.std.view(-1, 1, 1, 1)
         expected += 0.5 * distance.square().mean().item()
