@@ -6,9 +6,9 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 
-from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.efficiency import Curve, common_budget, kl_spent, reward_at
 from ddpo_bench.analysis.measures import BASELINE, Measure
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.run_folder.places import ResultsError
 
 REWARD = "reward_mean"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ddpo_bench.analysis.across_tasks import normalise
-from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.plots.improvement import finals_of
 from ddpo_bench.analysis.plots.intervals import labels_of
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Array, iqm
 
 LEFT_OUT = "No performance profiles and no figures over all rewards: "

@@ -8,11 +8,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from ddpo_bench.analysis.collect import RunRecord, collect, flatten
+from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.measures import Measure, find_measure
 from ddpo_bench.analysis.notes import few_seeds, is_done, provenance, unfinished
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Estimate, estimate, paired_difference
 from ddpo_bench.analysis.tables import Column, Row, Table, Value
+from ddpo_bench.analysis.varied import flatten
 from ddpo_bench.run_folder.places import ResultsError
 
 Verdict = Literal["better", "worse", "same", "undecided"]

@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import lru_cache
 
 from ddpo_bench.analysis.budget import UNITS, Budget
-from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.measures import BASELINE, FINAL, NAMED, Measure
 from ddpo_bench.analysis.notes import (
     explanations,
@@ -22,11 +21,12 @@ from ddpo_bench.analysis.notes import (
     unmeasured,
     without_advantages,
 )
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Estimate, estimate, paired_difference, probability_of_improvement
-from ddpo_bench.analysis.tables import Column, Row, Standing, Table, Value
+from ddpo_bench.analysis.tables import Column, Rank, Row, Table, Value
 
 KEYS = [Column("algorithm", "algorithm", part=None), Column("reward", "reward", part=None)]
-FIGURES = [
+MEASUREMENTS = [
     Column("n", "n"),
     Column("final", "final reward", digits=4, interval=True),
     Column("difference", f"difference to {BASELINE}", digits=4, interval=True, scale="final"),
@@ -83,9 +83,9 @@ def comparison(records: list[RunRecord], suite: str, measure: Measure = FINAL, b
 
 
 def figure_columns(measure: Measure) -> list[Column]:
-    """FIGURES with a measure in the place of the final reward; without "beats" where neither direction is better."""
+    """MEASUREMENTS with a measure in place of the final reward; no "beats" where neither direction is better."""
     columns = []
-    for column in FIGURES:
+    for column in MEASUREMENTS:
         if column.key == FINAL.key:
             columns.append(Column(measure.key, measure.title, measure.unit, digits=4, interval=True))
         elif column.key == "probability" and measure.better == "lower":
@@ -119,9 +119,9 @@ def task_rows(records: list[RunRecord], task: str, judged: list[Column], measure
     for label, runs in cells.items():
         keys: dict[str, Value] = {"algorithm": label, "reward": task, "n": len(runs)}
         runs.sort(key=lambda run: run.seed)
-        lines.append(keys | figures(runs, baseline_of(runs, cells), judged, measure))
+        lines.append(keys | values_of(runs, baseline_of(runs, cells), judged, measure))
     best = best_of([line[measure.key] for line in lines], measure)
-    return [Row(task, line, standing(line[measure.key], best)) for line in lines]
+    return [Row(task, line, rank(line[measure.key], best)) for line in lines]
 
 
 def baseline_of(runs: Runs, cells: dict[str, Runs]) -> Runs:
@@ -138,7 +138,7 @@ def judged_by(record: RunRecord) -> list[object]:
     return [*settings, record.varied.get("cell")]
 
 
-def figures(runs: Runs, baseline: Runs, judged: list[Column], measure: Measure) -> dict[str, Value]:
+def values_of(runs: Runs, baseline: Runs, judged: list[Column], measure: Measure) -> dict[str, Value]:
     """The figures of one row; None where not measured."""
     values: dict[str, Value] = {
         "kl": over_seeds(runs, held_out("kl_reference")),
@@ -203,7 +203,7 @@ def best_of(values: list[Value], measure: Measure) -> list[Estimate]:
     return [estimate for estimate in found if estimate.value == best]
 
 
-def standing(value: Value, best: list[Estimate]) -> Standing:
+def rank(value: Value, best: list[Estimate]) -> Rank:
     """Whether a row is the best of its group, or its interval overlaps the best's."""
     if not best or not isinstance(value, Estimate):
         return ""

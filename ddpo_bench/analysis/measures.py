@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.registry import unknown
 from ddpo_bench.run_folder.places import ResultsError
 

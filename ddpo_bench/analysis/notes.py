@@ -6,8 +6,8 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 
-from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.measures import BASELINE, Measure
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.tables import TIED, Row
 
 PROVENANCE = {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Value = str | int | Estimate | None
 Part = Literal["main", "further"]
-Standing = Literal["best", "tied", ""]
+Rank = Literal["best", "tied", ""]
 FURTHER = "Further measurements"
 TIED = "≈"
 DIGITS = ".8g"  # in files for machines: more than a float32 has, fewer than differ from machine to machine
@@ -61,7 +61,7 @@ class Row:
 
     group: str
     values: dict[str, Value]
-    standing: Standing = ""
+    rank: Rank = ""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Table:
         return [column for column in self.columns if column.part in (part, None)]
 
     def is_best(self, row: Row, column: Column) -> bool:
-        return column.key == self.marked and row.standing == "best"
+        return column.key == self.marked and row.rank == "best"
 
     def cell(self, row: Row, column: Column) -> str:
         """A value as text: "-0.881 [-0.890, -0.870]"; a dash where not measured."""
@@ -123,7 +123,7 @@ class Table:
         text = f"{value.value:z.{places}f}"
         if column.interval and not math.isnan(value.low):
             text += f" [{value.low:z.{places}f}, {value.high:z.{places}f}]"
-        return f"{text} {TIED}" if column.key == self.marked and row.standing == "tied" else text
+        return f"{text} {TIED}" if column.key == self.marked and row.rank == "tied" else text
 
     def decimals(self, group: str, column: Column) -> int:
         """How many decimals show `digits` significant ones of the group's largest figure."""

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ddpo_bench.analysis.budget import equal_budget
-from ddpo_bench.analysis.collect import RunRecord, collect
+from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.comparison import comparison
 from ddpo_bench.analysis.measures import FINAL, find_measure
 from ddpo_bench.analysis.notes import is_done
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.tables import Table
 from ddpo_bench.analysis.tuning_files import read_studies
 from ddpo_bench.analysis.tuning_notes import tuning_notes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.analysis.collect import RunRecord, read_run
+from ddpo_bench.analysis.records import RunRecord, read_run
 
 STATES = ("complete", "pruned", "failed", "running", "waiting")
 LOWER_IS_BETTER = ("kl",)  # of the objectives; the others are rewards

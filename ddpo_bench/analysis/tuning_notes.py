@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.measures import BASELINE
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.tuning import Study
 
 

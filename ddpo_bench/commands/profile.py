@@ -12,8 +12,8 @@ from ddpo_bench.commands.command import Command, add_storage
 from ddpo_bench.commands.results_folder import add_results_folder, results_folder
 
 if TYPE_CHECKING:
-    from ddpo_bench.analysis.collect import RunRecord
-    from ddpo_bench.analysis.harness import WorkerTime
+    from ddpo_bench.analysis.overhead import WorkerTime
+    from ddpo_bench.analysis.records import RunRecord
     from ddpo_bench.sweep.attendance import Shift
 
 EXAMPLES = """\
@@ -22,7 +22,7 @@ examples:
   ddpo-bench profile results/smoke                     the same, by its folder
   ddpo-bench profile suites/algos.yaml --results new   of the runs in new/algos
 
-Also while the suite runs.  Harness is everything that is not sampling, reward or learning; docs/metrics.md says
+Also while the suite runs.  Overhead is everything that is not sampling, reward or learning; docs/metrics.md says
 exactly what counts as what.
 """
 
@@ -34,7 +34,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> int:
     from ddpo_bench.analysis.collect import collect
-    from ddpo_bench.analysis.harness import profile
+    from ddpo_bench.analysis.overhead import profile
     from ddpo_bench.commands.printing import print_table_as
     from ddpo_bench.run_folder.plan import read_plan
     from ddpo_bench.sweep.attendance import shifts
@@ -53,7 +53,7 @@ def execute(args: Namespace) -> int:
 
 def worker_time(records: Sequence[RunRecord], results: Path, shifts: Sequence[Shift]) -> WorkerTime | None:
     """The workers' time together; None where they did not make all of these runs, and these alone."""
-    from ddpo_bench.analysis.harness import WorkerTime
+    from ddpo_bench.analysis.overhead import WorkerTime
 
     worked_on = frozenset[str]().union(*(shift.folders for shift in shifts))
     if worked_on != {str(record.folder.relative_to(results)) for record in records if record.seconds}:

@@ -57,7 +57,7 @@ def test_the_baseline_is_not_compared_with_itself(suite: Path) -> None:
 
 def test_the_best_is_marked_and_what_overlaps_it_is_tied(suite: Path) -> None:
     table = compare(suite)
-    assert [row.standing for row in table.rows if row.group == "target_colour"] == ["", "best", "tied"]
+    assert [row.rank for row in table.rows if row.group == "target_colour"] == ["", "best", "tied"]
 
 
 def test_an_algorithm_that_does_not_separate_from_the_baseline_is_told(suite: Path) -> None:

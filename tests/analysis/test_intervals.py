@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from ddpo_bench.analysis.across_tasks import normalise
-from ddpo_bench.analysis.collect import RunRecord, collect
+from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.common_scale import no_common_scale, on_common_scale
 from ddpo_bench.analysis.plots import improvement, intervals, performance
 from ddpo_bench.analysis.plots.improvement import ALL_REWARDS, MOST_PAIRS, improvement_intervals, pairs_of
@@ -19,6 +19,7 @@ from ddpo_bench.analysis.plots.performance import MOST_TAUS, thresholds
 from ddpo_bench.analysis.plots.performance import profile_plot as draw_profile_plot
 from ddpo_bench.analysis.plots.shared import COLOURS, appearance
 from ddpo_bench.analysis.profiles import performance_profile
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import estimate, iqm, probability_of_improvement
 
 TASK = "target_colour"

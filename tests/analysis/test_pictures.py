@@ -10,9 +10,7 @@ from PIL import Image
 
 from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.plots.frontier import draw_ends, draw_paths, frontier
-from ddpo_bench.analysis.plots.learning_curves import learning_curves, spread
-from ddpo_bench.analysis.plots.shared import COLOURS, appearance, legend_below
-from ddpo_bench.analysis.plots.strip import (
+from ddpo_bench.analysis.plots.image_grid import (
     GAP,
     LABEL_WIDTH,
     MARGIN,
@@ -28,6 +26,8 @@ from ddpo_bench.analysis.plots.strip import (
     through_training,
     wrap,
 )
+from ddpo_bench.analysis.plots.learning_curves import learning_curves, spread
+from ddpo_bench.analysis.plots.shared import COLOURS, appearance, legend_below
 from ddpo_bench.analysis.plots.time_profile import time_profile
 from ddpo_bench.run_folder.places import ResultsError
 

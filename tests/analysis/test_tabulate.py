@@ -69,7 +69,7 @@ def test_no_cell_depends_on_the_order_of_folders(tmp_path: Path, options: dict[s
         (results / "suite.yaml").write_text(yaml.safe_dump({"cells": order, "seeds": seeds}))
         table = tabulate(results, **options)
         lines = json.loads(table.to_json())["rows"]
-        found.append(sorted((json.dumps(line), row.standing) for line, row in zip(lines, table.rows, strict=True)))
+        found.append(sorted((json.dumps(line), row.rank) for line, row in zip(lines, table.rows, strict=True)))
     assert found[0] == found[1]
 
 
@@ -86,7 +86,7 @@ def test_a_failed_run_changes_no_figure(suite: Path, options: dict[str, str]) ->
         (folder / "metrics.jsonl").write_text(json.dumps({"epoch": 0, "eval/target_colour": 1e9}) + "\n")
     after = tabulate(suite, **options)
     assert after.to_csv() == before.to_csv()
-    assert [row.standing for row in after.rows] == [row.standing for row in before.rows]
+    assert [row.rank for row in after.rows] == [row.rank for row in before.rows]
     (note,) = set(after.notes) - set(before.notes) - {note for note in after.notes if "runs done" in note}
     assert note.startswith("Not done, and in no figure: frozen-jpeg_compressibility failed (the reward returned NaN at")
 
@@ -107,7 +107,7 @@ def test_another_held_out_reward_takes_the_place_of_the_final_one(suite: Path) -
 def test_where_lower_is_better_the_lowest_is_bold(suite: Path) -> None:
     table = tabulate(suite, "kl")
     assert row_of(table, "ppo").values["kl_nats"] == pytest.approx((6.6, 6.0, 7.2))
-    assert [row.standing for row in table.rows if row.group == "target_colour"] == ["best", "", ""]
+    assert [row.rank for row in table.rows if row.group == "target_colour"] == ["best", "", ""]
     assert row_of(table, "ppo").values["beats_baseline"] == "no"
     assert row_of(table, "ppo").values["probability"] == (0, 0, 0)
     assert "lies wholly below" in table.notes[0]
@@ -117,7 +117,7 @@ def test_where_lower_is_better_the_lowest_is_bold(suite: Path) -> None:
 def test_a_column_of_the_curve_is_taken_from_the_last_epoch(suite: Path) -> None:
     table = tabulate(suite, "queries")
     assert row_of(table, "ppo").values["queries"] == pytest.approx((192, 192, 192))
-    assert {row.standing for row in table.rows} == {""}  # neither direction is better
+    assert {row.rank for row in table.rows} == {""}  # neither direction is better
     assert not {"beats_baseline", "probability"} & {column.key for column in table.columns}
     assert [column.key for column in table.columns].count("queries") == 1
 
@@ -129,7 +129,7 @@ def test_equal_bests_are_both_bold(tmp_path: Path) -> None:
         other = fabricate_run(results, "trpo_penalty", "target_colour", seed)
         shutil.copy(source / f"seed-{seed}" / "metrics.jsonl", other / "metrics.jsonl")
     table = tabulate(results)
-    assert [row.standing for row in table.rows if row.group == "target_colour"] == ["", "best", "best"]
+    assert [row.rank for row in table.rows if row.group == "target_colour"] == ["", "best", "best"]
 
 
 def test_a_run_without_the_metric_is_named_and_its_cell_empty(suite: Path) -> None:

@@ -14,8 +14,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.plots.shared import STYLE, Appearance, appearance, cells_of, make_panels, name_below, save
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import iqm
 
 KL, REWARD = "kl_reference_nats", "reward_mean"

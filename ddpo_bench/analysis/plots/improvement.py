@@ -9,7 +9,6 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 
 from ddpo_bench.analysis.across_tasks import average_probability_of_improvement
-from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.plots.intervals import (
     NAME,
@@ -21,6 +20,7 @@ from ddpo_bench.analysis.plots.intervals import (
     tasks_of,
 )
 from ddpo_bench.analysis.plots.shared import appearance, cells_of, save
+from ddpo_bench.analysis.records import RunRecord
 
 ALL_REWARDS = "all rewards"
 MOST_PAIRS = 45  # of ten algorithms; more are not readable, and those over the baseline are the first question

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.plots.shared import COLOURS, PANELS_A_ROW, STYLE, Appearance, appearance, cells_of, save
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Estimate, estimate
 
 WIDTH, ROW, AROUND = 3.6, 0.26, 1.0  # inches: of a panel, of a row, of what stands over and under the rows

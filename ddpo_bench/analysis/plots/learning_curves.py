@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.plots.shared import STYLE, appearance, cells_of, make_panels, name_below, save
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import iqm
 
 LONGEST_BESIDE = 20  # characters of a name that still leave room for a panel beside it

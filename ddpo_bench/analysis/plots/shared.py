@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.analysis.records import RunRecord
 
 # Okabe and Ito 2008: eight colours that colour-blind readers tell apart.
 COLOURS = {

@@ -9,9 +9,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.plots.intervals import ROWS_STYLE, labels_of, row_panels, tasks_of
 from ddpo_bench.analysis.plots.shared import cells_of, legend_below, save
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import iqm
 
 # Okabe and Ito 2008, as for the algorithms, but no algorithm's.

@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
-from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.notes import is_done
-from ddpo_bench.analysis.panel import hacking_panel
+from ddpo_bench.analysis.over_optimisation import hacking_panel
 from ddpo_bench.analysis.plots.shared import cells_of
 from ddpo_bench.analysis.plots.time_profile import PARTS, seconds_of, timed
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.report.captions import CAPTIONS
-from ddpo_bench.analysis.report.panel import panel_html
+from ddpo_bench.analysis.report.over_optimisation import panel_html
 from ddpo_bench.analysis.report.tuning import tuning_html
 from ddpo_bench.analysis.report.webpage import Section, breakable, cell, grid, line, paragraph, picture, webpage
 from ddpo_bench.analysis.tables import FURTHER, Column, Part, Table

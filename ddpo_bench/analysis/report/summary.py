@@ -6,19 +6,20 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from ddpo_bench.analysis.collect import RunRecord, collect
+from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.common_scale import no_common_scale
 from ddpo_bench.analysis.comparison import comparison
 from ddpo_bench.analysis.notes import is_done
 from ddpo_bench.analysis.plots.frontier import frontier
+from ddpo_bench.analysis.plots.image_grid import before_after, filmed, illustrated, through_training
 from ddpo_bench.analysis.plots.improvement import improvement_intervals
 from ddpo_bench.analysis.plots.intervals import reward_intervals
 from ddpo_bench.analysis.plots.learning_curves import learning_curves
 from ddpo_bench.analysis.plots.parallel import tuning_parallel
 from ddpo_bench.analysis.plots.performance import profile_plot
-from ddpo_bench.analysis.plots.strip import before_after, filmed, illustrated, through_training
 from ddpo_bench.analysis.plots.time_profile import time_profile, timed
 from ddpo_bench.analysis.plots.tuning import tuning_history, tuning_importance, tuning_pareto
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.report.page import Report
 from ddpo_bench.analysis.tables import Table
 from ddpo_bench.analysis.tabulate import with_origin

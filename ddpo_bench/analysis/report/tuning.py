@@ -8,8 +8,8 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
-from ddpo_bench.analysis.collect import RunRecord
 from ddpo_bench.analysis.plots.tuning import named
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.report.webpage import breakable, cell, grid, line, paragraph
 from ddpo_bench.analysis.statistics import Estimate, estimate
 from ddpo_bench.analysis.tuning import STATES, Study, Trial, sign

@@ -1,26 +1,21 @@
-"""`ddpo-bench profile`: what counts as harness, a sum that can be checked by hand, and results that cannot tell."""
+"""`ddpo-bench profile`: what counts as overhead, a sum that can be checked by hand, and results that cannot tell."""
 
 import os
-import sys
 from datetime import datetime, timedelta
-from pathlib import Path
 
+import fabricate
 import optuna
 import pytest
+from fabricate import EPOCH, EVALUATION
 from optuna.trial import TrialState
 
 from ddpo_bench import cli
 from ddpo_bench.analysis.collect import collect
-from ddpo_bench.analysis.harness import EPOCH_PARTS, EVALUATION_PARTS, WHOLE, WorkerTime, profile
+from ddpo_bench.analysis.overhead import EPOCH_PARTS, EVALUATION_PARTS, WHOLE, WorkerTime, profile
 from ddpo_bench.run_folder.places import ResultsError
 from ddpo_bench.sweep.attendance import shifts
 from ddpo_bench.sweep.lease import this_process
 from ddpo_bench.sweep.storage import open_storage
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "analysis"))
-
-import fabricate
-from fabricate import EPOCH, EVALUATION
 
 WORK = 6 * 8.5 + 2 * 2.75
 START = datetime(2026, 1, 1, 12)
@@ -55,7 +50,7 @@ def row_of(table, group, algorithm):
     return {key: getattr(value, "value", value) for key, value in row.values.items()}
 
 
-def test_all_that_is_not_sampling_reward_or_learning_is_harness(results):
+def test_all_that_is_not_sampling_reward_or_learning_is_overhead(results):
     table = profile(collect(results), "mine", results, None)
     row = row_of(table, "target_colour", "ppo")
     assert {part: row[part] for part in EPOCH_PARTS} == {part: 6 * seconds for part, seconds in EPOCH.items()}
@@ -63,7 +58,7 @@ def test_all_that_is_not_sampling_reward_or_learning_is_harness(results):
     assert (row["start"], row["files"]) == (0.9, pytest.approx(0.6 + 0.2 + 2 * 0.05))
     assert row["other"] == pytest.approx(60 - WORK - 0.9 - 0.9)
     assert row["total"] == pytest.approx(60)
-    assert row["harness"] == pytest.approx(100 * (60 - WORK) / 60)
+    assert row["overhead"] == pytest.approx(100 * (60 - WORK) / 60)
 
 
 def test_the_whole_suite_is_the_workers_time_from_birth_to_their_last_runs_end(results):
@@ -73,7 +68,7 @@ def test_the_whole_suite_is_the_workers_time_from_birth_to_their_last_runs_end(r
     assert row["start"] == pytest.approx(4 * 0.9 + 8)
     assert row["between"] == pytest.approx(12)
     assert row["total"] == pytest.approx(260)
-    assert row["harness"] == pytest.approx(100 * (260 - 4 * WORK) / 260)
+    assert row["overhead"] == pytest.approx(100 * (260 - 4 * WORK) / 260)
 
 
 def test_the_book_tells_when_each_worker_was_there(results):
@@ -118,7 +113,7 @@ def test_the_command_prints_every_cell_and_says_what_counts_as_what(results, cap
     assert output.count("  ppo ") == 2
     assert "whole suite" in output
     assert "the time of 2 worker processes" in output
-    assert "these count as work, not as harness" in output
+    assert "both count as work, not as overhead" in output
     assert "start-up" in output
 
 
@@ -127,7 +122,7 @@ def test_a_book_that_does_not_know_all_runs_is_not_measured_by(results, capsys, 
     (results.parent.parent / "mine.yaml").write_text("matrix: {algorithm: [frozen, ppo]}\nseeds: [0]\n")
     monkeypatch.chdir(results.parent.parent)
     assert cli.main(["profile", "mine.yaml"]) == 0
-    assert "no book tells of all of them" in capsys.readouterr().out
+    assert "no run queue holds all of them" in capsys.readouterr().out
 
 
 def test_results_of_an_older_version_are_refused_in_one_line(results):

@@ -6,7 +6,7 @@ import math
 from html import escape
 from itertools import groupby
 
-from ddpo_bench.analysis.panel import DIVERSITY, IMAGE, KL, Change, Panel
+from ddpo_bench.analysis.over_optimisation import DIVERSITY, IMAGE, KL, Change, Panel
 from ddpo_bench.analysis.report.webpage import breakable, cell, grid, line, paragraph
 
 RISE, FALL, NEUTRAL = (0, 114, 178), (213, 94, 0), (90, 90, 90)  # Okabe and Ito 2008; neutral: can only rise

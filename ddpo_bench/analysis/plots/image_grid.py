@@ -14,7 +14,7 @@ from typing import Any
 import matplotlib as mpl
 from PIL import Image, ImageDraw, ImageFont
 
-from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.run_folder.places import ResultsError
 
 COLUMNS = 8

@@ -1,4 +1,4 @@
-"""What of a suite's time its harness took: everything that is not sampling, reward or learning.
+"""What of a suite's time was overhead: everything that is not sampling, reward or learning.
 
 Of a run's seconds these are work, while training and in evaluations alike, which draw and score images too:
 
@@ -7,7 +7,7 @@ Of a run's seconds these are work, while training and in evaluations alike, whic
 * learning: the algorithm's update;
 * KL: network passes that compare the policy with the pretrained model.
 
-The harness is the rest: a worker's start (importing the libraries), a run's start (loading model, judges and
+The overhead is the rest: a worker's start (importing the libraries), a run's start (loading model, judges and
 checkpoint), checkpoints and all other files, what lies between a worker's runs, and work that an interruption lost.
 """
 
@@ -18,7 +18,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Estimate
 from ddpo_bench.analysis.tables import Column, Row, Table, Value
 from ddpo_bench.run_folder.places import ResultsError
@@ -32,7 +32,7 @@ EVALUATION_PARTS = {
     "eval_kl": "evaluation's KL",
 }
 WORK = {**EPOCH_PARTS, **EVALUATION_PARTS}
-HARNESS = {
+OVERHEAD = {
     "start": "start-up",
     "files": "checkpoints and files",
     "other": "other",
@@ -43,20 +43,20 @@ COLUMNS = [
     Column("algorithm", "algorithm", part=None),
     Column("reward_name", "trained on", part=None),
     Column("runs", "runs"),
-    *(Column(part, title, "s", digits=3) for part, title in (WORK | HARNESS).items()),
+    *(Column(part, title, "s", digits=3) for part, title in (WORK | OVERHEAD).items()),
     Column("total", "in all", "s", digits=4),
-    Column("harness", "harness", "%", digits=3),
+    Column("overhead", "overhead", "%", digits=3),
 ]
 MEANING = (
-    "Harness: all but sampling, reward, learning and KL. Evaluations sample and score images as training "
-    "does, and the KL to the pretrained model is made of network passes: these count as work, not as harness, and have "
-    "columns of their own. Other: work that an interruption lost, and what no clock was around."
+    "Overhead: everything except sampling, reward, learning and KL. Evaluations sample and score images as training "
+    "does, and the KL to the pretrained model takes network passes: both count as work, not as overhead, and have "
+    "columns of their own. Other: work that an interruption lost, and time that was not measured."
 )
 
 
 @dataclass(frozen=True)
 class WorkerTime:
-    """What the book says of the workers, all together.
+    """What the run queue tells of all workers together.
 
     Attributes:
         workers: processes.
@@ -73,7 +73,7 @@ def profile(records: list[RunRecord], suite: str, results: Path, workers: Worker
     """Seconds by part, a row a cell, over all its runs, and one for the whole suite.
 
     Args:
-        workers: None where there is no book, or it does not know all of these runs; the runs' own seconds count then.
+        workers: None where there is no run queue, or not all of these runs are in it; the runs' own seconds count then.
     Raises:
         ResultsError: where no run has measured its parts.
     """
@@ -90,14 +90,14 @@ def profile(records: list[RunRecord], suite: str, results: Path, workers: Worker
     for run in runs:
         cells[run.task, run.label].append(run)
     rows = [
-        Row(task, figures(label, task, cell, total_of(cell))) for (task, label), cell in sorted_by_task(cells).items()
+        Row(task, values_of(label, task, cell, total_of(cell))) for (task, label), cell in sorted_by_task(cells).items()
     ]
-    whole = Row(WHOLE, figures("all", "", runs, suite_total(runs, workers)))
+    whole = Row(WHOLE, values_of("all", "", runs, suite_total(runs, workers)))
     return Table(f"{suite}: where the time went", COLUMNS, [*rows, whole], "", notes(len(begun) - len(runs), workers))
 
 
 def sorted_by_task(cells: dict[tuple[str, str], list[RunRecord]]) -> dict[tuple[str, str], list[RunRecord]]:
-    """Cells of one reward beside each other, else in their order."""
+    """Cells of one reward next to each other, else in their order."""
     order = list(dict.fromkeys(task for task, _ in cells))
     return dict(sorted(cells.items(), key=lambda item: order.index(item[0][0])))
 
@@ -136,10 +136,10 @@ def suite_total(runs: list[RunRecord], workers: WorkerTime | None) -> Seconds:
     return total | {"start": total["start"] + workers.start, "between": max(0.0, between)}
 
 
-def figures(algorithm: str, reward: str, runs: list[RunRecord], seconds: Seconds) -> dict[str, Value]:
+def values_of(algorithm: str, reward: str, runs: list[RunRecord], seconds: Seconds) -> dict[str, Value]:
     whole = math.fsum(seconds.values())
-    harness = math.fsum(value for part, value in seconds.items() if part in HARNESS)
-    measured = seconds | {"total": whole, "harness": 100 * harness / whole}
+    overhead = math.fsum(value for part, value in seconds.items() if part in OVERHEAD)
+    measured = seconds | {"total": whole, "overhead": 100 * overhead / whole}
     keys: dict[str, Value] = {"algorithm": algorithm, "reward_name": reward, "runs": len(runs)}
     return keys | {name: Estimate(value, math.nan, math.nan) for name, value in measured.items()}
 
@@ -148,11 +148,11 @@ def notes(unmeasured: int, workers: WorkerTime | None) -> tuple[str, ...]:
     """What counts as what, and what the whole suite's time is."""
     if workers:
         time = (
-            f"Whole suite: the time of {workers.workers} worker processes, each from its birth to the end of its last "
-            "run, as the book tells; start-up includes their imports. The command's own time before its workers and "
-            "its report after them are not in it."
+            f"Whole suite: the time of {workers.workers} worker processes, each from its start to the end of its last "
+            "run, as the run queue records it; start-up includes their imports. It leaves out the command's own time "
+            "before its workers start and its report after them."
         )
     else:
-        time = "Whole suite: the runs' own seconds; no book tells of all of them, so imports and gaps are not in it."
+        time = "Whole suite: the runs' own seconds; no run queue holds all of them, so imports and gaps are left out."
     left_out = f"{unmeasured} runs of an older version did not measure all of this and are left out."
     return (MEANING, time, left_out) if unmeasured else (MEANING, time)

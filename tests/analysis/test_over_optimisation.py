@@ -9,8 +9,8 @@ import pytest
 from fabricate import GAIN, KL_NATS, PRETRAINED, REWARDS, without
 
 from ddpo_bench.analysis.collect import collect
-from ddpo_bench.analysis.panel import Change, Panel, PanelRow, hacking_panel
-from ddpo_bench.analysis.report.panel import FALL, NEUTRAL, RISE, change_cell, figure, panel_html
+from ddpo_bench.analysis.over_optimisation import Change, Panel, PanelRow, hacking_panel
+from ddpo_bench.analysis.report.over_optimisation import FALL, NEUTRAL, RISE, change_cell, figure, panel_html
 
 
 def change(suite: Path, task: str, label: str, measure: str) -> Change | None:

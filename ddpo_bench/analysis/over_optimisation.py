@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ddpo_bench.analysis.collect import RunRecord
+from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import iqm
 
 DIVERSITY, KL = "diversity", "kl_reference_nats"
