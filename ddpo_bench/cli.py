@@ -1,7 +1,6 @@
-"""The command line: its verbs, and exit codes.  Imports nothing heavy, so that --help answers at once.
+"""The command line: commands and exit codes.  Imports nothing heavy, so that --help answers at once.
 
-Exit codes: 0 all done, 1 the user's input, 2 some runs failed, 3 `compare` found a regression, 130
-interrupted.
+Exit codes: 0 success, 1 wrong input, 2 some runs failed, 3 `compare` found a regression, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -41,14 +40,15 @@ VERBS = (
     "embedded",
     "kernels",
 )
+DEBUG = "show tracebacks, and the warnings, logs and progress bars of libraries"
 EXAMPLES = """\
 examples:
-  ddpo-bench run smoke                      see that everything works, in under two minutes
+  ddpo-bench run smoke                      check in under two minutes that everything works
   ddpo-bench run suites/algos.yaml          train algorithms x rewards x seeds, then compare them
   ddpo-bench tune tune-ppo                  search for better settings, then train the best on fresh seeds
-  ddpo-bench table results/algos            the comparison again, without training
-  ddpo-bench compare results/algos new/algos    what became better or worse
-  ddpo-bench list algorithm                 what `algorithm: {name: ...}` can be
+  ddpo-bench table results/algos            print the comparison again, without training
+  ddpo-bench compare results/algos new/algos    show what became better or worse
+  ddpo-bench list algorithm                 show what `algorithm: {name: ...}` can be
 """
 
 
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def load_commands() -> dict[str, Command]:
-    """Every verb's command, in the order of --help."""
+    """All commands by their verbs, in the order of --help."""
     return {name: importlib.import_module(f"ddpo_bench.commands.{name}").COMMAND for name in VERBS}
 
 
@@ -86,12 +86,12 @@ def call(command: Command, args: argparse.Namespace, arguments: Sequence[str]) -
         return code
     except KeyboardInterrupt:
         ignore_ending()
-        again = "To go on where this stopped: " if command.resumable else "To try again: "
+        again = "To resume: " if command.resumable else "To try again: "
         with suppress(OSError):  # a terminal that was closed
             print(f"\nInterrupted. {again}{shlex.join(['ddpo-bench', *arguments])}", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output, `head` for one, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+    except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # discards what is still buffered
         return ENDED_BY_CLOSED_PIPE
     except Exception as error:  # the promise to users: one line, a traceback only with --debug
         if args.debug:
@@ -101,11 +101,11 @@ def call(command: Command, args: argparse.Namespace, arguments: Sequence[str]) -
 
 
 def one_line_each(error: Exception) -> str:
-    """An exception for the user: our own are complete sentences, others are named."""
+    """The message of an exception: our own are complete sentences, others are prefixed with their type."""
     if type(error).__module__.startswith(("ddpo_bench", "ddpo_kernels")):
         return str(error)
     first = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {first} (--debug shows where)"
+    return f"{type(error).__name__}: {first} (--debug shows the traceback)"
 
 
 class Parser(argparse.ArgumentParser):
@@ -123,7 +123,7 @@ def build_parser(commands: dict[str, Command]) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks, and what libraries say")
+    parser.add_argument("--debug", action="store_true", help=DEBUG)
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", title="commands")
     for name, command in commands.items():
         command.add_options(verb(verbs, name, command))
@@ -138,9 +138,7 @@ def verb(verbs: argparse._SubParsersAction[Parser], name: str, command: Command)
         epilog=command.examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks, and what libraries say"
-    )
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=DEBUG)
     return parser
 
 

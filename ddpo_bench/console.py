@@ -1,4 +1,4 @@
-"""What the user sees while runs train: a live display on a terminal, plain lines elsewhere."""
+"""The display of runs in progress: live on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,20 +21,25 @@ from ddpo_bench.sweep.estimate import duration
 from ddpo_bench.sweep.forecast import Forecast
 from ddpo_bench.sweep.plan import PlannedRun
 
-REPORTS = 4  # lines a run between its start and its end, without a terminal
+REPORTS = 4  # lines of progress for each run where output is not a terminal
 BLOCKS = "▁▂▃▄▅▆▇█"
-CURVE = 24  # characters of a run's reward curve at most
-ROOMY = 90  # columns from which a terminal has room for everything
+CURVE = 24  # greatest width of a run's reward curve, in characters
+ROOMY = 90  # terminals of at least this many columns have room for everything
 
 
 class Tally:
-    """Counts of a sweep; the ground that both displays stand on."""
+    """The counts of a sweep, which both displays show."""
 
     def __init__(self, runs: Sequence[PlannedRun], done_before: int):
-        """runs: those to do now."""
+        """Start counting.
+
+        Args:
+            runs: the runs to do now.
+            done_before: number of runs that were done before.
+        """
         self.done_before = done_before
-        self.ends: dict[Path, str | None] = {run.folder: None for run in runs}  # done or failed, once it is either
-        self.said: set[tuple[Path, str]] = set()  # folders of runs, and the warnings that were given
+        self.ends: dict[Path, str | None] = {run.folder: None for run in runs}  # "done" or "failed", when it ends
+        self.given: set[tuple[Path, str]] = set()  # run folders, and the warnings given about them
 
     def __str__(self) -> str:
         return f"{self.done}/{self.total} runs done" + (f", {self.failed} failed" if self.failed else "")
@@ -52,26 +57,26 @@ class Tally:
         return list(self.ends.values()).count("failed")
 
     def started(self, run: PlannedRun) -> None:
-        """Also of a run that was failed before, which a command elsewhere runs again."""
+        """Count a run as running, even if it had failed: another command may run it again."""
         self.ends[run.folder] = None
 
     def ended(self, run: PlannedRun, state: str) -> None:
         self.ends[run.folder] = state if state in ("done", "failed") else None
 
     def warnings(self, run: PlannedRun, row: dict[str, Any]) -> list[str]:
-        """What a row shows to be wrong; each kind is said once a run."""
+        """Warnings about a row of metrics; each kind is given once for each run."""
         found = {}
         learns = run.config.samples_per_epoch > 1 and run.config.algorithm.name != "frozen"
         if learns and row.get("advantage_std") == 0:
             found["advantages"] = (
-                f"epoch {row['epoch']} has nothing to learn from: the rewards that it compares are equal."
+                f"epoch {row['epoch']} has nothing to learn from: all rewards that it compares are equal."
             )
         if count := row.get("prompts_truncated"):
             drawn = run.config.samples_per_epoch if "queries" in row else run.config.evaluation.samples
             too_long = f"{count} of {drawn} prompts are longer than the text encoder's input"
-            found["prompts"] = f"{too_long}: the model does not see their ends."
-        new = [(kind, text) for kind, text in found.items() if (run.folder, kind) not in self.said]
-        self.said |= {(run.folder, kind) for kind, _ in new}
+            found["prompts"] = f"{too_long}: the model does not read their ends."
+        new = [(kind, text) for kind, text in found.items() if (run.folder, kind) not in self.given]
+        self.given |= {(run.folder, kind) for kind, _ in new}
         return [f"{run.name}: {text}" for _, text in new]
 
     def with_running(self, running: int) -> str:
@@ -80,10 +85,16 @@ class Tally:
 
 
 class PlainLines:
-    """One line at a run's start and end and a few between."""
+    """A line when a run starts, a few while it trains, and one when it ends."""
 
     def __init__(self, runs: Sequence[PlannedRun], done_before: int, forecast: Forecast | None = None):
-        """forecast: of the time left, where we are told of all that is done, not of one worker's share."""
+        """Start a display.
+
+        Args:
+            runs: the runs to do now.
+            done_before: number of runs that were done before.
+            forecast: of the time left; None for a worker, which does not see the runs of the others.
+        """
         self.tally = Tally(runs, done_before)
         self.forecast = forecast
 
@@ -116,7 +127,7 @@ class PlainLines:
 
 
 class LiveDisplay:
-    """Counts, a bar over all epochs with speed and time left, and a line a run that is being worked on."""
+    """Counts, a bar over all epochs with speed and time left, and a line for each run in progress."""
 
     def __init__(
         self, runs: Sequence[PlannedRun], done_before: int, console: Console, forecast: Forecast | None = None
@@ -141,7 +152,7 @@ class LiveDisplay:
         self.lines[run.folder] = Line(run)
 
     def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
-        self.lines[run.folder].hear(row)
+        self.lines[run.folder].update(row)
         self.forecast.row(run, row)
         for warning in self.tally.warnings(run, row):
             self.live.console.print(escape(warning), highlight=False)
@@ -154,15 +165,15 @@ class LiveDisplay:
             self.live.console.print(f"{escape(run.name)}: {escape(outcome(state, reason))}", highlight=False)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """As wide as the terminal is at the moment: a narrow one is shown fewer columns."""
+        """Render the display at the current width of the terminal; a narrow one gets fewer columns."""
         yield Text(self.tally.with_running(len(self.lines)), no_wrap=True, overflow="ellipsis")
         yield self.overall()
         if self.lines:
             yield runs_table(list(self.lines.values()), options.max_width)
 
     def overall(self) -> Table:
-        heard = self.forecast.runs.values()
-        bar = ProgressBar(sum(run.epochs for run in heard) or 1, sum(run.epoch for run in heard))
+        runs = self.forecast.runs.values()
+        bar = ProgressBar(sum(run.epochs for run in runs) or 1, sum(run.epoch for run in runs))
         speed = sum(line.images_per_second for line in self.lines.values())
         grid = Table.grid(Column(ratio=1), Column(no_wrap=True), Column(no_wrap=True), padding=(0, 1), expand=True)
         grid.add_row(bar, f"{speed:.3g} images/s", "time left " + (time_left(self.forecast) or "not known yet"))
@@ -171,26 +182,26 @@ class LiveDisplay:
 
 @dataclass
 class Line:
-    """What is shown of a run that is being worked on."""
+    """The line of a run in progress."""
 
     run: PlannedRun
     epoch: int = 0
     doing: str = "starting"
     images_per_second: float = 0.0
-    rewards: list[float] = field(default_factory=list)  # of the epochs that this attempt has finished
+    rewards: list[float] = field(default_factory=list)  # one for each epoch finished by this attempt
 
-    def hear(self, row: dict[str, Any]) -> None:
+    def update(self, row: dict[str, Any]) -> None:
         count = self.run.config.samples_per_epoch
         if "queries" in row:
             self.epoch, self.images_per_second, self.doing = row["epoch"], row["images_per_second"], ""
             self.rewards.append(row["reward_mean"])
         elif row.get("sampled") and row["epoch"] > self.epoch:  # the heartbeat may be older than the last row
-            self.epoch = row["epoch"] - 1  # of a run that goes on from a checkpoint
+            self.epoch = row["epoch"] - 1  # where the run resumes from a checkpoint
             self.doing = f"{row['sampled']}/{count} sampled" if row["sampled"] < count else "learning"
 
 
 def runs_table(lines: Sequence[Line], width: int) -> Table:
-    """A line a run; on a narrow terminal without what it is doing, and with a shorter curve."""
+    """A table with a line for each run; narrow terminals get a shorter curve, and not what the run is doing."""
     table = Table.grid(Column(ratio=1, no_wrap=True, overflow="ellipsis"), padding=(0, 1), expand=True)
     roomy = width >= ROOMY
     for _ in range(5 if roomy else 4):
@@ -205,7 +216,7 @@ def runs_table(lines: Sequence[Line], width: int) -> Table:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """A curve in block characters from its lowest value to its highest, means of neighbours where it is too long."""
+    """A curve in block characters, scaled from its lowest to its highest value; long ones are averaged in bins."""
     if not values:
         return ""
     bins = min(width, len(values))
@@ -229,7 +240,7 @@ def display(runs: Sequence[PlannedRun], done_before: int = 0) -> Display:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table of text; elsewhere than on a terminal its lines are as long as they need to be."""
+    """Print a table of text; where output is not a terminal, its lines are as long as they need to be."""
     table = Table(*columns, title=escape(title), title_justify="left")
     for row in rows:
         table.add_row(*map(escape, row))
@@ -237,7 +248,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def wide_console() -> Console:
-    """A console that wraps at the terminal's edge only, not at 80 columns of a pipe."""
+    """A console that wraps at the edge of a terminal, but does not wrap where output is not a terminal."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(width=1000, highlight=False)
 
@@ -247,12 +258,12 @@ def progress_of(row: dict[str, Any]) -> str:
 
 
 def outcome(state: str, reason: str | None) -> str:
-    again = ", starts again from its checkpoint" if state == "killed" else ""
+    again = ", resumes from its checkpoint" if state == "killed" else ""
     return state + (f": {reason}" if reason else "") + again
 
 
 def time_left(forecast: Forecast | None, sentence: str = "{}") -> str:
-    """Filled into a sentence; empty where it is not known, or nothing is left."""
+    """The time left, filled into a sentence; empty where it is not known, or nothing is left."""
     seconds = forecast.seconds_left() if forecast else None
     return sentence.format(duration(seconds)) if seconds else ""
 

@@ -149,6 +149,6 @@ def test_what_is_wrong_with_a_run_is_told_once(capsys: pytest.CaptureFixture[str
                 display.row(run, epoch(number, 0.5) | {"advantage_std": spread, "prompts_truncated": cut})
     for told in (console.export_text(), capsys.readouterr().out):
         assert told.count("nothing to learn from") == 1
-        assert "ppo-jpeg/seed-0: epoch 1 has nothing to learn from: the rewards that it compares are equal." in told
+        assert "ppo-jpeg/seed-0: epoch 1 has nothing to learn from: all rewards that it compares are equal." in told
         assert told.count("longer than the text encoder's input") == 1
         assert f"{RUNS[1].name}: 3 of 64 prompts are longer than the text encoder's input" in told

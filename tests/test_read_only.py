@@ -52,7 +52,7 @@ def test_results_are_named_by_their_folder_or_their_suite_and_need_only_be_read(
         assert cli.main([verb, place, *[place] * (verb == "compare")]) == 0
     printed = capsys.readouterr()
     assert "ppo" in printed.out or "4/4 runs done" in printed.out
-    assert ("Nothing was written, since results/mine is read-only here" in printed.out) == (verb == "table")
+    assert ("Nothing was written, because results/mine is read-only" in printed.out) == (verb == "table")
     assert printed.err == ""
     assert files_of(home) == before
 
@@ -78,9 +78,9 @@ def test_a_full_disk_is_an_error_after_the_table(home: Path, capsys: Captured, m
 @pytest.mark.parametrize(
     ("out", "mistake"),
     [
-        ("grid.txt", "--out grid.txt: '.txt' is no kind of picture that can be written. Give a .png"),
+        ("grid.txt", "--out grid.txt: '.txt' is not a picture format that can be written. Give a .png"),
         ("grid", "--out grid: has no suffix. Give a .png, as in --out grid.png."),
-        ("grid.mpo5", "is no kind of picture"),
+        ("grid.mpo5", "is not a picture format"),
         ("results", "--out results: is a folder. Give a file, as in --out results/samples.png."),
         ("mine.yaml/grid.png", "mine.yaml: cannot be created, because its name"),
         ("closed/grid.png", "closed: permission denied"),

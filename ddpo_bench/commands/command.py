@@ -1,4 +1,4 @@
-"""What a verb of the command line is, and the options that several share."""
+"""The commands of the command line, and the options that several of them share."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ REGRESSION = 3
 
 @dataclass(frozen=True)
 class Command:
-    """A verb.
+    """One command.
 
     Attributes:
         what: one line of help, without a full stop.
-        examples: end of its --help.
-        execute: does it, and returns the exit code.
-        resumable: whether the same command again goes on where it was interrupted.
+        examples: the end of its --help.
+        add_options: adds its options to a parser.
+        execute: runs it with the parsed options, and returns the exit code.
+        resumable: whether the command, run again, resumes where it was interrupted.
     """
 
     what: str
@@ -35,15 +36,17 @@ class Command:
 
 
 def add_suite(parser: ArgumentParser) -> None:
-    """What names the runs of a suite, their folder and their book."""
+    """Add the options that select the runs of a suite, its results folder and its run queue."""
     parser.add_argument(
         "suite", metavar="SUITE", help="a YAML file, or the name of a suite that comes with the package"
     )
-    add_results(parser, "write to DIR/<suite name> (default: results)")
-    parser.add_argument("--only", metavar="GLOB", help="only the cells, or cell/seed-K, that match")
-    parser.add_argument("--seeds", type=seeds, metavar="LIST", help="in place of the suite's own: 0-4 or 0,2,7")
+    add_results(parser, "write results to DIR/<suite name> (default: results)")
+    parser.add_argument(
+        "--only", metavar="GLOB", help="select the cells whose names match, or single runs as cell/seed-K"
+    )
+    parser.add_argument("--seeds", type=seeds, metavar="LIST", help="replace the suite's seeds: 0-4 or 0,2,7")
     add_storage(parser)
-    add_set(parser, "change the suite's base")
+    add_set(parser, "change a setting in the suite's base")
 
 
 def add_results(parser: ArgumentParser, help: str) -> None:
@@ -54,28 +57,31 @@ def add_storage(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--storage",
         metavar="URL",
-        help="of a database for the book of who runs what (default: study.journal in the results folder)",
+        help="a database for the run queue, an Optuna study (default: study.journal in the results folder)",
     )
 
 
 def add_workers(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--workers", type=positive, metavar="N", help="processes at a time (default: one a GPU, or one a CPU core)"
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="number of parallel processes (default: one for each GPU, or for each CPU core)",
     )
 
 
 def add_set(parser: ArgumentParser, what: str) -> None:
-    help = f"{what}; dotted keys lead inside; may be repeated"
+    help = f"{what}, with dots for nested keys; may be repeated"
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=help)
 
 
 def add_metric(parser: argparse._ActionsContainer) -> None:
-    help = "final, eval/<reward>, kl, seconds, images_per_second or a column of metrics.jsonl (default: final)"
+    help = "final (the default), eval/<reward>, kl, seconds, images_per_second or a column of metrics.jsonl"
     parser.add_argument("--metric", metavar="NAME", help=help)
 
 
 def seeds(text: str) -> list[int]:
-    """Type of an option: 0-4 or 0,2,7."""
+    """Parse seeds given as 0-4 or 0,2,7."""
     found: dict[int, None] = {}  # in order, without repetition
     for part in text.split(","):
         ends = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", part)
@@ -91,7 +97,7 @@ def seeds(text: str) -> list[int]:
 
 
 def seed(text: str) -> int:
-    """Type of an option: one seed."""
+    """Parse one seed."""
     found = seeds(text)
     if len(found) > 1:
         raise argparse.ArgumentTypeError(f"expected one seed, got {text!r}")
@@ -99,18 +105,18 @@ def seed(text: str) -> int:
 
 
 def amount(text: str) -> float:
-    """Type of an option: a number from 0 up."""
+    """Parse a number of at least 0."""
     try:
         size = float(text)
     except ValueError:
         size = math.nan
     if not 0 <= size < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 up, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
     return size
 
 
 def positive(text: str) -> int:
-    """Type of an option: a whole number from 1 up."""
+    """Parse a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 up, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got {text!r}")
     return int(text)

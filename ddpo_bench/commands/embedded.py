@@ -1,4 +1,4 @@
-"""`ddpo-bench embedded`: make the embedded model, or measure one."""
+"""`ddpo-bench embedded`: train the embedded model, or measure its quality."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from ddpo_bench.commands.command import Command, positive
 
 EXAMPLES = """\
 examples:
-  ddpo-bench embedded train --work embedded-work     the whole recipe; resumes what is in the folder
-  ddpo-bench embedded evaluate                       the figures in the model card
+  ddpo-bench embedded train --work embedded-work     run the whole recipe, or resume it in the folder
+  ddpo-bench embedded evaluate                       measure the numbers in the model card
 """
 
 
@@ -20,11 +20,21 @@ def add_options(parser: ArgumentParser) -> None:
         "train", help="render the data, train autoencoder, denoiser and verifier, save the model"
     )
     train.add_argument(
-        "--work", type=Path, default=Path("embedded-work"), metavar="DIR", help="(default: embedded-work)"
+        "--work",
+        type=Path,
+        default=Path("embedded-work"),
+        metavar="DIR",
+        help="folder for data and checkpoints (default: embedded-work)",
     )
     evaluate = actions.add_parser("evaluate", help="measure the quality of a model")
-    evaluate.add_argument("--model", type=Path, metavar="DIR", help="(default: the one that comes with the package)")
-    evaluate.add_argument("--samples", type=positive, default=500, metavar="N", help="images to judge (default: 500)")
+    evaluate.add_argument("--model", type=Path, metavar="DIR", help="the model's folder (default: the embedded model)")
+    evaluate.add_argument(
+        "--samples",
+        type=positive,
+        default=500,
+        metavar="N",
+        help="number of images to generate and judge (default: 500)",
+    )
 
 
 def execute(args: Namespace) -> int:
@@ -37,4 +47,4 @@ def execute(args: Namespace) -> int:
     return 0
 
 
-COMMAND = Command("make or measure the embedded model", EXAMPLES, add_options, execute, resumable=True)
+COMMAND = Command("train the embedded model, or measure its quality", EXAMPLES, add_options, execute, resumable=True)

@@ -1,4 +1,4 @@
-"""`ddpo-bench list`: what can be named in a configuration, and the options of each."""
+"""`ddpo-bench list`: the plugins that a configuration can name, and their options."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ EXAMPLES = """\
 examples:
   ddpo-bench list
   ddpo-bench list reward
-  ddpo-bench list ppo             its options, with defaults and bounds
-  ddpo-bench list --markdown      all of them, and a run's and a suite's own keys
+  ddpo-bench list ppo             the options of ppo, with defaults and bounds
+  ddpo-bench list --markdown      the options of all plugins, and the keys of runs and suites
 """
 
 
 def add_options(parser: ArgumentParser) -> None:
-    what = "a kind (algorithm, reward, prompts, policy, sampler, advantages), or the name of one of them"
+    what = "a kind of plugin (algorithm, reward, prompts, policy, sampler, advantages), or the name of a plugin"
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("name", nargs="?", metavar="NAME", help=what)
-    chosen.add_argument("--markdown", action="store_true", help="print docs/options.md")
+    chosen.add_argument("--markdown", action="store_true", help="print all options as Markdown, as in docs/options.md")
 
 
 def execute(args: Namespace) -> int:
@@ -44,7 +44,7 @@ def execute(args: Namespace) -> int:
 
 
 def overview(kind: str) -> Iterator[str]:
-    """A kind's plugins, a line each."""
+    """The plugins of a kind, a line for each."""
     from ddpo_bench import registry
     from ddpo_bench.describe import purpose
 
@@ -54,7 +54,7 @@ def overview(kind: str) -> Iterator[str]:
 
 
 def options_of(kind: str, name: str) -> Iterator[str]:
-    """What a plugin is, and each option in two lines."""
+    """What a plugin is, then two lines for each of its options."""
     from ddpo_bench import registry
     from ddpo_bench.describe import described, purpose
 
@@ -70,4 +70,4 @@ def options_of(kind: str, name: str) -> Iterator[str]:
         yield "  no options"
 
 
-COMMAND = Command("what can be named in a configuration, with its options", EXAMPLES, add_options, execute)
+COMMAND = Command("list the plugins that a configuration can name, and their options", EXAMPLES, add_options, execute)

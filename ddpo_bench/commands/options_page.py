@@ -1,4 +1,4 @@
-"""docs/options.md: every key of a configuration and of a suite, from the fields that define them."""
+"""docs/options.md: every key of a run's configuration and of a suite, from the fields that define them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ REGENERATE = "ddpo-bench list --markdown > docs/options.md"
 HEAD = f"""\
 # Options
 
-Every key of a run's configuration and of a suite, with its default and its bounds. This page is made from the code by
-`{REGENERATE}`. `ddpo-bench list NAME` prints the options of one plugin, another package's
-too. A quantity is a number with its unit, as `1.6 nats`, or a bare number in mean units.
+Every key of a run's configuration and of a suite, with its default and bounds. This page is generated from the code by
+`{REGENERATE}`. `ddpo-bench list NAME` prints the options of one plugin, including those of other
+packages. A quantity is a number with its unit, such as `1.6 nats`, or a bare number in mean units.
 """
 
 
 def page() -> str:
-    """The page in Markdown; of plugins those that come with this package."""
+    """The page in Markdown, with the plugins that come with this package."""
     return "\n".join(line for part in (HEAD, *sections()) for line in [*part.splitlines(), ""]).rstrip() + "\n"
 
 
 def sections() -> Iterator[str]:
     yield f"## A run\n\n{table(described(RunConfig))}"
-    yield f"Each of these holds a plugin, by `name` with its options or by the name alone:\n\n{plugin_keys()}"
+    yield f"Each of these keys holds a plugin, by its `name` and options, or by its name alone:\n\n{plugin_keys()}"
     yield f"## A suite\n\n{rows(['key', 'what'], [[f'`{key}`', what] for key, what in KEYS.items()])}"
     yield "How a matrix and its setups work: [suites](suites.md)."
-    yield f"The block `tune` ([tuning](tuning.md)):\n\n{table(described(Tune))}"
+    yield f"The `tune` block ([tuning](tuning.md)):\n\n{table(described(Tune))}"
     for kind in registry.FOLDERS:
         yield f"## {kind}"
         for name in registry.names(kind):

@@ -1,4 +1,4 @@
-"""From a command line to the runs that it means."""
+"""The runs that a command line selects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ddpo_bench.yaml_file import apply_overrides, load_yaml
 
 
 def planned_runs(args: Namespace) -> tuple[Suite, list[PlannedRun], Path]:
-    """The suite, those of its runs that are meant, and its results folder; of options `add_suite`."""
+    """The suite, the selected runs and the results folder, from the options of `add_suite`."""
     suite = load_suite(find_suite(args.suite), args.set, args.seeds or ())
     root = args.results / suite.name
     refuse_other_suite(suite, root)
@@ -30,17 +30,17 @@ def planned_runs(args: Namespace) -> tuple[Suite, list[PlannedRun], Path]:
 
 
 def narrowed(suite: Suite, runs: Sequence[PlannedRun]) -> Suite:
-    """A suite that plans these of its runs: what is to be tuned is a suite's cells, not its runs."""
+    """The suite with only the cells and seeds of these runs, because cells are tuned, not runs."""
     folders, seeds = {run.folder.parent.name for run in runs}, {run.config.seed for run in runs}
     cells = [cell for cell in suite.cells if f"{cell.name}-{cell.hash}" in folders]
     return replace(suite, cells=cells, seeds=[seed for seed in suite.seeds if seed in seeds])
 
 
 def refuse_impossible(args: Namespace, suite: Suite, runs: Sequence[PlannedRun], root: Path, here: bool = True) -> None:
-    """Say once, before any run, what would end runs at their start; nothing is asked of cells that are done.
+    """Refuse, before any run, a suite with runs that would fail at their start; cells that are done are not checked.
 
     Args:
-        here: whether this machine is the one that trains.
+        here: whether the runs will be trained on this machine.
     Raises:
         ConfigError: naming every mistake of every cell by its place in the file.
     """
@@ -54,15 +54,18 @@ def refuse_impossible(args: Namespace, suite: Suite, runs: Sequence[PlannedRun],
 
 
 def count_images(runs: Sequence[PlannedRun]) -> str:
-    """Reward queries of these runs, for people."""
+    """The number of images, and so of reward queries, of these runs, as text."""
     return f"{sum(planned.images for planned in runs):,}"
 
 
 def load_run(path: Path, overrides: Sequence[str]) -> RunConfig:
-    """A run's configuration from a file.
+    """Read the configuration of a run.
 
+    Args:
+        path: a YAML file.
+        overrides: the values of --set.
     Raises:
-        ConfigError: also where the file is a suite.
+        ConfigError: where the file has mistakes, or is a suite.
     """
     data = load_yaml(path)
     if data and is_suite(data):

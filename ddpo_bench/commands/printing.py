@@ -1,4 +1,4 @@
-"""Tables and results on standard output."""
+"""Printing of tables and results."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def print_summary(results: Path, asked: Mapping[str, Any] | None = None, anew: bool = False) -> None:
-    """Make the table, plots and report of a results folder and print the table, also where nothing can be written.
+    """Make the table, plots and report of a results folder, and print the table, even where nothing can be written.
 
     Args:
-        asked, anew: as of `make_outputs`.
+        results: the results folder.
+        asked, anew: as for `make_outputs`.
     Raises:
-        DiskTrouble: after the table, where files that are expected could not be written.
+        DiskTrouble: after the table is printed, where the disk is full.
     """
     from ddpo_bench.analysis.tabulate import tabulate
 
@@ -35,17 +36,18 @@ def print_summary(results: Path, asked: Mapping[str, Any] | None = None, anew: b
         print_table_as(tabulate(results), None)
         if trouble.number not in READ_ONLY:
             raise
-        print(f"\nNothing was written, since {results} is read-only here: its tables and plots stay as they are.")
+        print(f"\nNothing was written, because {results} is read-only: its tables and plots are as before.")
         return
     print_outputs(table, results)
 
 
 def make_outputs(results: Path, asked: Mapping[str, Any] | None, anew: bool) -> Table:
-    """Make the outputs where anything that they are made of has changed.
+    """Make the outputs if anything that they depend on has changed.
 
     Args:
-        asked: the question that they answer, as of `write_record`.
-        anew: make them in any case.
+        results: the results folder.
+        asked: the command that they answer, as for `write_record`.
+        anew: whether to make them in any case.
     """
     from ddpo_bench.analysis.outputs import are_current, inputs_hash, write_record
     from ddpo_bench.analysis.tabulate import tabulate
@@ -62,13 +64,13 @@ def make_outputs(results: Path, asked: Mapping[str, Any] | None, anew: bool) -> 
 
 
 def print_outputs(table: Table, results: Path) -> None:
-    """The table, and where to find the rest."""
+    """Print the table, and where the other outputs are."""
     print_table_as(table, None)
     print(f"\nReport: {results / 'report.html'}\nTables: {results}/table.md, .csv, .tex\nPictures: {results / 'plots'}")
 
 
 def print_table_as(table: Table, form: str | None) -> None:
-    """Print a table of results: for reading, or in the form asked for."""
+    """Print a table of results, in a format of --format or, without one, for reading."""
     if form:
         forms = {"md": table.to_markdown, "csv": table.to_csv, "tex": table.to_latex, "json": table.to_json}
         print(forms[form](), end="")
@@ -82,4 +84,4 @@ def print_failures(failed: Sequence[PlannedRun], root: Path) -> None:
     for planned in failed:
         print(f"{planned.name}: failed: {read_status(root / planned.folder)['reason']} (see {root / planned.folder})")
     if failed:
-        print(f"{len(failed)} failed; to run them again add --retry-failed")
+        print(f"{len(failed)} failed; add --retry-failed to run them again")

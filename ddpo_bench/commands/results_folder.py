@@ -1,4 +1,4 @@
-"""What names a suite's results on the command line: their folder, the suite's file, or its name."""
+"""The results folder that a command line names: by its path, the suite's file, or the suite's name."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ from ddpo_bench.commands.command import add_results
 
 def add_results_folder(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "suite", metavar="SUITE|DIR", help="a YAML file, the name of a shipped suite, or a results folder"
+        "suite",
+        metavar="SUITE|DIR",
+        help="a results folder, a suite's YAML file, or the name of a suite that comes with the package",
     )
-    add_results(parser, "the suite's folder is DIR/<suite name> (default: results)")
+    add_results(parser, "look for a suite's results in DIR/<suite name> (default: results)")
 
 
 def results_folder(named: str, results: Path) -> Path:
-    """The folder that is named, of a suite `results`/<its name>; whether it holds results is not looked at.
+    """The results folder that is named; whether it holds results is not checked.
 
+    Args:
+        named: a folder, the file of a suite, or the name of a shipped suite.
+        results: the folder of a suite's results is <results>/<suite name>.
     Raises:
         ConfigError: where there is neither such a folder nor such a suite.
     """
@@ -33,5 +38,5 @@ def results_folder(named: str, results: Path) -> Path:
     if path := place if place.is_file() else shipped.get(named):
         return results / str(load_yaml(path).get("name", path.stem))
     if os.sep in named and place.suffix not in (".yaml", ".yml"):
-        return place  # of which whoever reads it knows the nearest folder that exists
+        return place  # the reader's error names the nearest folder that exists
     raise ConfigError([f"{named}: no such folder or file; {unknown('shipped suite', place.stem, shipped)}"])

@@ -1,4 +1,4 @@
-"""`ddpo-bench sample`: a grid of images from a pretrained or a trained policy."""
+"""`ddpo-bench sample`: a grid of images sampled from a pretrained or trained policy."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ GRID_COLUMNS = 8
 DEFAULT_SAMPLES = 16
 EXAMPLES = """\
 examples:
-  ddpo-bench sample                                        from the pretrained embedded model
+  ddpo-bench sample                                        sample the pretrained embedded model
   ddpo-bench sample --prompts 'a dog' 'three frogs' --out dog.png
-  ddpo-bench sample --run results/algos/runs/CELL/seed-0   from a trained one
+  ddpo-bench sample --run results/algos/runs/CELL/seed-0   sample a trained policy
 """
 
 
@@ -28,10 +28,15 @@ def add_options(parser: ArgumentParser) -> None:
     source.add_argument("--run", type=Path, metavar="DIR", help="a run's folder: sample its trained policy")
     source.add_argument("--config", type=Path, metavar="FILE", help="a run configuration: sample its pretrained policy")
     parser.add_argument(
-        "--prompts", nargs="+", metavar="TEXT", help="one image each (default: 16 that evaluation draws from)"
+        "--prompts",
+        nargs="+",
+        metavar="TEXT",
+        help="one image for each (default: 16 of the configuration's evaluation prompts)",
     )
-    parser.add_argument("--out", type=Path, default=Path("samples.png"), metavar="PNG", help="(default: samples.png)")
-    parser.add_argument("--seed", type=seed, default=0, help="of prompts and noise (default: 0)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("samples.png"), metavar="PNG", help="picture to write (default: samples.png)"
+    )
+    parser.add_argument("--seed", type=seed, default=0, help="seed of prompts and noise (default: 0)")
 
 
 def execute(args: Namespace) -> int:
@@ -61,7 +66,12 @@ def draw_prompts(config: RunConfig, seed: int) -> list[str]:
 
 
 def save_grid(images: np.ndarray[Any, Any], path: Path) -> None:
-    """images: uint8 [N, H, W, 3]; rows of GRID_COLUMNS, no padding, the rest white."""
+    """Write images in rows of GRID_COLUMNS, without padding; empty places are white.
+
+    Args:
+        images: uint8 [N, H, W, 3].
+        path: the picture to write.
+    """
     from PIL import Image
 
     from ddpo_bench.files import replacing
@@ -73,11 +83,11 @@ def save_grid(images: np.ndarray[Any, Any], path: Path) -> None:
 
 
 def refuse_picture(path: Path) -> None:
-    """Say before any image is drawn that the grid could not be saved.
+    """Check before any image is sampled that the grid can be saved.
 
     Raises:
-        ConfigError: where the name is not a picture's.
-        DiskTrouble: where its folder cannot be written.
+        ConfigError: where the suffix is not that of a picture format.
+        DiskTrouble: where the folder cannot be written to.
     """
     from io import BytesIO
 
@@ -92,9 +102,9 @@ def refuse_picture(path: Path) -> None:
     try:
         Image.new("RGB", (8, 8)).save(BytesIO(), form or "")
     except (KeyError, OSError, ValueError):
-        given = f"{path.suffix!r} is no kind of picture that can be written" if path.suffix else "has no suffix"
+        given = f"{path.suffix!r} is not a picture format that can be written" if path.suffix else "has no suffix"
         raise ConfigError([f"--out {path}: {given}. Give a .png, as in --out {path.with_suffix('.png')}."]) from None
     refuse_unwritable(path)
 
 
-COMMAND = Command("draw a grid of images", EXAMPLES, add_options, execute)
+COMMAND = Command("sample a grid of images", EXAMPLES, add_options, execute)

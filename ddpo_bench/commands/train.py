@@ -1,4 +1,4 @@
-"""`ddpo-bench train`: one configuration, in this process."""
+"""`ddpo-bench train`: train one configuration in this process."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from ddpo_bench.commands.command import SOME_FAILED, Command, add_set
 RESULTS = Path("results", "train")
 EXAMPLES = """\
 examples:
-  ddpo-bench train ppo.yaml                            a file that holds `algorithm: {name: ppo}` is enough
+  ddpo-bench train ppo.yaml                            `algorithm: {name: ppo}` alone is a valid file
   ddpo-bench train ppo.yaml --out my-run --set seed=1
-  ddpo-bench train ppo.yaml --out my-run --set seed=1 --set epochs=24      more epochs for the same run
+  ddpo-bench train ppo.yaml --out my-run --set seed=1 --set epochs=24      train the same run for more epochs
   ddpo-bench train ppo.yaml --set algorithm.learning_rate=1e-4 --set sampler.steps=20
+
+What is written to standard error goes to output.log in the run's folder; with --debug, to the terminal.
 """
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file")
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file with the configuration")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="the run's folder; what is in it goes on (default: below results/train)"
+        "--out", type=Path, metavar="DIR", help="the run's folder; a run in it resumes (default: below results/train)"
     )
-    add_set(parser, "change the configuration")
+    add_set(parser, "change a setting")
 
 
 def execute(args: Namespace) -> int:
@@ -52,7 +54,7 @@ def execute(args: Namespace) -> int:
     if not args.out:
         begin_from_shorter(RESULTS, [planned])
     folder = args.out or RESULTS / below
-    busy = f"{folder}: another process ({{pid}}) trains here. Wait for it, or give another --out DIR."
+    busy = f"{folder}: process {{pid}} is training here. Wait for it to end, or choose another --out DIR."
     with naming_disk_trouble(folder), exclusive(folder / ".lock", busy), display([planned], 0) as watcher:
         watcher.started(planned, "this process")
         try:
@@ -69,7 +71,7 @@ def execute(args: Namespace) -> int:
             watcher.ended(planned, "failed", f"{type(error).__name__}: {error}")
             return SOME_FAILED
         watcher.ended(planned, "done", None)
-    print(f"The run is in {folder}")
+    print(f"Saved in {folder}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`ddpo-bench validate`: what one asks before a night of GPU time."""
+"""`ddpo-bench validate`: mistakes, memory, disk and time, before any GPU time is spent."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 EXAMPLES = """\
 examples:
   ddpo-bench validate suites/algos.yaml
-  ddpo-bench validate mine.yaml --measure               how long it will take, by trying
-  ddpo-bench validate mine.yaml --results /scratch/me   whether its results have room there
+  ddpo-bench validate mine.yaml --measure               measure how long it will take
+  ddpo-bench validate mine.yaml --results /scratch/me   check that there is room for the results
 
-Names, values, paths, models, rewards, packages and room on the disk are checked; every mistake is a line.  Nothing is
-downloaded, and without --measure no model is loaded.
+Checks names, values, paths, models, rewards, packages and room on the disk, and prints a line for every mistake.
+Nothing is downloaded, and without --measure no model is loaded.
 """
 
 
 def add_options(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a YAML file, or the name of a suite that comes with the package")
-    add_results(parser, "where the results would go: DIR/<suite name> (default: results)")
+    add_results(parser, "check for room in DIR/<suite name> (default: results)")
     parser.add_argument(
         "--measure",
         action="store_true",
-        help="time one micro-batch of each cell that has not been run, if its model is here",
+        help="time one micro-batch of each cell that has not run yet, if its model is on this machine",
     )
 
 
@@ -62,11 +62,13 @@ def execute(args: Namespace) -> int:
 def read(
     path: Path, data: Mapping[str, Any], results: Path
 ) -> tuple[str, Plan, Sequence[tuple[str, RunConfig]], list[str]]:
-    """What the file is, what it plans, each configuration with the place of its reward, and what would end runs at
-    their start.
+    """Read a suite or a run's configuration.
 
+    Returns:
+        A summary in one line, the plan, each configuration with the place of its reward in the file, and the mistakes
+        that would end runs at their start.
     Raises:
-        ConfigError: naming every mistake in it.
+        ConfigError: naming every mistake in the file.
     """
     from ddpo_bench.commands.planning import count_images, load_run
     from ddpo_bench.preflight.checks import reward_places
@@ -97,4 +99,4 @@ def read(
     return what, Plan(planned, results / suite.name), reward_places(suite), suite_mistakes(suite.cells)
 
 
-COMMAND = Command("check a suite or a run configuration, and what it will cost", EXAMPLES, add_options, execute)
+COMMAND = Command("check a suite or a run's configuration, and estimate its cost", EXAMPLES, add_options, execute)

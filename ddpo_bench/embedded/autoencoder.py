@@ -34,7 +34,7 @@ def build_autoencoder() -> AutoencoderKL:
 
 
 def scene_batch(seed: tuple[int, ...], size: int) -> tuple[list[Scene], Tensor]:
-    """Scenes and their pictures, float32 [size, 3, 64, 64] in [-1, 1]; the same for the same seed."""
+    """Random scenes and their pictures, float32 [size, 3, 64, 64] in [-1, 1], determined by the seed."""
     rng = np.random.default_rng(seed)
     scenes = [sample_scene(rng) for _ in range(size)]
     pixels = np.stack([render(scene, rng) for scene in scenes])
@@ -55,7 +55,7 @@ def autoencoder_loss(model: nn.Module, seed: tuple[int, int], size: int) -> Tens
 
 
 def train_autoencoder(folder: Path) -> AutoencoderKL:
-    """Returns the averaged autoencoder."""
+    """Train the autoencoder, and return its exponential moving average."""
     torch.manual_seed(0)
     model = build_autoencoder().to(memory_format=torch.channels_last)
     return fit("autoencoder", model, autoencoder_loss, SCHEDULE, folder)
@@ -63,7 +63,7 @@ def train_autoencoder(folder: Path) -> AutoencoderKL:
 
 @torch.no_grad()
 def reconstruction_psnr(model: AutoencoderKL, count: int = 512) -> float:
-    """Mean PSNR in dB over held-out scenes, of the posterior mean's reconstruction rounded to 8 bits."""
+    """Mean PSNR in dB over held-out scenes, of reconstructions from the posterior mean, rounded to 8 bits."""
     values = []
     for step in range(count // 64):
         _, images = scene_batch((99, step), 64)

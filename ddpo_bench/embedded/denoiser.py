@@ -33,7 +33,13 @@ class Denoiser(nn.Module):
         self.unet = build_unet()
 
     def forward(self, noisy: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
-        """noisy: [B, 8, 8, 8]; timesteps: [B]; tokens: [B, L]; returns the predicted velocity, [B, 8, 8, 8]."""
+        """Predict the velocity, [B, 8, 8, 8].
+
+        Args:
+            noisy: noisy latents, [B, 8, 8, 8].
+            timesteps: [B].
+            tokens: tokens of the captions, [B, L].
+        """
         return self.unet(noisy, timesteps, self.text_encoder(tokens).last_hidden_state).sample
 
 
@@ -68,7 +74,7 @@ def build_unet() -> UNet2DConditionModel:
         attention_head_dim=4,
         norm_num_groups=16,
     )
-    unet.set_attn_processor(AttnProcessor())  # 1.5 times as quick as SDPA for this size on a CPU
+    unet.set_attn_processor(AttnProcessor())  # at this size 1.5 times as fast as SDPA on a CPU
     return unet
 
 
@@ -86,11 +92,13 @@ def build_scheduler() -> DDIMScheduler:
 
 
 class LatentScenes:
-    """Cached latents of generated scenes with their scenes, from which training batches are drawn.
+    """Cached latents of random scenes, from which training batches are drawn.
 
     Attributes:
-        latents: [N, 8, 8, 8] float16, scaled to unit standard deviation.
-        scaling_factor: what scaled them.
+        latents: unscaled latents, [N, 8, 8, 8] float16.
+        scenes: the scene of each latent.
+        tokenizer: the tokenizer of the captions.
+        scaling_factor: the factor that scales the latents to unit standard deviation.
     """
 
     def __init__(self, latents: Tensor, scenes: list[Scene], tokenizer: CLIPTokenizer):
@@ -98,7 +106,7 @@ class LatentScenes:
         self.latents, self.scenes, self.tokenizer = latents, scenes, tokenizer
 
     def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
-        """Latents [size, 8, 8, 8] float32 and caption tokens [size, L]."""
+        """A random batch: scaled latents, [size, 8, 8, 8] float32, and tokens of their captions, [size, L]."""
         index = rng.integers(len(self.scenes), size=size)
         captions = [training_caption(self.scenes[i], rng) for i in index]
         tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
@@ -120,7 +128,7 @@ def training_caption(scene: Scene, rng: np.random.Generator) -> str:
 
 @torch.no_grad()
 def cache_latents(autoencoder: AutoencoderKL, folder: Path, count: int = CACHED_SCENES) -> None:
-    """Write this rank's share of the latent cache, in chunks of 1,000 that a resumed recipe does not write again."""
+    """Write this rank's share of the latent cache, in chunks of 1,000; chunks that exist are not written again."""
     world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     folder.mkdir(parents=True, exist_ok=True)
     for chunk in range(rank, count // 1000, world):
@@ -138,7 +146,7 @@ def cache_latents(autoencoder: AutoencoderKL, folder: Path, count: int = CACHED_
 
 
 def load_latents(folder: Path, tokenizer: CLIPTokenizer, count: int = CACHED_SCENES) -> LatentScenes:
-    """The whole cache; scenes are drawn again from the seeds that made them."""
+    """Read the whole cache, and draw its scenes again from their seeds."""
     chunks = range(count // 1000)
     latents = torch.cat([torch.load(folder / f"{chunk:04d}.pt", weights_only=True) for chunk in chunks])
     scenes = [scene for chunk in chunks for part in range(8) for scene in scenes_of((2, chunk, part), 125)]
@@ -174,7 +182,7 @@ class VelocityLoss:
 
 
 def train_denoiser(data: LatentScenes, tokenizer: CLIPTokenizer, folder: Path) -> Denoiser:
-    """Returns the averaged denoiser."""
+    """Train the denoiser, and return its exponential moving average."""
     torch.manual_seed(0)
     model = fit("denoiser", Denoiser(tokenizer), VelocityLoss(data), SCHEDULE, folder)
     assert isinstance(model, Denoiser)

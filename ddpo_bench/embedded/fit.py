@@ -1,6 +1,6 @@
-"""One resumable training loop for every stage of the embedded model's recipe: Muon, cosine decay, EMA, checkpoints.
+"""The resumable training loop of all stages of the embedded model's recipe: Muon, cosine decay, EMA, checkpoints.
 
-Data parallel by processes of one thread each, which on a CPU beat threads of one process.
+It is data parallel over processes of one thread each, which on a CPU are faster than one process with many threads.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CHECKPOINT_EVERY = 200
 
 @dataclass(frozen=True)
 class Schedule:
-    """Length and step sizes of one stage: `steps` optimiser steps of `batch` samples in all."""
+    """The length and step sizes of a stage: `steps` optimiser steps, each on `batch` samples over all processes."""
 
     steps: int
     batch: int
@@ -34,7 +34,7 @@ class Schedule:
 class Muon(torch.optim.Optimizer):
     """Momentum with orthogonalised updates (Jordan et al. 2024) for matrices and convolutions, flattened to [out, -1].
 
-    torch.optim.Muon takes 2-D parameters alone; most of ours are convolutions.
+    torch.optim.Muon takes only 2-D parameters, and most of ours are convolutions.
     """
 
     def __init__(self, params: list[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
@@ -70,8 +70,12 @@ def fit(name: str, model: nn.Module, loss_at: Loss, schedule: Schedule, folder: 
     """Train `model` and return its exponential moving average, continuing from `folder/<name>.pt` where that exists.
 
     Args:
-        loss_at: (model, (step, rank), batch of this rank) -> scalar; draws its batch from a generator seeded by step
-            and rank, so that a resumed run sees the same data.
+        name: the name of the stage.
+        model: the model to train.
+        loss_at: (model, (step, rank), batch size of this rank) -> scalar loss; seeds the generator of its batch by step
+            and rank, so that a resumed run draws the same data.
+        schedule: the length and step sizes.
+        folder: where checkpoints are written.
     """
     world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
     path = folder / f"{name}.pt"
@@ -147,7 +151,7 @@ def save(path: Path, step: int, model: nn.Module, average: nn.Module, optimisers
 
 
 def restore(path: Path, model: nn.Module, average: nn.Module, optimisers: list[torch.optim.Optimizer]) -> int:
-    """Load a checkpoint into the given objects and return the step to go on from (0 without one)."""
+    """Load a checkpoint into the given objects and return the step to resume from, 0 without one."""
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)

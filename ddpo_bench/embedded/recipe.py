@@ -1,6 +1,6 @@
-"""The recipe of the embedded model: autoencoder, denoiser, verifier; then the folder that is shipped, and its figures.
+"""The recipe of the embedded model: autoencoder, denoiser, verifier, the folder to ship, and measurements of quality.
 
-`ddpo-bench embedded train` runs it; every stage goes on from its last checkpoint in the work folder.
+`ddpo-bench embedded train` runs it; every stage resumes from its last checkpoint in the work folder.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ddpo_bench.embedded.verifier import Verifier
 from ddpo_bench.embedded.verifier_training import accuracy, train_verifier
 from ddpo_bench.files import refuse_unwritable
 
-STEPS, GUIDANCE = 20, 3.0  # of the quality figures
+STEPS, GUIDANCE = 20, 3.0  # of the pictures on which quality is measured
 
 
 def train(work: Path) -> None:
-    """All stages, data parallel over the machine's cores; the model's folder ends up in `work/model`."""
+    """Run all stages, data parallel over the CPU cores, and save the model in `work/model`."""
     ranks = max(1, os.cpu_count() or 1)
     work.mkdir(parents=True, exist_ok=True)
     for stage in (autoencoder_stage, denoiser_stage, verifier_stage):
@@ -39,7 +39,7 @@ def train(work: Path) -> None:
 
 
 def in_parallel(stage: Callable[[Path], object], work: Path, ranks: int) -> None:
-    """Run a stage in `ranks` processes of one thread, which average their gradients."""
+    """Run a stage in `ranks` processes of one thread each, which average their gradients."""
     meeting = work / f"{stage.__name__}.rendezvous"
     meeting.unlink(missing_ok=True)
     torch.multiprocessing.spawn(one_rank, (stage, work, ranks, meeting), nprocs=ranks)
@@ -73,7 +73,7 @@ def verifier_stage(work: Path) -> Verifier:
 
 
 def assemble(work: Path) -> None:
-    """Write the StableDiffusionPipeline folder in fp16, and the verifier beside it."""
+    """Write the StableDiffusionPipeline folder in fp16, with the verifier in a subfolder."""
     tokenizer = build_tokenizer()
     data = load_latents(work / "latents", tokenizer)
     autoencoder = train_autoencoder(work)
@@ -98,11 +98,11 @@ def assemble(work: Path) -> None:
 
 
 def evaluate(model: Path, samples: int) -> dict[str, float]:
-    """Print and write `quality.json`: reconstruction, and what the verifier finds on generated pictures.
+    """Measure reconstruction, and what the verifier sees in generated pictures; print it and write `quality.json`.
 
     Args:
-        model: the pipeline's folder.
-        samples: generated pictures, at 20 steps and guidance 3, one a random caption.
+        model: the folder of the pipeline.
+        samples: number of pictures to generate, with 20 steps and guidance 3, each from a random caption.
     """
     refuse_unwritable(model / "quality.json")
     pipeline = StableDiffusionPipeline.from_pretrained(model, safety_checker=None).to(torch.float32)
@@ -113,23 +113,23 @@ def evaluate(model: Path, samples: int) -> dict[str, float]:
     verifier.eval()
     scenes, rendered = scene_batch((99, 0), samples)
     decoded = pipeline.vae.decode(pipeline.vae.encode(rendered).latent_dist.mode()).sample
-    figures = {"psnr_db": reconstruction_psnr(pipeline.vae)}
-    figures |= {f"verifier_on_rendered/{k}": v for k, v in accuracy(verifier, rendered / 2 + 0.5, scenes).items()}
-    figures |= {
+    quality = {"psnr_db": reconstruction_psnr(pipeline.vae)}
+    quality |= {f"verifier_on_rendered/{k}": v for k, v in accuracy(verifier, rendered / 2 + 0.5, scenes).items()}
+    quality |= {
         f"verifier_on_decoded/{k}": v for k, v in accuracy(verifier, (decoded / 2 + 0.5).clamp(0, 1), scenes).items()
     }
     rng = np.random.default_rng(7)
     asked = [sample_scene(rng) for _ in range(samples)]
-    figures |= {f"generated/{k}": v for k, v in accuracy(verifier, generate(pipeline, asked), asked).items()}
-    figures = {name: round(value, 4) for name, value in figures.items()}
-    for name, value in figures.items():
+    quality |= {f"generated/{k}": v for k, v in accuracy(verifier, generate(pipeline, asked), asked).items()}
+    quality = {name: round(value, 4) for name, value in quality.items()}
+    for name, value in quality.items():
         print(f"{name:32} {value:.4f}")
-    (model / "quality.json").write_text(json.dumps(figures, indent=1) + "\n")
-    return figures
+    (model / "quality.json").write_text(json.dumps(quality, indent=1) + "\n")
+    return quality
 
 
 def generate(pipeline: StableDiffusionPipeline, scenes: list[Scene]) -> Tensor:
-    """[N, 3, 64, 64] in [0, 1], from the scenes' full captions."""
+    """Pictures generated from the full captions of scenes, [N, 3, 64, 64] in [0, 1]."""
     generator = torch.Generator().manual_seed(7)
     prompts = [caption(scene) for scene in scenes]
     parts = [

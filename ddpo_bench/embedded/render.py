@@ -1,6 +1,6 @@
-"""Rendering: a scene to a 64 x 64 picture, from the sprites of Noto Color Emoji (OFL).
+"""Rendering of scenes as 64 x 64 pictures, with the emoji of the font Noto Color Emoji (OFL).
 
-Needed only by the recipe that trains the embedded model; using the model needs no font.
+Only the recipe that trains the embedded model needs the font; the model itself does not.
 """
 
 from __future__ import annotations
@@ -13,10 +13,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ddpo_bench.embedded.scenes import ANIMALS, COLOURS, THINGS, Scene
 
-SIZE = 64  # pixels a side
+SIZE = 64  # pixels per side
 FONT_PATH = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 FONT_SIZE = 109  # the one size at which this bitmap font can be rendered
-SPRITE_SIZES = {1: (38, 54), 2: (26, 32), 3: (24, 29), 4: (24, 29)}  # longest side in pixels by number of objects
+SPRITE_SIZES = {
+    1: (38, 54),
+    2: (26, 32),
+    3: (24, 29),
+    4: (24, 29),
+}  # longest side in pixels, by number of objects
 PLACES = {
     1: [[(32, 32)]],
     2: [[(17, 32), (47, 32)], [(32, 17), (32, 47)], [(18, 18), (46, 46)], [(46, 18), (18, 46)]],
@@ -30,7 +35,7 @@ class MissingFont(RuntimeError):
 
 
 def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """Draw a fully specified scene at random places, sizes, flips and tints.
+    """Draw a fully specified scene, with random places, sizes, flips and tints.
 
     Returns:
         uint8 [64, 64, 3].
@@ -51,7 +56,7 @@ def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def background(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """float32 [64, 64, 3] in 0..255: the colour, jittered, with its pattern in a darker or lighter shade."""
+    """A background of jittered colour with its pattern in a darker or lighter shade, float32 [64, 64, 3] in 0..255."""
     if scene.colour is None or scene.pattern is None:
         raise ValueError(f"only a fully specified scene can be drawn, got {scene}.")
     base = np.array(COLOURS[scene.colour], np.float32) + rng.uniform(-10, 10, 3).astype(np.float32)
@@ -61,7 +66,7 @@ def background(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def pattern_mask(pattern: str, rng: np.random.Generator) -> np.ndarray:
-    """float32 [64, 64] in [0, 1]: where the second shade lies, with soft edges."""
+    """The mask of the second shade, with soft edges, float32 [64, 64] in [0, 1]."""
     if pattern == "plain":
         return np.zeros((SIZE, SIZE), np.float32)
     y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
@@ -77,7 +82,7 @@ def pattern_mask(pattern: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def paste(canvas: np.ndarray, image: np.ndarray, x: int, y: int, tint: float) -> None:
-    """Composite a premultiplied RGBA sprite centred at (x, y), cut at the canvas's edges."""
+    """Composite a premultiplied RGBA sprite centred at (x, y), cropped at the edges of the canvas."""
     height, width = image.shape[:2]
     left, top = x - width // 2, y - height // 2
     x0, y0, x1, y1 = max(left, 0), max(top, 0), min(left + width, SIZE), min(top + height, SIZE)
@@ -87,7 +92,7 @@ def paste(canvas: np.ndarray, image: np.ndarray, x: int, y: int, tint: float) ->
 
 @cache
 def sprite(noun: str, size: int, flipped: bool) -> np.ndarray:
-    """float32 [h, w, 4], longest side `size`: premultiplied RGB in 0..255 and alpha in [0, 1]."""
+    """A sprite with longest side `size`, float32 [h, w, 4]: premultiplied RGB in 0..255 and alpha in [0, 1]."""
     image = full_sprite(noun)
     scale = size / max(image.size)
     image = image.resize(

@@ -1,4 +1,4 @@
-"""Scenes: what the embedded model draws, and the captions that name it.
+"""Scenes: what the embedded model draws, and the captions that describe it.
 
 A scene is one to four copies of one noun, or one each of two nouns, on a plain or patterned background.  The nouns
 are the 45 animals of DDPO's simple-animals list (Black et al. 2024, appendix) and 40 everyday things; each is an
@@ -46,11 +46,11 @@ IRREGULAR_PLURALS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows.
+    """The content of a picture.
 
     Attributes:
-        nouns: one noun, or two different ones (then `count` is 1 of each).
-        count: copies of the noun, 1 to 4.
+        nouns: one noun, or two different ones, of which there is one each.
+        count: number of copies of a single noun, 1 to 4.
         colour: background colour, a key of `COLOURS`; None where a caption leaves it open.
         pattern: background pattern, one of `PATTERNS`; None where a caption leaves it open.
     """
@@ -62,7 +62,7 @@ class Scene:
 
 
 def sample_scene(rng: np.random.Generator) -> Scene:
-    """A random fully specified scene: half single nouns, a sixth pairs, the rest two to four copies."""
+    """A random, fully specified scene: 46 % single nouns, 14 % pairs of nouns, the rest two to four copies."""
     kind = rng.choice(5, p=[0.46, 0.14, 0.13, 0.13, 0.14])
     nouns = rng.choice(len(NOUNS), size=2 if kind == 4 else 1, replace=False)
     return Scene(
@@ -74,7 +74,7 @@ def sample_scene(rng: np.random.Generator) -> Scene:
 
 
 def caption(scene: Scene) -> str:
-    """The canonical caption of a scene: "three frogs on a blue striped background"; open parts are left out."""
+    """The canonical caption of a scene, "three frogs on a blue striped background", without unspecified parts."""
     if len(scene.nouns) == 2:
         text = " and ".join(f"{article(noun)} {noun}" for noun in scene.nouns)
     elif scene.count == 1:
@@ -86,7 +86,7 @@ def caption(scene: Scene) -> str:
 
 
 def parse_caption(text: str) -> Scene | None:
-    """The scene that a prompt asks for, as far as the vocabulary reaches; None where it names no known noun."""
+    """The scene that a prompt describes, within the vocabulary; None where it names no known noun."""
     words = re.findall(r"[a-z]+", text.lower())
     nouns = tuple(dict.fromkeys(SINGULARS[word] for word in words if word in SINGULARS))[:2]
     if not nouns:

@@ -1,6 +1,6 @@
-"""The embedded model's tokenizer: CLIP's byte-level BPE with a vocabulary of its own.
+"""The tokenizer of the embedded model: CLIP's byte-level BPE with a vocabulary of its own.
 
-Every word of the captions is one token; any other word falls apart into characters, so no prompt is refused.
+Every word of the captions is one token; other words are split into characters, so that no prompt is refused.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from transformers import CLIPTokenizer
 
 from ddpo_bench.embedded.scenes import COLOURS, COUNT_WORDS, NOUNS, PATTERNS, plural
 
-MAX_LENGTH = 16  # tokens a prompt, start and end included
+MAX_LENGTH = 16  # tokens per prompt, with start and end
 END_OF_WORD = "</w>"
 
 

@@ -1,7 +1,7 @@
-"""The verifier: a small classifier that tells which nouns, how many, and which background a 64 x 64 picture shows.
+"""The verifier: a small classifier of the nouns, their number and the background in a 64 x 64 picture.
 
-It judges pictures of the embedded model's world (`scene_alignment`, and the held-out measures of every run); on any
-other picture its answers mean nothing.
+It judges pictures of the embedded model, in `scene_alignment` and in the evaluations of every run; on other pictures
+its answers are meaningless.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ddpo_bench.embedded import MODEL_FOLDER
 from ddpo_bench.embedded.scenes import COLOURS, COUNT_WORDS, NOUNS, PATTERNS
 
 FILE = MODEL_FOLDER / "verifier" / "verifier.safetensors"
-SIZE = 64  # pixels a side that it was trained on
+SIZE = 64  # pixels per side of the pictures that it was trained on
 HEADS = {"nouns": len(NOUNS), "count": len(COUNT_WORDS), "colour": len(COLOURS), "pattern": len(PATTERNS)}
 
 
 class Residual(nn.Module):
-    """Two convolutions, batch-normalised, around a skip; halves the resolution."""
+    """Two convolutions with group normalisation and a skip connection; halves the resolution."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -36,7 +36,7 @@ class Residual(nn.Module):
 
 
 class Verifier(nn.Module):
-    """Convolutional classifier with four heads, about 0.5 M parameters."""
+    """A convolutional classifier with four heads, of about 0.5 M parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,20 +45,20 @@ class Verifier(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(2 * 144, size) for name, size in HEADS.items()})
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits of each head; images: [N, 3, 64, 64] in [0, 1]."""
+        """Logits of each head for images [N, 3, 64, 64] in [0, 1]."""
         features = self.blocks(self.stem(images * 2 - 1).relu()).flatten(2)
         pooled = torch.cat([features.mean(2), features.amax(2)], 1)
         return {name: head(pooled) for name, head in self.heads.items()}
 
     @torch.no_grad()
     def probabilities(self, images: Tensor) -> dict[str, Tensor]:
-        """What the pictures show.
+        """Probabilities of what the pictures show.
 
         Args:
             images: [N, 3, H, W] in [0, 1]; other sizes than 64 x 64 are resampled.
         Returns:
-            nouns [N, 85], the independent probability that each noun is there; count [N, 4], of 1 to 4 objects in
-            all; colour [N, 10] and pattern [N, 4] of the background; orders as in `scenes`.
+            nouns [N, 85], independent probabilities that each noun is present; count [N, 4], of 1 to 4 objects in
+            total; colour [N, 10] and pattern [N, 4] of the background; in the order of `scenes`.
         """
         if images.shape[-2:] != (SIZE, SIZE):
             images = nn.functional.interpolate(images, (SIZE, SIZE), mode="bilinear", antialias=True)

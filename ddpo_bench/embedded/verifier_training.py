@@ -1,4 +1,4 @@
-"""Stage 3 of the recipe: the verifier, on rendered pictures and on pictures that the autoencoder decoded."""
+"""Stage 3 of the recipe: the verifier, trained on rendered pictures and on pictures decoded by the autoencoder."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ddpo_bench.embedded.verifier import Verifier
 
 SCHEDULE = Schedule(steps=2500, batch=64)
 NOUN_INDEX = {noun: index for index, noun in enumerate(NOUNS)}
-LATENT_NOISE = 0.1  # largest noise, in latent standard deviations, before decoding: generated latents are not exact
+LATENT_NOISE = 0.1  # most noise before decoding, in latent standard deviations: generated latents are not exact
 
 
 class VerifierLoss:
-    """Cross-entropy of the four heads on a half rendered, half decoded batch."""
+    """Cross-entropy of the four heads, on a batch of half rendered and half decoded pictures."""
 
     def __init__(self, autoencoder: AutoencoderKL, data: LatentScenes):
         self.autoencoder, self.data = autoencoder, data
@@ -57,7 +57,7 @@ def scene_loss(logits: dict[str, Tensor], scenes: list[Scene]) -> Tensor:
 
 
 def targets(scenes: list[Scene]) -> dict[str, Tensor]:
-    """Class indices, [N] each."""
+    """Class indices of the heads, [N] each."""
     return {
         "count": torch.tensor([scene.count * len(scene.nouns) - 1 for scene in scenes]),
         "colour": torch.tensor([tuple(COLOURS).index(str(scene.colour)) for scene in scenes]),
@@ -74,11 +74,12 @@ def train_verifier(autoencoder: AutoencoderKL, data: LatentScenes, folder: Path)
 
 @torch.no_grad()
 def accuracy(verifier: Verifier, images: Tensor, scenes: list[Scene]) -> dict[str, float]:
-    """Top-1 agreement with what the pictures should show; for a pair, both nouns must be the top two.
+    """Top-1 accuracy of each head; for a pair of nouns, both must be the top two.
 
     Args:
-        images: [N, 3, 64, 64] in [0, 1].
-        scenes: fully specified.
+        verifier: the verifier.
+        images: pictures, [N, 3, 64, 64] in [0, 1].
+        scenes: what the pictures should show, fully specified.
     """
     found = verifier.probabilities(images)
     right = []

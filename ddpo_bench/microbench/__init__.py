@@ -1,1 +1,1 @@
-"""Kernel micro-benchmarks: the fused denoising step and policy loss beside eager torch and `torch.compile`."""
+"""Kernel micro-benchmarks: the fused denoising step and policy loss against eager torch and `torch.compile`."""

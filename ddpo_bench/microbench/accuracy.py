@@ -1,4 +1,4 @@
-"""How far a result is from the same operation in float64."""
+"""The error of a result, measured against the same operation in float64."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ GRADIENTS = ("backward", "loss", "learning_step")
 
 
 def exact_result(operation: str, inputs: Inputs) -> tuple[Tensor, ...]:
-    """The operation on the same inputs in float64, by the torch path."""
+    """The result of the operation on the same inputs in float64, by the torch path."""
     [call] = bind("eager", operation, [inputs.double()])
     return tuple(value.detach() for value in call())
 
 
 def error(operation: str, result: tuple[Tensor, ...], exact: tuple[Tensor, ...], inputs: Inputs) -> float:
-    """Largest absolute error of log-prob and KL, or of a gradient relative to its largest element.
+    """The largest absolute error of log-prob and KL; for a gradient, relative to its largest element.
 
-    A drawn x_prev is judged by its log-prob: that of the sample as it was stored, rounded.
+    A sampled x_prev is judged by its log-prob, which must be that of the rounded sample as stored.
     """
     if operation == "sample":
         x_prev, log_prob = result

@@ -1,4 +1,4 @@
-"""The implementations that are compared, each operation bound to its inputs as a call without arguments."""
+"""The implementations to compare; each operation is bound to its inputs as a call without arguments."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ FORWARD: dict[str, Callable[..., Any]] = {
 
 
 def not_measured(implementation: str, device: torch.device) -> str | None:
-    """Why an implementation cannot be measured on a device, or None where it can."""
+    """Why an implementation cannot be measured on a device; None where it can."""
     if implementation == "triton":
-        if device.type == "cpu":  # the interpreter can run the kernels there, which says nothing about their speed
+        if device.type == "cpu":  # the interpreter could run the kernels, but not tell their speed
             return unavailable(device.type) or "the interpreter's time says nothing about the kernels"
         return unavailable(device.type)
     if implementation == "compile" and device.type == "cpu":
@@ -103,7 +103,7 @@ def not_measured(implementation: str, device: torch.device) -> str | None:
 
 
 def bind(implementation: str, operation: str, sets: Sequence[Inputs]) -> list[Call]:
-    """One call for each set of inputs.  Results are tuples: of tensors, or of the one gradient."""
+    """One call for each set of inputs; it returns a tuple of tensors, or of one gradient."""
     forward = forward_of(implementation, operation)
     names = ARGUMENTS[operation]
     if implementation == "reference" and "table" in names:
@@ -122,14 +122,14 @@ def bind(implementation: str, operation: str, sets: Sequence[Inputs]) -> list[Ca
 
 
 def forward_of(implementation: str, operation: str) -> Callable[..., Any]:
-    """An implementation's function of tensors; `backward` differentiates that of `score`."""
+    """An implementation of an operation as a function of tensors; `backward` differentiates that of `score`."""
     settings = {"clip_range": CLIP_RANGE} if operation in ("loss", "learning_step") else {}
     if implementation == "reference":
         name = "score" if operation == "backward" else operation
         return partial(getattr(reference, name), **settings)
     forward = FORWARD[operation]
     if implementation == "compile":
-        torch._dynamo.reset()  # so that no case inherits another's graphs
+        torch._dynamo.reset()  # so that no case reuses the graphs of another
         forward = torch.compile(forward, dynamic=False, fullgraph=True)
     return partial(forward, **settings, backend="triton" if implementation == "triton" else "torch")
 
@@ -150,5 +150,5 @@ def differentiate_again(log_prob: Tensor, model_output: Tensor, by_log_prob: Ten
 
 
 def learn(forward: Callable[..., Any], arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The gradient of a loss by its first argument."""
+    """The gradient of a loss with respect to its first argument."""
     return torch.autograd.grad(forward(*arguments), arguments[0])

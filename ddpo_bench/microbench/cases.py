@@ -1,4 +1,4 @@
-"""What is measured: operations on latents, and the bytes that each must move at least.
+"""The cases to measure: operations on latents, and the least bytes that each must move.
 
 Imports nothing heavy.
 """
@@ -16,27 +16,27 @@ LATENTS = {
     "sd15": (4, 64, 64),
     "sdxl": (4, 128, 128),
     "flux": (16, 128, 128),  # Stable Diffusion 3 as well
-    "embedded": (8, 8, 8),  # of the model that comes with the package
+    "embedded": (8, 8, 8),  # the model that comes with the package
 }
-DTYPES = {"bf16": 2, "fp32": 4}  # bytes of an element
+DTYPES = {"bf16": 2, "fp32": 4}  # bytes per element
 FP32 = 4
 DEFAULT_LATENTS = ("sd15", "sdxl", "flux")
 GPU_BATCHES = (1, 4, 8, 32, 128, 256)
 CPU_BATCHES = (1, 8, 32)
-CPU_ELEMENTS = 2**21  # of a latent batch; larger ones take a CPU seconds each, so they are measured where asked for
+CPU_ELEMENTS = 2**21  # of a latent batch; larger ones take seconds on a CPU and are measured only on request
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What one sample of a fused operation must read and write.
+    """The memory traffic that a fused operation needs for each sample.
 
-    Coefficients, loss and statistics are not counted: all samples share them.
+    Coefficients, loss and statistics are not counted, because all samples share them.
 
     Attributes:
-        latents: tensors of the latent's size in the case's dtype; a guided model output, or its gradient, is two.
-        means: tensors of the latent's size in fp32.
-        scalars: bytes of per-sample values: the step's index (8), log-probs, KL, advantages and gradients (4 each).
-        what: the same in words.
+        latents: number of latents in the case's dtype; a guided model output, or its gradient, counts as two.
+        means: number of latents in fp32.
+        scalars: bytes of the values of a sample: its step index (8), log-probs, KL, advantage, gradients (4 each).
+        what: the traffic in words.
     """
 
     latents: int
@@ -57,7 +57,7 @@ OPERATIONS = {
 
 @dataclass(frozen=True)
 class Case:
-    """One cell of the grid; every implementation of it is given the same inputs."""
+    """One operation on one batch of latents; every implementation is given the same inputs."""
 
     operation: str
     latent: str
@@ -69,34 +69,37 @@ class Case:
 
     @property
     def inputs(self) -> str:
-        """What the inputs depend on."""
+        """What determines the inputs, as text."""
         size = "×".join(map(str, LATENTS[self.latent]))
         return f"{self.latent} {size}, batch {self.batch}, {self.dtype}"
 
     @property
     def elements(self) -> int:
-        """Of the latents of the whole batch."""
+        """Number of elements in the latents of the whole batch."""
         return self.batch * math.prod(LATENTS[self.latent])
 
     @property
     def bytes(self) -> int:
-        """Least bytes that the fused operation moves."""
+        """The least bytes that the fused operation must move."""
         traffic = OPERATIONS[self.operation]
         element = traffic.latents * DTYPES[self.dtype] + traffic.means * FP32
         return self.elements * element + self.batch * traffic.scalars
 
 
-def plan(
+def select_cases(
     latents: Sequence[str] | None,
     batches: Sequence[int] | None,
     dtypes: Sequence[str] | None,
     operations: Sequence[str] | None,
     on_gpu: bool,
 ) -> list[Case]:
-    """All combinations; those with the same inputs follow each other.  None asks for the default of the device.
+    """All combinations of the options; cases with the same inputs are neighbours.
 
+    Args:
+        latents, batches, dtypes, operations: the values of the options; None takes the default.
+        on_gpu: whether the default is that of a GPU.
     Raises:
-        ConfigError: for names that do not exist, all at once.
+        ConfigError: naming every value that does not exist.
     """
     refuse_unknown(("latent", latents, LATENTS), ("dtype", dtypes, DTYPES), ("operation", operations, OPERATIONS))
     wanted = batches or (GPU_BATCHES if on_gpu else CPU_BATCHES)

@@ -1,4 +1,4 @@
-"""Inputs of the cases: random, at mixed steps of the schedule, with latents that the law could have drawn."""
+"""Random inputs of the cases, at mixed steps of the schedule, with latents drawn from the transition law."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from ddpo_bench.microbench.schedule import GUIDANCE, STEPS, exact_table, schedul
 
 TORCH_DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 CLIP_RANGE = 0.2
-# By place in the batch: inside and outside the clip range, too far from its ends for rounding to matter.  The first is
-# inside, so that a single sample has a gradient.
+# By place in the batch: inside and outside the clip range, far enough from its ends for rounding not to matter.  The
+# first is inside, so that a batch of one sample has a gradient.
 LOG_RATIOS = (0.1, 0.4, -0.1, -0.4)
 MOVED = 0.1  # standard deviations between the means of policy and reference
-SETS_AT_MOST = 1024  # at which even SD1.5's single latents exceed an H100's cache
+SETS_AT_MOST = 1024  # with this many, even single latents of SD1.5 exceed the cache of an H100
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """One set, for every operation.
+    """One set of inputs, which serves every operation.
 
     Attributes:
-        model_output: [2B, C, H, W], as (uncond, cond); a leaf of the graph.
+        model_output: [2B, C, H, W], (uncond, cond); a leaf of the graph.
         x_t, x_prev, noise: [B, C, H, W], in the case's dtype.
-        reference: mean of another policy, [B, C, H, W], fp32.
-        table: [T, 8].
-        index, timestep: [B], a row of the table and its timestep.
-        log_prob, log_prob_old, advantages, by_log_prob: [B], fp32; log_prob is a leaf of the graph.
+        reference: mean of another policy's law, [B, C, H, W], fp32.
+        table: coefficients of the steps, [T, 8].
+        index, timestep: the row in the table and its timestep, [B].
+        log_prob, log_prob_old, advantages, by_log_prob: [B], fp32; log_prob is a leaf of the graph, by_log_prob the
+            gradient with respect to it.
     """
 
     model_output: Tensor
@@ -49,7 +50,7 @@ class Inputs:
     by_log_prob: Tensor
 
     def double(self) -> Inputs:
-        """The same numbers in float64, with the coefficients before they were rounded."""
+        """The inputs in float64, with the coefficients before rounding."""
         wide = {
             name: value.detach().double().requires_grad_(value.requires_grad)
             for name, value in vars(self).items()
@@ -63,7 +64,7 @@ class Inputs:
 
 
 def make_inputs(case: Case, device: torch.device, seed: int) -> Inputs:
-    """One set of inputs; the operation makes no difference."""
+    """One set of inputs, which does not depend on the operation."""
     generator = torch.Generator(device).manual_seed(seed)
     shape, dtype = (case.batch, *LATENTS[case.latent]), TORCH_DTYPES[case.dtype]
 
@@ -94,10 +95,12 @@ def make_inputs(case: Case, device: torch.device, seed: int) -> Inputs:
 
 
 def make_sets(case: Case, device: torch.device, cache: int, memory: int) -> list[Inputs]:
-    """As many sets as hold twice the cache in what `score` reads, which reads least, within the memory.
+    """So many sets that `score`, which reads least, reads twice the size of the cache, as far as memory allows.
 
     Args:
-        cache, memory: bytes.
+        case: the case.
+        device: where the inputs are.
+        cache, memory: sizes in bytes.
     """
     first = make_inputs(case, device, 0)
     read = replace(case, operation="score").bytes

@@ -1,4 +1,4 @@
-"""What the figures were measured on, with and by which command, for the header of a report."""
+"""The header of a report: the machine, the versions and the command of the measurements."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from ddpo_kernels.backend import TRITON_INSTALLED
 
 
 def describe(device: torch.device, processor: str, commit: str | None, command: str) -> dict[str, str]:
-    """Names and values, in the order in which they are shown.
+    """The header as names and values, in the order of display.
 
     Args:
-        processor: the CPU's name.
-        commit: of the checkout, or None outside one.
+        device: the device that was measured.
+        processor: the name of the CPU.
+        commit: the commit of the checkout; None outside one.
+        command: the command line.
     """
     triton = metadata.version("triton") if TRITON_INSTALLED else "not installed"
     on_gpu = device.type == "cuda"

@@ -1,4 +1,4 @@
-"""Measuring a plan: every case by every implementation that the device can run."""
+"""Measurement of cases, with every implementation that the device can run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ddpo_bench.microbench.cases import Case
 from ddpo_bench.microbench.inputs import Inputs, make_sets
 from ddpo_bench.microbench.timing import Timing, cache_bytes, copy_bandwidth, memory_bytes, time_calls, time_graph
 
-COMPILED_ON_CPU = 8  # cases; each takes seconds to compile there
+COMPILED_ON_CPU = 8  # cases; compiling each takes seconds
 Advance = Callable[[str, str], None]
 
 
@@ -26,12 +26,12 @@ class HostSynchronised(RuntimeError):
 
 @dataclass(frozen=True)
 class Measured:
-    """One case by one implementation.
+    """The measurement of one case with one implementation.
 
     Attributes:
-        timing: of calls as they come.
-        graph: of a call within a CUDA graph; None on a CPU, and for the reference, which cannot be captured.
-        error: see `accuracy.error`.
+        timing: time of a call launched from Python.
+        graph: time of a call in a CUDA graph; None on a CPU, and for the reference, which cannot be captured.
+        error: the error, as of `accuracy.error`.
     """
 
     case: Case
@@ -42,23 +42,25 @@ class Measured:
 
     @property
     def device_seconds(self) -> float:
-        """Without the launches, where that was measured."""
+        """Median time in seconds, without launches where that was measured."""
         return (self.graph or self.timing).median
 
     @property
     def bandwidth(self) -> float:
-        """Bytes a second."""
+        """Memory bandwidth in bytes per second."""
         return self.case.bytes / self.device_seconds
 
 
 @dataclass
 class Measurements:
-    """All of a run so far.
+    """All measurements so far.
 
     Attributes:
-        copy: bytes a second of a copy within the device's memory.
-        notes: what was left out, and why.
-        checked: Triton cases that ran without synchronising with the host.
+        device: the device that is measured.
+        copy: bandwidth of a copy within the device's memory, in bytes per second.
+        rows: the measurements.
+        notes: what was not measured, and why.
+        checked: number of Triton cases that ran without synchronising with the host.
     """
 
     device: torch.device
@@ -74,7 +76,7 @@ class Measurements:
         return cls(device, copy_bandwidth(device), notes=notes)
 
     def case(self, case: Case, implementations: Sequence[str], sets: Sequence[Inputs], advance: Advance) -> None:
-        """Measure one case; the inputs serve all its implementations."""
+        """Measure one case with several implementations, on the same inputs."""
         exact = () if case.operation == "sample" else exact_result(case.operation, sets[0])
         for implementation in implementations:
             advance(case.inputs, f"{case.operation}, {implementation}")
@@ -95,30 +97,32 @@ class Measurements:
         return Measured(case, implementation, timing, graph, off)
 
 
-def measure(plan: Sequence[Case], measurements: Measurements, advance: Advance) -> None:
-    """Add the measurements of a plan.
+def measure(cases: Sequence[Case], measurements: Measurements, advance: Advance) -> None:
+    """Measure the cases, and add the results to `measurements`.
 
     Args:
-        advance: told (inputs, operation and implementation) before each measurement.
+        cases: the cases, those with the same inputs next to each other.
+        measurements: where results and notes are added.
+        advance: called with the inputs, and with the operation and implementation, before each measurement.
     Raises:
-        HostSynchronised: where a Triton path does.
+        HostSynchronised: where a Triton path synchronises with the host.
     """
     device = measurements.device
-    compiled = compiled_cases(plan, device)
-    if len(compiled) < len(plan):
+    compiled = compiled_cases(cases, device)
+    if len(compiled) < len(cases):
         measurements.notes.append(
-            f"Compile was measured in {len(compiled)} of {len(plan)} cases, since each takes a CPU seconds to compile; "
-            f"it is in all where at most {COMPILED_ON_CPU} are asked for."
+            f"Compile was measured in {len(compiled)} of {len(cases)} cases, because compiling takes seconds on a CPU; "
+            f"it is measured in all if there are at most {COMPILED_ON_CPU}."
         )
     with own_stream(device):
-        for _, alike in groupby(plan, key=lambda case: case.inputs):
+        for _, alike in groupby(cases, key=lambda case: case.inputs):
             measure_alike(list(alike), compiled, measurements, advance)
 
 
 def measure_alike(
     cases: Sequence[Case], compiled: Sequence[Case], measurements: Measurements, advance: Advance
 ) -> None:
-    """Cases that share their inputs, which are freed at the end."""
+    """Measure cases that share their inputs, and free the inputs at the end."""
     device = measurements.device
     try:
         sets = make_sets(cases[0], device, cache_bytes(device), memory_bytes(device))
@@ -129,10 +133,10 @@ def measure_alike(
         measurements.case(case, implementations_of(case, compiled, device), sets, advance)
 
 
-def count(plan: Sequence[Case], device: torch.device) -> int:
-    """How many measurements a plan takes."""
-    compiled = compiled_cases(plan, device)
-    return sum(len(implementations_of(case, compiled, device)) for case in plan)
+def count(cases: Sequence[Case], device: torch.device) -> int:
+    """The number of measurements that these cases take."""
+    compiled = compiled_cases(cases, device)
+    return sum(len(implementations_of(case, compiled, device)) for case in cases)
 
 
 def implementations_of(case: Case, compiled: Sequence[Case], device: torch.device) -> list[str]:
@@ -140,22 +144,22 @@ def implementations_of(case: Case, compiled: Sequence[Case], device: torch.devic
     return [name for name in able if name != "compile" or case in compiled]
 
 
-def compiled_cases(plan: Sequence[Case], device: torch.device) -> list[Case]:
-    """On a CPU few cases, of the whole learning step where there are many: at its largest batches."""
-    if device.type != "cpu" or not_measured("compile", device) or len(plan) <= COMPILED_ON_CPU:
-        return list(plan)
-    operation = "learning_step" if any(case.operation == "learning_step" for case in plan) else plan[0].operation
-    largest = {(case.latent, case.dtype): case for case in plan if case.operation == operation}
+def compiled_cases(cases: Sequence[Case], device: torch.device) -> list[Case]:
+    """The cases to compile; of many on a CPU, those of the learning step at its largest batches."""
+    if device.type != "cpu" or not_measured("compile", device) or len(cases) <= COMPILED_ON_CPU:
+        return list(cases)
+    operation = "learning_step" if any(case.operation == "learning_step" for case in cases) else cases[0].operation
+    largest = {(case.latent, case.dtype): case for case in cases if case.operation == operation}
     return list(largest.values())[:COMPILED_ON_CPU]
 
 
 def own_stream(device: torch.device) -> AbstractContextManager[object]:
-    """A stream of our own: graphs cannot be captured on the default one."""
+    """A new stream, because graphs cannot be captured on the default one."""
     return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
 
 
 def refuse_synchronisation(case: Case, call: Call) -> None:
-    """Run a warm call where every synchronisation with the host is an error.
+    """Run a call, after its warm-up, with every synchronisation with the host an error.
 
     Raises:
         HostSynchronised: if there is one.
@@ -163,7 +167,7 @@ def refuse_synchronisation(case: Case, call: Call) -> None:
     before = torch.cuda.get_sync_debug_mode()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the mode is called a prototype, once
+            warnings.simplefilter("ignore")  # that the mode is a prototype
             torch.cuda.set_sync_debug_mode("error")
         call()
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Progress of measuring: a bar with the time left on a terminal, a line for each set of inputs elsewhere."""
+"""The progress of measuring: a bar with the time left on a terminal, a line for each set of inputs elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ddpo_bench.microbench.measure import Advance
 
 @contextmanager
 def progress(total: int, say: Callable[[str], None]) -> Iterator[Advance]:
-    """Yields what is to be called before each of `total` measurements."""
+    """Yield the function to call before each of `total` measurements."""
     console = Console()
     if not console.is_terminal:
         yield plain(say)
@@ -31,12 +31,12 @@ def progress(total: int, say: Callable[[str], None]) -> Iterator[Advance]:
 
 
 def plain(say: Callable[[str], None]) -> Advance:
-    said = ""
+    last = ""
 
     def advance(inputs: str, what: str) -> None:
-        nonlocal said
-        if inputs != said:
+        nonlocal last
+        if inputs != last:
             say(inputs)
-        said = inputs
+        last = inputs
 
     return advance

@@ -1,8 +1,9 @@
-"""The yardstick: DDPO's step and loss with the operations, and in the order, of its public implementation.
+"""The reference: DDPO's step and loss with the operations, and in the order, of its public implementation.
 
 Black et al. 2024, "Training Diffusion Models with Reinforcement Learning"; github.com/kvablack/ddpo-pytorch,
-`ddim_step_with_logprob` and the loop of `train.py`.  Alphas are gathered on the CPU in every call and broadcast to full
-size before they are moved to the device; so is the standard deviation.  It is measured, never used.
+`ddim_step_with_logprob` and the loop of `train.py`.  In every call, alphas and the standard
+deviation are gathered on the CPU and broadcast to full size before they are moved to the device.  Training does not use
+this code.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ddpo_bench.microbench.schedule import ETA, GUIDANCE, scheduler
 
 
 def full_size(values: Tensor, like: Tensor) -> Tensor:
-    """[B] as [B, C, H, W], on the device of `like`."""
+    """Values [B] broadcast to [B, C, H, W], on the device of `like`."""
     return values.reshape(-1, *[1] * (like.ndim - 1)).broadcast_to(like.shape).to(like.device)
 
 
@@ -31,14 +32,14 @@ def alpha_before(schedule: DDIMScheduler, timestep: Tensor) -> Tensor:
 
 
 def variance(schedule: DDIMScheduler, timestep: Tensor, previous: Tensor) -> Tensor:
-    """sigma^2 of eta = 1, [B], on the timestep's device."""
+    """sigma^2 at eta = 1, [B], on the device of the timesteps."""
     alpha = alpha_at(schedule, timestep).to(timestep.device)
     alpha_previous = alpha_before(schedule, previous).to(timestep.device)
     return (1 - alpha_previous) / (1 - alpha) * (1 - alpha / alpha_previous)
 
 
 def mean_and_std(schedule: DDIMScheduler, output: Tensor, timestep: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
-    """Both [B, C, H, W]; the output with guidance applied."""
+    """Mean and standard deviation, [B, C, H, W] each, from an output with guidance applied."""
     previous = timestep - schedule.config.num_train_timesteps // schedule.num_inference_steps
     previous = torch.clamp(previous, 0, schedule.config.num_train_timesteps - 1)
     alpha = full_size(alpha_at(schedule, timestep), x_t)
@@ -51,7 +52,7 @@ def mean_and_std(schedule: DDIMScheduler, output: Tensor, timestep: Tensor, x_t:
 
 
 def log_density(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """[B], mean units."""
+    """Log-density, [B], in mean units."""
     log_prob = -((x.detach() - mean) ** 2) / (2 * std**2) - torch.log(std) - 0.5 * math.log(2 * math.pi)
     return log_prob.mean(dim=tuple(range(1, log_prob.ndim)))
 
@@ -63,7 +64,7 @@ def law(model_output: Tensor, x_t: Tensor, timestep: Tensor) -> tuple[Tensor, Te
 
 
 def sample(model_output: Tensor, x_t: Tensor, timestep: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """The drawn x_prev in x_t's dtype, and the log-prob of what it was before it was rounded to that."""
+    """The sampled x_prev in the dtype of x_t, and the log-prob that it had before rounding to that dtype."""
     mean, std = law(model_output, x_t, timestep)
     x_prev = mean + std * noise
     log_prob = log_density(x_prev, mean, std)
@@ -78,14 +79,14 @@ def score(model_output: Tensor, x_t: Tensor, timestep: Tensor, x_prev: Tensor) -
 def score_kl(
     model_output: Tensor, x_t: Tensor, timestep: Tensor, x_prev: Tensor, reference: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """DDPO has no exact KL; here it is formed the way DDPO forms its log-prob."""
+    """Log-prob and exact KL; DDPO has no exact KL, so it is computed in the way of its log-prob."""
     mean, std = law(model_output, x_t, timestep)
     kl = (mean - reference) ** 2 / (2 * std**2)
     return log_density(x_prev, mean, std), kl.mean(dim=tuple(range(1, kl.ndim)))
 
 
 def loss(log_prob: Tensor, log_prob_old: Tensor, advantages: Tensor, clip_range: float) -> Tensor:
-    """The clipped loss; its statistics are formed and left, since all are wanted in every training."""
+    """The clipped loss; its statistics are computed too, because training computes them in every step."""
     ratio = torch.exp(log_prob - log_prob_old)
     unclipped = -advantages * ratio
     clipped = -advantages * torch.clamp(ratio, 1.0 - clip_range, 1.0 + clip_range)

@@ -27,19 +27,19 @@ MEASURED = [
 ]
 TITLE = "Kernel micro-benchmarks"
 NOTES = (
-    "Times are medians of calls as they come, with their 20 and 80 % percentiles; graph is a call's share of the "
-    "replay of one CUDA graph, without the cost of launching from Python (not for the reference, which synchronises).",
-    "GB/s are the least bytes that the fused operation moves by the graph's time, or the median where there is none; "
-    "speed-up is against eager, by medians.",
-    "Error is against float64: the largest absolute one of log-prob and KL, or of a gradient relative to its largest "
+    "Time: the median of calls launched from Python, with the 20th and 80th percentiles. Graph: the time of a call in "
+    "the replay of one CUDA graph, without launches from Python (not for the reference, which synchronises).",
+    "GB/s: the least bytes that the fused operation must move, over the graph's time or, without one, the median. "
+    "Speed-up: against eager, by medians.",
+    "Error: against float64, the largest absolute error of log-prob and KL; for a gradient, relative to its largest "
     "element.",
-    "Reference is eager torch in the order of DDPO's public implementation; eager, compile and triton are "
-    "`ddpo_kernels` on its torch path, that path under `torch.compile`, and its kernels.",
+    "Reference: eager torch in the order of DDPO's public implementation. Eager, compile, triton: the torch path of "
+    "`ddpo_kernels`, that path under `torch.compile`, and its kernels.",
 )
 
 
-def figures(row: Measured, measurements: Measurements) -> dict[str, float | None]:
-    """All that is derived from a measurement, by column."""
+def values(row: Measured, measurements: Measurements) -> dict[str, float | None]:
+    """The values of the columns of MEASURED for one measurement."""
     eager = [other for other in measurements.rows if other.case == row.case and other.implementation == "eager"]
     return {
         "us": row.timing.median * 1e6,
@@ -75,14 +75,14 @@ def text(column: str, value: float | None) -> str | None:
 
 
 def rounded(value: float) -> str:
-    """About three digits as a plain number: 1234, 123, 12.3, 1.23, 0.12."""
+    """A number with about three digits: 1234, 123, 12.3, 1.23, 0.12."""
     if value < 5e-3:
         return "<0.01"
     return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 
 def texts(row: Measured, measurements: Measurements) -> dict[str, Value]:
-    return {column: text(column, value) for column, value in figures(row, measurements).items()}
+    return {column: text(column, value) for column, value in values(row, measurements).items()}
 
 
 def screen_table(measurements: Measurements) -> Table:
@@ -98,23 +98,23 @@ def screen_table(measurements: Measurements) -> Table:
 
 
 def case_table(measurements: Measurements) -> Table:
-    """For Markdown: each line says all that it is about."""
+    """The table for Markdown, in which each row is complete in itself."""
     rows = [Row("", keys(row) | texts(row, measurements)) for row in measurements.rows]
     return Table(TITLE, [*KEYS, *MEASURED], rows, "", tuple(notes(measurements)))
 
 
 def notes(measurements: Measurements) -> list[str]:
-    """The ceiling, the explanations, and what was left out."""
-    ceiling = f"A copy within the device's memory runs at {measurements.copy / 1e9:.4g} GB/s (read and written)."
+    """The bandwidth of a copy, explanations of the columns, and what was not measured."""
+    ceiling = f"A copy within the device's memory runs at {measurements.copy / 1e9:.4g} GB/s (reads and writes)."
     synchronised = (
-        f"Triton did not synchronise with the host in any of its {measurements.checked} cases (synchronising was an "
-        "error there)."
+        f"Triton did not synchronise with the host in any of its {measurements.checked} cases (they were "
+        "run with synchronisation as an error)."
     )
     return [ceiling, *([synchronised] if measurements.checked else []), *NOTES, *measurements.notes]
 
 
-def frame_table(steps: Sequence[TrainingStep]) -> Table:
-    """A learning step beside the model's forward and backward."""
+def training_step_table(steps: Sequence[TrainingStep]) -> Table:
+    """The learning step compared with the forward and backward passes of the model."""
     measured = [
         name for name in IMPLEMENTATIONS if any(name == r.implementation for s in steps for r in s.learning_steps)
     ]
@@ -133,14 +133,14 @@ def frame_table(steps: Sequence[TrainingStep]) -> Table:
             values[row.implementation] = f"{row.timing.median * 1e3:.3g} ({100 * share:.2g} %)"
         rows.append(Row(step.case.dtype, values))
     note = (
-        "fwd+bwd: the model's own forward and backward with guidance (twice the batch, gradients of all parameters). "
-        "In brackets: the learning step as a share of it, which is all that a faster learning step can save."
+        "fwd+bwd: forward and backward passes of the model with guidance (twice the batch, gradients of all weights). "
+        "In brackets: the learning step as a share of them, which is the most that a faster learning step can save."
     )
-    return Table("A learning step beside the training step that it is part of", columns, rows, "", (note,))
+    return Table("The learning step as a part of the training step", columns, rows, "", (note,))
 
 
 def traffic_table() -> str:
-    """Least bytes of each operation, as Markdown."""
+    """The least bytes that each operation must move, as Markdown."""
     lines = ["| operation | latents | fp32 means | bytes of scalars | |", "| :-- | --: | --: | --: | :-- |"]
     lines += [
         f"| {name} | {traffic.latents} | {traffic.means} | {traffic.scalars} | {traffic.what} |"
@@ -152,18 +152,18 @@ def traffic_table() -> str:
 def markdown(measurements: Measurements, steps: Sequence[TrainingStep], machine: dict[str, str]) -> str:
     title, _, body = case_table(measurements).to_markdown().partition("\n\n")
     header = "\n".join(f"* {name}: {f'`{value}`' if name == 'command' else value}" for name, value in machine.items())
-    frame = [f"#{frame_table(steps).to_markdown().strip()}"] if steps else []
+    whole = [f"#{training_step_table(steps).to_markdown().strip()}"] if steps else []
     traffic = f"## Bytes counted for each sample\n\n{traffic_table()}"
-    return "\n\n".join([title, header, *frame, "## Cases", body.strip(), traffic]) + "\n"
+    return "\n\n".join([title, header, *whole, "## Cases", body.strip(), traffic]) + "\n"
 
 
 def comma_separated(measurements: Measurements) -> str:
-    """Plain figures; empty where not measured."""
+    """The measurements as CSV; fields are empty where nothing was measured."""
     lines = io.StringIO()
     writer = csv.DictWriter(lines, [column.key for column in [*KEYS, *MEASURED]], lineterminator="\n")
     writer.writeheader()
     for row in measurements.rows:
-        plain = {k: "" if v is None else f"{v:.6g}" for k, v in figures(row, measurements).items()}
+        plain = {k: "" if v is None else f"{v:.6g}" for k, v in values(row, measurements).items()}
         writer.writerow(keys(row) | plain)
     return lines.getvalue()
 

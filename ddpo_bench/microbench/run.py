@@ -1,4 +1,4 @@
-"""One run of the micro-benchmarks, from the plan to the files."""
+"""One run of the micro-benchmarks, from the cases to the files."""
 
 from __future__ import annotations
 
@@ -11,29 +11,32 @@ from ddpo_bench.analysis.tables import Table
 from ddpo_bench.microbench.cases import Case
 from ddpo_bench.microbench.measure import Measurements, count, measure
 from ddpo_bench.microbench.progress import progress
-from ddpo_bench.microbench.report import frame_table, save, screen_table
+from ddpo_bench.microbench.report import save, screen_table, training_step_table
 from ddpo_bench.microbench.training_step import TrainingStep, measure_training_steps
 
 
 def run(
-    plan: Sequence[Case], device: torch.device, machine: dict[str, str], folder: Path, say: Callable[[str], None]
+    cases: Sequence[Case], device: torch.device, machine: dict[str, str], folder: Path, say: Callable[[str], None]
 ) -> list[Table]:
-    """Measure a plan and save it; returns what is to be shown.
+    """Measure the cases, save the results, and return the tables to show.
 
-    What was measured until an interruption or an error is saved too.
+    After an interruption or an error, what was measured before it is saved too.
 
     Args:
-        machine: the report's header, of `machine.describe`.
-        say: prints a line of progress where there is no terminal.
+        cases: the cases to measure.
+        device: where to measure them.
+        machine: the header of the report, from `machine.describe`.
+        folder: where to save the report.
+        say: prints a line of progress where output is not a terminal.
     """
     measurements, steps = Measurements.on(device), list[TrainingStep]()
     try:
-        with progress(count(plan, device), say) as advance:
-            measure(plan, measurements, advance)
-            if any(case.operation == "learning_step" for case in plan):
+        with progress(count(cases, device), say) as advance:
+            measure(cases, measurements, advance)
+            if any(case.operation == "learning_step" for case in cases):
                 measure_training_steps(measurements, steps, advance)
     finally:
         if measurements.rows:
             save(measurements, steps, machine, folder)
             say(f"Saved {folder / 'kernels.md'} and kernels.csv")
-    return [screen_table(measurements), *([frame_table(steps)] if steps else [])]
+    return [screen_table(measurements), *([training_step_table(steps)] if steps else [])]

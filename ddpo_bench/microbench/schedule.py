@@ -1,6 +1,6 @@
-"""The schedule of all cases: Stable Diffusion's, DDIM with eta = 1 in 50 steps, as DDPO samples with.
+"""The noise schedule of all cases: that of Stable Diffusion, with DDPO's DDIM sampler (eta = 1, 50 steps).
 
-The larger latents are measured under it too: a kernel's time depends on their size, not on the coefficients.
+It serves the latents of other models too, because the time of a kernel depends on their size, not on the coefficients.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Timing of calls: medians and percentiles over repetitions that rotate among the inputs.
 
-On a GPU by CUDA events, in launches as they come and as the replay of a CUDA graph; on a CPU by its clock.
+On a GPU, CUDA events time calls launched from Python and calls replayed as a CUDA graph; on a CPU, its clock does.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ CPU_SECONDS, CPU_REPETITIONS = 0.1, (5, 200)
 GPU_SECONDS, GPU_REPETITIONS = 0.15, (20, 500)
 WARM_UP = 3
 COPIED = {"cpu": 2**28, "cuda": 2**30}  # bytes, far beyond the caches
-CPU_CACHE = 32 * 2**20  # where the system does not say
-CPU_MEMORY = 2**29  # bytes for the input sets
+CPU_CACHE = 32 * 2**20  # bytes, where the system does not say
+CPU_MEMORY = 2**29  # bytes that input sets may fill
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds a call."""
+    """Seconds per call: the median, and the 20th and 80th percentiles."""
 
     median: float
     p20: float
@@ -39,7 +39,7 @@ class Timing:
 
 
 def time_calls(calls: Sequence[Call], device: torch.device) -> Timing:
-    """Warm up, then time one call after the other, in rotation."""
+    """Warm up, then time the calls in rotation."""
     rotating = itertools.cycle(calls)
     measure = on_gpu if device.type == "cuda" else on_cpu
     estimate = min(measure(rotating, WARM_UP))
@@ -58,7 +58,7 @@ def on_cpu(rotating: Iterator[Call], repetitions: int) -> list[float]:
 
 
 def on_gpu(rotating: Iterator[Call], repetitions: int) -> list[float]:
-    """Calls follow each other without waiting, as in training: the slower of launching and computing counts."""
+    """Time calls without waiting between them, as in training: the slower of launch and computation counts."""
     events = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repetitions)]
     torch.cuda.synchronize()
     for start, end in events:
@@ -71,9 +71,9 @@ def on_gpu(rotating: Iterator[Call], repetitions: int) -> list[float]:
 
 
 def time_graph(calls: Sequence[Call], device: torch.device) -> Timing:
-    """Seconds a call as the replay of one CUDA graph that holds all of them: without launching from Python.
+    """Time the calls in the replay of one CUDA graph that holds all of them, without launches from Python.
 
-    The current stream must not be the default one, and what the calls keep must have been made on it.
+    The current stream must not be the default one, and the tensors of the calls must have been made on it.
     """
     for call in calls[:WARM_UP]:
         call()
@@ -91,7 +91,7 @@ def time_graph(calls: Sequence[Call], device: torch.device) -> Timing:
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """Bytes a second, read and written, of a large copy within the device's memory."""
+    """Bandwidth of a large copy within the device's memory: bytes read and written per second."""
     size = COPIED[device.type]
     source = torch.ones(size // 4, device=device)
     target = torch.empty_like(source)
@@ -99,7 +99,7 @@ def copy_bandwidth(device: torch.device) -> float:
 
 
 def cache_bytes(device: torch.device) -> int:
-    """Size of the last cache before the memory."""
+    """Size of the last-level cache in bytes."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).L2_cache_size
     size = Path("/sys/devices/system/cpu/cpu0/cache/index3/size")
@@ -107,15 +107,15 @@ def cache_bytes(device: torch.device) -> int:
 
 
 def memory_bytes(device: torch.device) -> int:
-    """What input sets may fill: room is left for intermediate results."""
+    """Bytes that input sets may fill, which leaves room for intermediate results."""
     if device.type == "cpu":
         return CPU_MEMORY
-    torch.cuda.empty_cache()  # what torch keeps for itself counts as used
+    torch.cuda.empty_cache()  # memory that torch caches counts as used
     return torch.cuda.mem_get_info(device)[0] // 4
 
 
 def synchronised(call: Call, device: torch.device) -> Callable[[], None]:
-    """A call that returns when the device has finished, for clocks that know nothing of devices."""
+    """A call that returns only when the device has finished, for clocks of the host."""
 
     def run() -> None:
         call()

@@ -1,4 +1,4 @@
-"""The frame: how long the model's own forward and backward take, beside which a learning step stands."""
+"""The time of the model's forward and backward passes, for comparison with that of a learning step."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ EMBEDDED_TOKENS, SD15_TOKENS = 16, 77
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """A model's forward and backward under guidance, and the learning steps at the same latents.
+    """The forward and backward passes of a model under guidance, and the learning steps on latents of the same size.
 
     Attributes:
-        case: of the learning steps; the model is given twice its batch.
+        model: the name of the model.
+        case: the case of the learning steps; the model is given twice its batch.
+        timing: time of the forward and backward passes.
+        learning_steps: measurements of the case with each implementation.
     """
 
     model: str
@@ -37,21 +40,21 @@ def embedded_unet() -> UNet2DConditionModel:
 
 
 def sd15_unet() -> UNet2DConditionModel:
-    """Stable Diffusion 1.5's architecture, randomly initialised: time does not depend on the weights."""
+    """The architecture of Stable Diffusion 1.5 with random weights, on which the time does not depend."""
     return UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
 
 
-FRAMES: list[tuple[str, Callable[[], UNet2DConditionModel], int, str, str, tuple[int, ...]]] = [
+MODELS: list[tuple[str, Callable[[], UNet2DConditionModel], int, str, str, tuple[int, ...]]] = [
     ("embedded model", embedded_unet, EMBEDDED_TOKENS, "embedded", "fp32", (8,)),
     ("SD1.5 (random weights)", sd15_unet, SD15_TOKENS, "sd15", "bf16", (1, 8)),
 ]
 
 
 def measure_training_steps(measurements: Measurements, steps: list[TrainingStep], advance: Advance) -> None:
-    """Add the embedded model's on any device, and on a GPU those of a model of Stable Diffusion 1.5's size."""
+    """Measure the embedded model and, on a GPU, a model of the size of Stable Diffusion 1.5."""
     device = measurements.device
     with own_stream(device):
-        for model, build, tokens, latent, dtype, batches in FRAMES if device.type == "cuda" else FRAMES[:1]:
+        for model, build, tokens, latent, dtype, batches in MODELS if device.type == "cuda" else MODELS[:1]:
             advance(model, "forward and backward")
             unet = build().to(device, TORCH_DTYPES[dtype])
             for batch in batches:
@@ -65,7 +68,7 @@ def measure_training_steps(measurements: Measurements, steps: list[TrainingStep]
 
 
 def forward_and_backward(unet: UNet2DConditionModel, case: Case, tokens: int, device: torch.device) -> Call:
-    """Output and gradients of all parameters, for the batch twice: (uncond, cond)."""
+    """A call that computes the output and the gradients of all parameters, for a batch of (uncond, cond)."""
     dtype = TORCH_DTYPES[case.dtype]
     x_t = torch.randn(2 * case.batch, *LATENTS[case.latent], device=device, dtype=dtype)
     timesteps = torch.randint(1000, (2 * case.batch,), device=device)
@@ -80,7 +83,7 @@ def forward_and_backward(unet: UNet2DConditionModel, case: Case, tokens: int, de
 
 
 def learning_steps(case: Case, measurements: Measurements, advance: Advance) -> list[Measured]:
-    """By every implementation, measured here and now."""
+    """Measure the case with every implementation."""
     device = measurements.device
     apart = Measurements(device, measurements.copy)
     sets = make_sets(case, device, cache_bytes(device), memory_bytes(device))

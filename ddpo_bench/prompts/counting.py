@@ -19,11 +19,11 @@ NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine
 @register("prompts", "counting")
 @dataclass
 class Counting:
-    """A number of things: "three frogs"; the metadata hold the noun and its count."""
+    """A number of things, such as "three frogs"; the metadata hold the noun and its count."""
 
-    low: int = option(2, "least number", minimum=1, maximum=len(NUMBERS))
-    high: int = option(4, "greatest number; the embedded model draws up to 4", minimum=1, maximum=len(NUMBERS))
-    nouns: str | None = option(None, "text file, one singular noun a line; DDPO's 45 animals without one")
+    low: int = option(2, "smallest number of things", minimum=1, maximum=len(NUMBERS))
+    high: int = option(4, "largest number of things; the embedded model draws up to 4", minimum=1, maximum=len(NUMBERS))
+    nouns: str | None = option(None, "text file with one singular noun per line; by default DDPO's 45 animals")
     noun_list: tuple[str, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Prompts in the language of the embedded model, distributed as the captions that it learned from."""
+"""Prompts in the vocabulary of the embedded model, distributed as the captions of its training."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ddpo_bench.embedded.scenes import caption, sample_scene
 from ddpo_bench.protocols import Metadata
 from ddpo_bench.registry import register
 
-BACKGROUND_UNNAMED = 0.4  # share of prompts that name only nouns and count, as in the embedded model's training
+BACKGROUND_UNNAMED = 0.4  # share of prompts without a background, as in the training of the embedded model
 
 
 @register("prompts", "emoji_scenes")
 @dataclass
 class EmojiScenes:
-    """A scene of the embedded model: "three frogs on a blue striped background", "a cat and an apple"."""
+    """A scene of the embedded model, such as "three frogs on a blue striped background" or "a cat and an apple"."""
 
     def __call__(self, rng: np.random.Generator) -> tuple[str, Metadata]:
         scene = sample_scene(rng)

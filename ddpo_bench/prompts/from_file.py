@@ -18,22 +18,24 @@ from ddpo_bench.registry import register
 
 @dataclass(frozen=True)
 class Entries:
-    """One of these prompts, uniformly."""
+    """A prompt function that draws uniformly from a list."""
 
     entries: tuple[Entry, ...]
 
     def __call__(self, rng: np.random.Generator) -> tuple[str, Metadata]:
         prompt, metadata = self.entries[int(rng.integers(len(self.entries)))]
-        return prompt, copy.deepcopy(metadata)  # which a reward may change
+        return prompt, copy.deepcopy(metadata)  # because a reward may change it
 
 
 @register("prompts", "from_file")
 @dataclass
 class FromFile:
-    """A prompt of a file: one a line, or .csv, .tsv and .jsonl, whose other columns become metadata."""
+    """A prompt from a file: plain text with one per line, or .csv, .tsv or .jsonl with further columns as metadata."""
 
-    path: str = option(MISSING, "file (UTF-8), relative to the current directory")
-    held_out: str | None = option(None, "file of the prompts for evaluation; without one a fifth of path is held out")
+    path: str = option(MISSING, "path of the file (UTF-8), relative to the current directory")
+    held_out: str | None = option(
+        None, "path of a file with the prompts for evaluation; without it a fifth of `path` is held out"
+    )
     draw: Entries = field(init=False, repr=False)
     own_sides: tuple[PromptFunction, PromptFunction] | None = field(init=False, repr=False)
 
@@ -47,7 +49,7 @@ class FromFile:
         training = tuple(entry for entry in entries if entry[0] not in excluded)
         if not training:
             raise ValueError(
-                f"held_out: {self.held_out!r} holds all prompts of {self.path!r}; none is left to train on."
+                f"held_out: {self.held_out!r} holds all prompts of {self.path!r}; none are left to train on."
             )
         self.own_sides = Entries(training), Entries(held_out)
 
@@ -55,7 +57,7 @@ class FromFile:
         return self.draw(rng)
 
     def sides(self) -> tuple[PromptFunction, PromptFunction] | None:
-        """Of training and evaluation, where a second file says; prompts in both files are held out."""
+        """The split by a second file, where there is one; prompts in both files are held out."""
         return self.own_sides
 
     def inputs(self) -> Inputs:

@@ -20,7 +20,7 @@ DOGS = slice(151, 269)  # Chihuahua to Mexican hairless
 @register("prompts", "imagenet_all")
 @dataclass
 class ImagenetAll:
-    """One of the 1000 ImageNet classes: "great white shark", "wok"."""
+    """One of the 1000 ImageNet classes, such as "great white shark" or "wok"."""
 
     def __call__(self, rng: np.random.Generator) -> tuple[str, Metadata]:
         return pick(rng, shipped_words("imagenet")), {}
@@ -29,7 +29,7 @@ class ImagenetAll:
 @register("prompts", "imagenet_animals")
 @dataclass
 class ImagenetAnimals:
-    """One of the 398 animals among the ImageNet classes: "great white shark"."""
+    """One of the 398 animals among the ImageNet classes, such as "great white shark"."""
 
     def __call__(self, rng: np.random.Generator) -> tuple[str, Metadata]:
         return pick(rng, shipped_words("imagenet")[ANIMALS]), {}
@@ -38,7 +38,7 @@ class ImagenetAnimals:
 @register("prompts", "imagenet_dogs")
 @dataclass
 class ImagenetDogs:
-    """One of the 118 dog breeds among the ImageNet classes: "golden retriever"."""
+    """One of the 118 dog breeds among the ImageNet classes, such as "golden retriever"."""
 
     def __call__(self, rng: np.random.Generator) -> tuple[str, Metadata]:
         return pick(rng, shipped_words("imagenet")[DOGS]), {}

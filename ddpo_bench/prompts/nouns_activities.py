@@ -19,10 +19,10 @@ ACTIVITIES = ("riding a bike", "playing chess", "washing the dishes")  # the pap
 @register("prompts", "nouns_activities")
 @dataclass
 class NounsActivities:
-    """A noun and an activity: "a dog riding a bike"."""
+    """A noun and an activity, such as "a dog riding a bike"."""
 
-    nouns: str | None = option(None, "text file, one noun a line; DDPO's 45 animals without one")
-    activities: str | None = option(None, "text file, one activity a line; DDPO's three without one")
+    nouns: str | None = option(None, "text file with one noun per line; by default DDPO's 45 animals")
+    activities: str | None = option(None, "text file with one activity per line; by default DDPO's three")
     noun_list: tuple[str, ...] = field(init=False, repr=False)
     activity_list: tuple[str, ...] = field(init=False, repr=False)
 

@@ -1,4 +1,4 @@
-"""Files of prompts: plain text, or .csv, .tsv and .jsonl with metadata beside each prompt."""
+"""Files of prompts: plain text, or .csv, .tsv and .jsonl with metadata for each prompt."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pathlib import Path
 from ddpo_bench.prompts.words import LINE_END, file_text, file_words
 from ddpo_bench.protocols import Metadata
 
-PROMPT = "prompt"  # the column, or key, that holds it; everything else is metadata
-FORMATS = "a text file, one prompt a line, or one named .csv, .tsv or .jsonl"
+PROMPT = "prompt"  # the column or key with the prompt; all others are metadata
+FORMATS = "a text file with one prompt per line, or a .csv, .tsv or .jsonl file"
 Entry = tuple[str, Metadata]
 
 
 def read_prompts(option: str, path: str) -> tuple[Entry, ...]:
-    """The prompts of a file with their metadata, in its order.
+    """The prompts of a file with their metadata, in the order of the file.
 
     Args:
-        option: the option that names the file, which errors begin with.
-        path: relative to the current directory.  Its ending tells the format: .csv and .tsv are tables with a header,
-            .jsonl and .ndjson hold one object a line; anything else is text, one prompt a line.
+        option: the option that names the file, with which errors begin.
+        path: path relative to the current directory.  Its suffix tells the format: .csv and .tsv are tables with a
+            header, .jsonl and .ndjson hold one object per line; anything else is text with one prompt per line.
     Raises:
-        ValueError: where the file cannot be read, has no prompt column, or a line of it is not what it should be.
+        ValueError: where the file cannot be read, has no prompt column, or has an invalid line.
     """
     if Path(path).suffix.lower() not in READERS:
         return plain_entries(file_words(option, path, wanted=FORMATS))
@@ -45,16 +45,16 @@ def plain_entries(lines: tuple[str, ...]) -> tuple[Entry, ...]:
 
 @lru_cache(maxsize=8)
 def entries_of(suffix: str, text: str) -> tuple[Entry, ...]:
-    """The rows of a file's text, read once however many cells of a suite draw from it."""
+    """The rows of a file, cached because many cells of a suite may read the same one."""
     return tuple(READERS[suffix](text))
 
 
 class Unreadable(Exception):
-    """What is wrong in a file, from behind its name on."""
+    """A mistake in a file, as the rest of a sentence that begins with the file's name."""
 
 
 def read_table(text: str, delimiter: str) -> Iterator[Entry]:
-    """The rows of a table, quoted as spreadsheets do; the values of other columns stay text."""
+    """The rows of a table, quoted as by spreadsheets; values in other columns remain text."""
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
         header = [name.strip() for name in next(rows, [])]
@@ -75,7 +75,7 @@ def read_table(text: str, delimiter: str) -> Iterator[Entry]:
 
 
 def prompt_column(header: list[str]) -> int:
-    """Where the prompts are, in capitals or not."""
+    """The index of the column of prompts; case does not matter."""
     folded = [name.lower() for name in header]
     if PROMPT not in folded:
         raise Unreadable(f" has no column {PROMPT!r} in its first line, but {', '.join(map(repr, header)) or 'none'}.")
@@ -85,7 +85,7 @@ def prompt_column(header: list[str]) -> int:
 
 
 def read_objects(text: str) -> Iterator[Entry]:
-    """One JSON object a line; the values of other keys are metadata as they are."""
+    """The objects of a file with one JSON object per line; other keys are metadata, with their values unchanged."""
     for number, line in enumerate(LINE_END.split(text), start=1):
         where = f", line {number}:"
         if not line.strip():
@@ -100,7 +100,7 @@ def read_objects(text: str) -> Iterator[Entry]:
 
 
 def one_line(prompt: str, where: str) -> str:
-    """A prompt without the line breaks that quotes allow in it."""
+    """A prompt without the line breaks that quoting allows."""
     prompt = " ".join(part.strip() for part in LINE_END.split(prompt)).strip()
     if not prompt:
         raise Unreadable(f"{where} the prompt is empty.")

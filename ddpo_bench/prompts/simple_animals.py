@@ -1,4 +1,4 @@
-"""Prompts that name one common animal (Black et al. 2024, section 6.2 and appendix)."""
+"""Prompts that name a common animal (Black et al. 2024, section 6.2 and appendix)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ddpo_bench.registry import register
 @register("prompts", "simple_animals")
 @dataclass
 class SimpleAnimals:
-    """One of DDPO's 45 common animals, with its article: "a dog".
+    """One of DDPO's 45 common animals with its article, such as "a dog".
 
-    DDPO's own prompts are the bare names; the captions that the embedded model learned from have articles.
+    DDPO's own prompts are the bare names; the captions in the training of the embedded model have articles.
     """
 
     def __call__(self, rng: np.random.Generator) -> tuple[str, Metadata]:

@@ -8,7 +8,7 @@ import pytest
 
 from ddpo_bench.config import ConfigError
 from ddpo_bench.embedded import MODEL_FOLDER
-from ddpo_bench.microbench.cases import CPU_ELEMENTS, LATENTS, Case, plan
+from ddpo_bench.microbench.cases import CPU_ELEMENTS, LATENTS, Case, select_cases
 
 SD15 = 4 * 64 * 64  # 16,384
 
@@ -41,19 +41,19 @@ def test_the_embedded_latent_is_that_of_the_model() -> None:
 
 
 def test_cases_of_the_same_inputs_follow_each_other() -> None:
-    inputs = [case.inputs for case in plan(None, None, None, None, on_gpu=True)]
+    inputs = [case.inputs for case in select_cases(None, None, None, None, on_gpu=True)]
     assert len(set(inputs)) == sum(a != b for a, b in zip(["", *inputs], inputs, strict=False))
 
 
 def test_a_cpu_is_spared_large_cases_unless_they_are_asked_for() -> None:
-    assert max(case.elements for case in plan(None, None, None, None, on_gpu=False)) <= CPU_ELEMENTS
-    assert max(case.batch for case in plan(None, None, None, None, on_gpu=True)) == 256
-    assert [case.batch for case in plan(["flux"], [256], ["bf16"], ["loss"], on_gpu=False)] == [256]
+    assert max(case.elements for case in select_cases(None, None, None, None, on_gpu=False)) <= CPU_ELEMENTS
+    assert max(case.batch for case in select_cases(None, None, None, None, on_gpu=True)) == 256
+    assert [case.batch for case in select_cases(["flux"], [256], ["bf16"], ["loss"], on_gpu=False)] == [256]
 
 
 def test_all_unknown_names_are_reported_at_once() -> None:
     with pytest.raises(ConfigError) as raised:
-        plan(["sd5"], None, ["fp16"], ["scoer"], on_gpu=False)
+        select_cases(["sd5"], None, ["fp16"], ["scoer"], on_gpu=False)
     assert len(raised.value.mistakes) == 3
     assert "--latent: unknown latent 'sd5'. Did you mean 'sd15'?" in raised.value.mistakes[0]
     assert "--operation: unknown operation 'scoer'. Did you mean 'score'?" in raised.value.mistakes[2]

@@ -15,8 +15,7 @@ import torch
 from ddpo_bench import cli
 from ddpo_bench.microbench import measure, timing, training_step
 from ddpo_bench.microbench.calls import bind
-from ddpo_bench.microbench.cases import Case
-from ddpo_bench.microbench.cases import plan as plan_cases
+from ddpo_bench.microbench.cases import Case, select_cases
 
 ROOT = Path(__file__).parents[2]
 TINY = ["kernels", "--latent", "sd15", "--batch", "1", "--dtype", "fp32"]
@@ -72,7 +71,7 @@ def test_a_learning_step_is_set_beside_the_models_own_forward_and_backward(
     assert cli.main([*TINY, "--operation", "learning_step"]) == 0
     printed = capsys.readouterr().out
     assert "embedded model" in printed
-    assert "## A learning step beside the training step" in Path("results/kernels/kernels.md").read_text()
+    assert "## The learning step as a part of the training step" in Path("results/kernels/kernels.md").read_text()
 
 
 @on_cpu
@@ -112,7 +111,7 @@ def test_a_cpu_compiles_the_learning_step_at_its_largest_batches_where_there_are
 ) -> None:
     monkeypatch.setenv("CXX", sys.executable)  # something that is there
     device = torch.device("cpu")
-    cases = plan_cases(None, None, None, None, on_gpu=False)
+    cases = select_cases(None, None, None, None, on_gpu=False)
     compiled = measure.compiled_cases(cases, device)
     assert {case.operation for case in compiled} == {"learning_step"}
     assert {(case.latent, case.batch) for case in compiled} == {("sd15", 32), ("sdxl", 32), ("flux", 8)}

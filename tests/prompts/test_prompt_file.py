@@ -62,9 +62,9 @@ def test_a_prompt_is_read_with_what_stands_beside_it(here: Path, name: str, cont
         (
             "p.json",
             '["a dog"]',
-            "'p.json' is structured; give a text file, one prompt a line, or one named .csv, .tsv or",
+            "'p.json' is structured; give a text file with one prompt per line, or a .csv, .tsv or",
         ),
-        ("p.txt", '{"prompt": "a dog"}', "'p.txt' is structured; give a text file, one prompt a line, or one named"),
+        ("p.txt", '{"prompt": "a dog"}', "'p.txt' is structured; give a text file with one prompt per line, or a"),
     ],
 )
 def test_what_is_no_prompt_is_refused_with_its_line(here: Path, name: str, content: str, message: str) -> None:
@@ -96,6 +96,6 @@ def test_a_second_file_holds_the_prompts_of_evaluation_and_training_leaves_them_
 def test_a_second_file_that_leaves_nothing_to_train_on_is_refused(here: Path) -> None:
     (here / "p.txt").write_text("a dog\n")
     with pytest.raises(
-        ValueError, match=r"^held_out: 'p\.txt' holds all prompts of 'p\.txt'; none is left to train on"
+        ValueError, match=r"^held_out: 'p\.txt' holds all prompts of 'p\.txt'; none are left to train on"
     ):
         get("prompts", "from_file")(path="p.txt", held_out="p.txt")

@@ -33,7 +33,9 @@ def test_lines_end_where_an_editor_ends_them(here: Path) -> None:
 )
 def test_a_list_of_words_is_no_table(here: Path, option: str, name: str, content: str) -> None:
     (here / name).write_text(content)
-    with pytest.raises(ValueError, match=rf"^{option}: '{name}' is structured; give a text file, one entry a line\.$"):
+    with pytest.raises(
+        ValueError, match=rf"^{option}: '{name}' is structured; give a text file with one entry per line\."
+    ):
         get("prompts", "nouns_activities")(**{option: name})
 
 

@@ -72,7 +72,7 @@ def test_an_interrupted_sweep_saves_stops_its_workers_and_says_how_to_resume(swe
     assert sweep.wait(PATIENCE) == 130
     wait_for(lambda: not members(sweep.pid))
     output = (tmp_path / "output.txt").read_text()
-    assert "To go on where this stopped: ddpo-bench run suite.yaml --workers 2" in output
+    assert "To resume: ddpo-bench run suite.yaml --workers 2" in output
     assert "Traceback" not in output
     for status in tmp_path.glob("results/suite/runs/*/seed-0/status.json"):
         assert json.loads(status.read_text())["state"] == "killed"
