@@ -43,8 +43,8 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.sweep.longer import begin_from_shorter
     from ddpo_bench.sweep.plan import PlannedRun
     from ddpo_bench.training import trainer
-    from ddpo_bench.training.claim import DifferentConfig
     from ddpo_bench.training.loggers import LoggerUnavailable
+    from ddpo_bench.training.run_identity import DifferentConfig
 
     config = load_run(args.config, args.set)
     if mistakes := config_mistakes(config) or network_mistakes([config]):

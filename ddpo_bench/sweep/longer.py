@@ -19,7 +19,7 @@ from ddpo_bench.run_folder.metrics import read_rows
 from ddpo_bench.run_folder.places import identity_of, run_folders
 from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.plan import PlannedRun
-from ddpo_bench.training.checkpoint import CorruptCheckpoint, can_go_on, checkpoints
+from ddpo_bench.training.checkpoint import CorruptCheckpoint, can_resume, checkpoints
 
 
 def begin_from_shorter(root: Path, runs: Sequence[PlannedRun]) -> None:
@@ -54,7 +54,7 @@ def finished_runs(root: Path) -> dict[tuple[str, str], tuple[Path, int]]:
 def is_whole(run: Path) -> bool:
     """Whether a finished run can go on; one that is damaged, or of which older versions kept too little, cannot."""
     try:
-        return bool(read_rows(run)) and can_go_on(run)
+        return bool(read_rows(run)) and can_resume(run)
     except (Damaged, CorruptCheckpoint):
         return False
 

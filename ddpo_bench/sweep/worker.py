@@ -25,7 +25,7 @@ from ddpo_bench.signals import interrupt, leave_hang_ups
 from ddpo_bench.sweep.book import Book, BookPlace, Claim
 from ddpo_bench.sweep.lease import TAKEN_OVER, Heartbeat, leave
 from ddpo_bench.sweep.watcher import Watcher
-from ddpo_bench.training.claim import CONFIG, claim_folder
+from ddpo_bench.training.run_identity import CONFIG, write_identity
 from ddpo_bench.training.status import Stop
 
 PAUSE_SECONDS = 1.0  # between looks at the book while all runs are in other hands
@@ -91,7 +91,7 @@ def train_claimed(book: Book, claim: Claim, train: Train, watcher: Watcher | Non
     try:
         with naming_disk_trouble(folder), Heartbeat(folder, lambda: book.still_ours(claim)) as heartbeat:
             if not (folder / CONFIG).exists():  # so that a run which cannot start is known by its configuration
-                claim_folder(folder, claim.run.config)
+                write_identity(folder, claim.run.config)
 
             def on_row(row: dict[str, Any]) -> None:
                 heartbeat.news = {"epoch": row["epoch"], "sampled": row.get("sampled", 0)}

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: atomic, checked, the newest K kept, nothing unpickled but tensors and plain containers."""
+"""Checkpoints of a run: atomic and checked; the newest K are kept, and only tensors and plain containers unpickled."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ FOLDER = "checkpoint"
 
 
 class CorruptCheckpoint(Exception):
-    """A checkpoint file that cannot be read back."""
+    """A checkpoint file cannot be read back."""
 
 
 class Checkpoints:
-    """Writes the checkpoints of a run; the disk is waited for beside the next epoch, and before the next checkpoint."""
+    """Writes the checkpoints of a run; each is synced to the disk during the next epoch."""
 
     def __init__(self, run: Path, metrics: Path):
-        """metrics: the file whose rows a checkpoint has seen, and which is on the disk before it."""
+        """Start without checkpoints.
+
+        Args:
+            run: the run's folder.
+            metrics: the file of its metrics, synced to the disk before the checkpoint that includes its rows.
+        """
         self.run, self.metrics = run, metrics
         self.pool = ThreadPoolExecutor(max_workers=1)
         self.pending: list[Future[None]] = []
@@ -48,13 +53,13 @@ class Checkpoints:
             with partial.open("wb") as file:
                 write_state(state, file)
         except BaseException:
-            partial.unlink(missing_ok=True)  # half a file, where the disk is full, takes what room there was
+            partial.unlink(missing_ok=True)  # so that half a file does not take up a full disk
             raise
         self.saved = time.monotonic()
         self.then(lambda: self.publish(partial, keep))
 
     def then(self, task: Callable[[], None]) -> None:
-        """Do something beside the next epoch, once all that was saved before is safe."""
+        """Run a task during the next epoch, after the earlier checkpoints are on the disk."""
         self.pending.append(self.pool.submit(task))
 
     def publish(self, partial: Path, keep: int) -> None:
@@ -69,7 +74,7 @@ class Checkpoints:
             old.unlink()
 
     def wait(self) -> None:
-        """Until the last checkpoint is safe.
+        """Wait until the last checkpoint is on the disk.
 
         Raises:
             OSError: where it could not be written.
@@ -79,7 +84,7 @@ class Checkpoints:
 
 
 def write_state(state: dict[str, Any], file: IO[bytes]) -> None:
-    """torch.save, but where the disk is full with the system's own error, which torch covers by one of its own."""
+    """Save a state; where the disk is full, raise the system's error, which torch.save hides behind its own."""
     try:
         torch.save(state, file)
         file.flush()
@@ -95,25 +100,28 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """Checkpoint files, oldest first."""
+    """The checkpoint files of a run, oldest first."""
     return sorted((run / FOLDER).glob("epoch-*.pt"))
 
 
-def can_go_on(run: Path) -> bool:
-    """Whether a run's newest checkpoint holds all that its next epoch needs; older versions kept the policy alone.
+def can_resume(run: Path) -> bool:
+    """Whether a run's newest checkpoint holds all that its next epoch needs; older versions kept only the policy.
 
     Raises:
-        CorruptCheckpoint: as `load_newest`.
+        CorruptCheckpoint: as for `load_newest`.
     """
     state = load_newest(run, torch.device("meta"))
     return state is None or state["epoch"] == 0 or "algorithm" in state
 
 
 def load_newest(run: Path, device: torch.device) -> dict[str, Any] | None:
-    """The newest checkpoint's state, or None where there is none.
+    """The state in the newest checkpoint of a run; None where there is none.
 
-    A checkpoint is a zip archive with a checksum of everything in it, which torch.load does not look at.
+    A checkpoint is a zip archive with checksums, which torch.load does not check.
 
+    Args:
+        run: the run's folder.
+        device: where tensors are loaded.
     Raises:
         CorruptCheckpoint: where the newest file is damaged; an older one is never used silently.
     """
@@ -127,7 +135,7 @@ def load_newest(run: Path, device: torch.device) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(found[-1], map_location=device, weights_only=True)
     except Exception as error:  # torch raises many types for a torn or foreign file
         raise CorruptCheckpoint(
-            f"{found[-1]}: the checkpoint is damaged ({type(error).__name__}); delete it to go on from the one before."
+            f"{found[-1]}: the checkpoint is damaged ({type(error).__name__}); delete it to resume from the one before."
         ) from error
     if "metrics" not in state:
         raise CorruptCheckpoint(

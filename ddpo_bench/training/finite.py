@@ -1,4 +1,4 @@
-"""Numbers that must be finite, named where they are not, and blamed on learning only after it began."""
+"""A check for NaN and infinity, with the likely cause: learning, if it has begun, or else the model."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from torch import Tensor
 
 
 class NotFinite(ArithmeticError):
-    """A NaN or an infinity where a run cannot go on with one."""
+    """A NaN or an infinity in numbers with which a run cannot continue."""
 
 
 def check_finite(updates: int, **values: Tensor) -> None:
-    """Raise for the first of the values that holds a NaN or an infinity.
+    """Raise for the first of the values that contains a NaN or an infinity.
 
     Args:
-        updates: epochs that were learned from before.
-        values: by their names, each with one row a sample; a list of a trajectory's steps is its second dimension.
+        updates: number of epochs of learning so far.
+        values: tensors by name, each with one row per sample.
     Raises:
         NotFinite: with the likely cause.
     """
@@ -30,6 +30,6 @@ def likely_cause(updates: int) -> str:
     if updates:
         return f"after {updates} epochs of learning: it diverged. Lower algorithm.learning_rate."
     return (
-        "before the first update, so that learning is not the cause but the model, its scheduler's settings or the "
+        "before the first update, so the cause is not learning but the model, the settings of its scheduler, or the "
         "precision. Set policy.precision: fp32, lower policy.guidance_scale, or check that the model makes pictures."
     )

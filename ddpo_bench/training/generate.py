@@ -1,4 +1,4 @@
-"""Pictures from the pretrained model or from a trained run."""
+"""Images sampled from the pretrained model or from a trained run."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from ddpo_bench.training.trainer import start_policy
 
 
 class NoCheckpoint(Exception):
-    """A run folder without a checkpoint to draw from."""
+    """A run folder has no checkpoint to sample from."""
 
 
 def sample_images(config: RunConfig, prompts: list[str], seed: int, run: Path | None) -> np.ndarray:
-    """Draw one picture a prompt.
+    """Sample one image for each prompt.
 
     Args:
-        seed: of the noise.
-        run: folder whose newest checkpoint is drawn from; None for the pretrained model.
+        config: the configuration of the policy and the sampler.
+        prompts: the prompts.
+        seed: seed of the noise.
+        run: a run's folder, whose newest checkpoint is sampled; None for the pretrained model.
     Returns:
         uint8 [N, H, W, 3].
     Raises:

@@ -1,6 +1,6 @@
-"""Low-level statistics of images, and the diversity of samples of one prompt: what over-optimisation destroys first.
+"""Low-level statistics of images, and the diversity of samples of one prompt, which over-optimisation destroys first.
 
-They need no model, so they cost nothing beside sampling, and they mean the same under every reward.
+They need no model, so that they cost nothing compared with sampling, and mean the same under every reward.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG
-SIDE = 16  # pixels a side at which two samples are compared
+SIDE = 16  # pixels per side at which samples are compared
 
 
 def brightness(images: Tensor) -> Tensor:
     """Mean luma.
 
     Args:
-        images: [N, 3, H, W] in [0, 1], as in all functions here.
+        images: [N, 3, H, W] in [0, 1], as for all statistics.
     Returns:
-        [N], 0 for black to 1 for white.
+        [N], from 0 (black) to 1 (white).
     """
     return luma(images).mean((1, 2))
 
@@ -30,7 +30,7 @@ def contrast(images: Tensor) -> Tensor:
     """RMS contrast: the population standard deviation of luma (Peli 1990, "Contrast in complex images").
 
     Returns:
-        [N], 0 for a flat image to 0.5 for half black, half white.
+        [N], from 0 (a flat image) to 0.5 (half black, half white).
     """
     return luma(images).std((1, 2), correction=0)
 
@@ -39,7 +39,7 @@ def colourfulness(images: Tensor) -> Tensor:
     """M^(3) of Hasler and Suesstrunk 2003, "Measuring colourfulness in natural images", on their scale of 0 to 255.
 
     Returns:
-        [N], 0 for grey; 15 is what their viewers called slightly, 59 quite and 109 extremely colourful.
+        [N], 0 for grey; their viewers called 15 slightly, 59 quite and 109 extremely colourful.
     """
     red, green, blue = (255 * images).unbind(1)
     opponents = torch.stack([red - green, (red + green) / 2 - blue], 1)  # [N, 2, H, W]
@@ -50,10 +50,10 @@ def colourfulness(images: Tensor) -> Tensor:
 def sharpness(images: Tensor) -> Tensor:
     """Variance of luma's Laplacian (Pech-Pacheco et al. 2000, "Diatom autofocusing in brightfield microscopy").
 
-    The kernel is that of the four neighbours; pixels at the border, which lack one, are left out.
+    The kernel is that of the four neighbours; pixels at the border are left out.
 
     Returns:
-        [N], 0 for a flat image to 16 for a checkerboard of single pixels.
+        [N], from 0 (a flat image) to 16 (a checkerboard of single pixels).
     """
     y = luma(images)
     inner = y[:, 1:-1, 1:-1]
@@ -76,9 +76,9 @@ def image_statistics(images: Tensor) -> dict[str, float]:
 
 
 def diversity(samples: Tensor) -> float:
-    """Mean distance of two samples of one prompt: RMS difference of the images averaged down to 16 x 16.
+    """Mean distance between samples of one prompt: the RMS difference of images averaged down to 16 x 16 pixels.
 
-    At that size it sees layout and colour, not the texture that differs between any two images.
+    At that size it measures layout and colour, not texture, which differs between any two images.
 
     Args:
         samples: [P, S, 3, H, W] in [0, 1], S >= 2 samples of each of P prompts; H and W at least 16.
@@ -91,5 +91,5 @@ def diversity(samples: Tensor) -> float:
 
 
 def luma(images: Tensor) -> Tensor:
-    """[N, H, W] in [0, 1]."""
+    """Luma, [N, H, W] in [0, 1]."""
     return torch.einsum("nchw,c->nhw", images, images.new_tensor(LUMA))

@@ -1,4 +1,4 @@
-"""Metrics to W&B or TensorBoard, beside metrics.jsonl."""
+"""Loggers that send metrics to W&B or TensorBoard in addition to metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from typing import Any
 from ddpo_bench.config import RunConfig
 from ddpo_bench.files import write_text
 
-LOCAL_MODES = ("offline", "dryrun", "disabled")  # of W&B, which need no account
+LOCAL_MODES = ("offline", "dryrun", "disabled")  # modes of W&B that need no account
 
 
 class LoggerUnavailable(RuntimeError):
-    """A logger whose package is not installed, or that has no account to log to."""
+    """A logger's package is not installed, or it has no account to log to."""
 
 
 class NoLogger:
-    """Writes nothing."""
+    """Logs nothing."""
 
     def log(self, row: dict[str, Any]) -> None:
-        """Take one row of metrics.jsonl."""
+        """Log one row of metrics.jsonl."""
 
     def close(self) -> None:
-        """Flush."""
+        """Flush what was logged."""
 
 
 class WandbLogger(NoLogger):
-    """Weights & Biases; one run there for each run folder, however often it is interrupted."""
+    """Logs to Weights & Biases, one run there for each run folder, which a resumed run continues."""
 
     def __init__(self, config: RunConfig, folder: Path):
         wandb = importlib.import_module("wandb")
@@ -47,7 +47,7 @@ class WandbLogger(NoLogger):
 
     def log(self, row: dict[str, Any]) -> None:
         values = {key: value for key, value in row.items() if key != "epoch"}
-        if row["epoch"] < self.run.starting_step:  # an epoch done again; W&B takes no second value for a step
+        if row["epoch"] < self.run.starting_step:  # an epoch that is repeated; W&B takes no second value for a step
             self.run.summary.update(values)
         else:
             self.run.log(values, step=row["epoch"])
@@ -57,7 +57,7 @@ class WandbLogger(NoLogger):
 
 
 def wandb_id(folder: Path) -> str:
-    """What W&B knows the run of this folder by; made when it is first asked for."""
+    """The id at W&B of the run in this folder, generated on the first call."""
     path = folder / "wandb-id"
     if not path.exists():
         write_text(path, secrets.token_hex(4))
@@ -65,10 +65,16 @@ def wandb_id(folder: Path) -> str:
 
 
 class TensorboardLogger(NoLogger):
-    """TensorBoard event files under `tensorboard/` of the run."""
+    """Writes TensorBoard event files to `tensorboard/` in the run's folder."""
 
     def __init__(self, config: RunConfig, folder: Path, first_epoch: int):
-        """first_epoch: that will be logged; what an interrupted session logged from there on is dropped."""
+        """Open the event files.
+
+        Args:
+            config: the configuration of the run.
+            folder: the run's folder.
+            first_epoch: the first epoch to be logged; rows that an interrupted session logged from it on are dropped.
+        """
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=first_epoch)
@@ -83,12 +89,14 @@ class TensorboardLogger(NoLogger):
 
 
 def make_logger(config: RunConfig, folder: Path, first_epoch: int = 0) -> NoLogger:
-    """The logger that the configuration names.
+    """Make the logger that the configuration names.
 
     Args:
-        first_epoch: whose rows are the first to be logged: 0, or the one after the checkpoint.
+        config: the configuration of the run.
+        folder: the run's folder.
+        first_epoch: the first epoch to be logged: 0, or the one after the checkpoint.
     Raises:
-        LoggerUnavailable: as `logger_mistake` says.
+        LoggerUnavailable: for the reasons of `logger_mistake`.
     """
     refuse_unavailable(config.logger)
     if config.logger == "wandb":
@@ -97,17 +105,17 @@ def make_logger(config: RunConfig, folder: Path, first_epoch: int = 0) -> NoLogg
 
 
 def refuse_unavailable(logger: str | None) -> None:
-    """Say before any work what would lose its metrics.
+    """Refuse, before any work, a logger that cannot log.
 
     Raises:
-        LoggerUnavailable: as `logger_mistake` says.
+        LoggerUnavailable: for the reasons of `logger_mistake`.
     """
     if mistake := logger_mistake(logger):
         raise LoggerUnavailable(f"logger: {mistake}")
 
 
 def logger_mistake(logger: str | None) -> str | None:
-    """Why a logger cannot be used here, and the remedy, in one line; None where it can."""
+    """Why a logger cannot be used, and the remedy, in one line; None where it can."""
     if logger not in ("wandb", "tensorboard"):
         return None
     if importlib.util.find_spec(logger) is None:
@@ -118,9 +126,9 @@ def logger_mistake(logger: str | None) -> str | None:
 
 
 def has_account(wandb: Any) -> bool:
-    """Whether W&B would log without asking for a key; nothing is asked of its server."""
+    """Whether W&B would log without asking for a key; its server is not contacted."""
     if os.environ.get("WANDB_MODE") in LOCAL_MODES or wandb.setup().settings.mode in LOCAL_MODES:
         return True
     if "prompt" in inspect.signature(wandb.login).parameters:
         return bool(wandb.login(prompt=False, verify=False))
-    return bool(wandb.api.api_key)  # of versions whose login always prompts
+    return bool(wandb.api.api_key)  # in versions whose login always prompts

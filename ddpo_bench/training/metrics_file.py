@@ -1,4 +1,4 @@
-"""metrics.jsonl: one row a line, appended; what a checkpoint has seen of it is checked on resuming."""
+"""metrics.jsonl: one row per line, appended; the rows up to a checkpoint are checked when a run resumes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ddpo_bench.files import replacing, write_text
 
 
 class MetricsFile:
-    """Append-only rows of one run.
+    """The rows of one run, append-only.
 
-    Its state, part of every checkpoint, is the size and the checksum of the rows so far.
+    Its state, which is part of every checkpoint, is the size and checksum of the rows so far.
     """
 
     def __init__(self, path: Path):
@@ -23,7 +23,7 @@ class MetricsFile:
         self.crc32 = 0
 
     def start_anew(self) -> None:
-        """Drop the rows of an earlier session that no checkpoint has seen."""
+        """Drop the rows of an earlier session that wrote no checkpoint."""
         write_text(self.path, "")
 
     def append(self, row: dict[str, Any]) -> None:
@@ -37,15 +37,15 @@ class MetricsFile:
         return {"size": self.size, "crc32": self.crc32}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on after the rows that a checkpoint has seen; later ones are written again.
+        """Keep only the rows up to the checkpoint; later ones will be written again.
 
         Raises:
-            Damaged: where those rows are not what was written.
+            Damaged: where the rows have changed since the checkpoint.
         """
         seen = (self.path.read_bytes() if self.path.exists() else b"")[: state["size"]]
         if len(seen) < state["size"] or zlib.crc32(seen) != state["crc32"]:
             raise Damaged(
-                f"{self.path}: is damaged: not the rows that the checkpoint has seen. "
+                f"{self.path}: is damaged: its rows have changed since the checkpoint. "
                 f"Delete {self.path.parent} to train the run again."
             )
         with replacing(self.path) as temporary:

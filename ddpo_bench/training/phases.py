@@ -1,4 +1,4 @@
-"""Where the seconds of a run go: a clock for each phase, added up."""
+"""The time of a run's phases, added up."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 
 class Phases:
-    """Seconds by column, as metrics.jsonl and status.json hold them.
+    """Seconds by column, as in metrics.jsonl and status.json.
 
     Args:
-        prefix: of the columns; a resumed run leaves out all that begin with "seconds" when it is compared.
+        prefix: prefix of the columns; comparisons of resumed runs leave out all that begin with "seconds".
     """
 
     def __init__(self, prefix: str = "seconds_"):
@@ -21,7 +21,7 @@ class Phases:
 
     @contextmanager
     def measure(self, phase: str) -> Iterator[None]:
-        """Count what happens inside, an exception too, as this phase."""
+        """Add the time in the block to this phase, also if it raises."""
         start = time.perf_counter()
         try:
             yield

@@ -1,4 +1,4 @@
-"""Provenance: on what, with which versions and from which commit a run was made."""
+"""The provenance of a run: its machine, versions, commit and inputs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import torch
 from ddpo_bench.config import Choice, RunConfig
 from ddpo_bench.protocols import Policy
 from ddpo_bench.quantity import Quantity
-from ddpo_bench.training.claim import origins
+from ddpo_bench.training.run_identity import origins
 
 
 def provenance(config: RunConfig, policy: Policy) -> dict[str, Any]:
-    """What provenance.json holds once the run has started."""
+    """The content of provenance.json once a run has started."""
     on_gpu = policy.device.type == "cuda"
     return {
         "ddpo_bench": installed_version("ddpo-bench"),
@@ -36,7 +36,7 @@ def provenance(config: RunConfig, policy: Policy) -> dict[str, Any]:
 
 
 def quantities(config: RunConfig, dimensions: int) -> dict[str, dict[str, float]]:
-    """Every divergence that the configuration sets, by its key, in both units."""
+    """Every quantity of divergence in the configuration, by its key, in both units."""
     return {
         f"{choice.kind}.{key}": {"nats": value.nats(dimensions), "mean_units": value.mean_units(dimensions)}
         for choice in vars(config).values()
@@ -63,9 +63,9 @@ def processor_name() -> str:
 
 
 def git_commit() -> str | None:
-    """Commit of the checkout that this package runs from, with "+changes" where it was modified; None elsewhere.
+    """The commit of the checkout that this package runs from, with "+changes" if it is modified; None outside one.
 
-    Results do not count, since runs change them.
+    Changes in results/ do not count, because runs make them.
     """
     folder = Path(__file__).parent
     try:

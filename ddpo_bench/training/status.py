@@ -1,4 +1,4 @@
-"""status.json: how a run stands."""
+"""status.json: the state of a run."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ from ddpo_bench.run_folder.status import read_status
 
 
 class Stop(Exception):
-    """Raised by a run's `on_row` to end it before its last epoch: it counts as killed, and can go on later."""
+    """Raised by `on_row` to end a run before its last epoch; it counts as killed, and can be resumed."""
 
 
 @dataclass
 class Status:
-    """State of a run folder, written at every change.
+    """The state of a run, written at every change.
 
     Attributes:
+        path: the path of status.json.
+        epochs: number of planned epochs.
         state: queued, running, done, failed or killed.
-        reason: why it failed or was killed.
-        epoch, epochs: finished, planned.
-        started, finished: ISO 8601, UTC.
-        seconds: spent, over all sessions of the run.
-        seconds_start: of them until the first epoch could begin: importing, loading the model and a checkpoint.
-        seconds_checkpoint: of them writing checkpoints.
-        seconds_files: of them writing metrics, to loggers and to the suite's book.
-        pid: of the process that works or worked on it.
+        reason: why the run failed or was killed.
+        epoch: number of finished epochs.
+        started, finished: times in ISO 8601, UTC.
+        seconds: time spent over all sessions of the run.
+        seconds_start: the part of it before the first epoch: imports, loading the model and a checkpoint.
+        seconds_checkpoint: the part of it spent on writing checkpoints.
+        seconds_files: the part of it spent on writing metrics, to loggers and to the run queue too.
+        pid: the process that works, or last worked, on the run.
         metrics_crc32: checksum of metrics.jsonl, once the run is done.
     """
 
@@ -52,10 +54,10 @@ class Status:
 
     @classmethod
     def of(cls, folder: Path, epochs: int) -> Status:
-        """As status.json says, or a new one.
+        """Read status.json, or make a new status where there is none.
 
         Raises:
-            Damaged: where it cannot be read.
+            Damaged: where the file is damaged.
         """
         held = read_status(folder)
         known = {key: held[key] for key in {f.name for f in fields(cls)} & held.keys()}
@@ -72,12 +74,12 @@ class Status:
         self.write()
 
     def is_ready(self) -> None:
-        """The first epoch can begin."""
+        """Record that the first epoch can begin."""
         self.seconds_start += time.perf_counter() - self.session
 
     @contextmanager
     def measure(self, phase: Literal["checkpoint", "files"]) -> Iterator[None]:
-        """Count what happens inside as this phase."""
+        """Add the time in the block to this phase."""
         start = time.perf_counter()
         try:
             yield

@@ -20,12 +20,12 @@ from ddpo_bench.config import RunConfig
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Sampler
 from ddpo_bench.training.checkpoint import Checkpoints, load_newest
-from ddpo_bench.training.claim import claim_folder, refuse_other_run
 from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.loggers import make_logger, refuse_unavailable
 from ddpo_bench.training.metrics_file import MetricsFile
 from ddpo_bench.training.provenance import provenance
 from ddpo_bench.training.rollout import Collector, prompt_sides
+from ddpo_bench.training.run_identity import refuse_other_run, write_identity
 from ddpo_bench.training.status import Status, Stop
 
 Row = dict[str, Any]
@@ -75,7 +75,7 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
         config.samples_per_epoch, config.samples_per_prompt, config.micro_batch, config.seed,
     )  # fmt: skip
     evaluator = Evaluator(config, policy, sampler, evaluation_prompts, reward, folder)
-    claim_folder(folder, config, provenance(config, policy))  # all that the configuration names has started
+    write_identity(folder, config, provenance(config, policy))  # all that the configuration names has started
     metrics = MetricsFile(folder / "metrics.jsonl")
     parts: dict[str, Any] = {"policy": policy, "algorithm": algorithm, "advantages": advantages, "metrics": metrics}
     state = load_newest(folder, device)

@@ -19,7 +19,7 @@ from ddpo_bench.config import RunConfig
 from ddpo_bench.rewards.checking import RewardError
 from ddpo_bench.training import trainer
 from ddpo_bench.training.checkpoint import CorruptCheckpoint, load_newest
-from ddpo_bench.training.claim import DifferentConfig
+from ddpo_bench.training.run_identity import DifferentConfig
 from ddpo_bench.training.trainer import train
 
 EPOCHS = 3
@@ -168,7 +168,7 @@ def test_a_checkpoint_of_an_older_version_is_named_with_its_remedy(tiny_run: Mak
         train(tiny_run(), tmp_path)
 
 
-def test_a_finished_run_keeps_one_checkpoint_that_it_can_go_on_from(finished: Path) -> None:
+def test_a_finished_run_keeps_one_checkpoint_to_resume_from(finished: Path) -> None:
     (path,) = (finished / "checkpoint").iterdir()
     assert path.name == "epoch-0003.pt"
     assert torch.load(path, weights_only=True).keys() == {"epoch", "policy", "algorithm", "advantages", "metrics"}
@@ -217,7 +217,9 @@ def test_a_run_whose_policy_alone_was_kept_says_why_it_cannot_go_on(
     state = torch.load(path, weights_only=True)
     torch.save({key: state[key] for key in ("epoch", "policy", "metrics")}, path)
     before = (folder / "config.yaml").read_bytes()
-    with pytest.raises(DifferentConfig, match="cannot go on to 9 epochs: an older version kept its policy alone"):
+    with pytest.raises(
+        DifferentConfig, match="cannot be continued to 9 epochs, because an older version kept only its policy"
+    ):
         train(tiny_run("epochs=9"), folder)
     assert (folder / "config.yaml").read_bytes() == before
     assert status_of(folder)["state"] == "done"

@@ -1,4 +1,4 @@
-"""Whose a run folder is: its config.yaml says which configuration trains there, its provenance.json on which files."""
+"""The identity of a run folder: config.yaml holds its configuration, provenance.json the hashes of its input files."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ CONFIG = "config.yaml"
 
 
 class DifferentConfig(Exception):
-    """The run folder holds a run of another configuration, or a file that the run reads has changed."""
+    """A run folder holds a run of another configuration, or a file that the run reads has changed."""
 
 
 def refuse_other_run(folder: Path, config: RunConfig) -> None:
-    """Refuse a folder in which another configuration, or one on other files, has measured something.
-
-    Epochs may be added.
+    """Refuse a folder with results of another configuration, or of other input files; epochs may be added.
 
     Raises:
         DifferentConfig: naming the keys or files that differ.
-        Damaged: where config.yaml or provenance.json is not as it was written.
+        Damaged: where config.yaml or provenance.json has changed since it was written.
     """
     files = unchanged_inputs(config)
     if not (folder / CONFIG).exists():
@@ -37,61 +35,63 @@ def refuse_other_run(folder: Path, config: RunConfig) -> None:
         return
     if names := changed(read, files) if read else "":
         raise DifferentConfig(
-            f"{folder}: holds a run that read other files; changed since: {names}. "
-            "Choose another --out, delete the folder, or put the files back."
+            f"{folder}: holds a run on other input files; changed since: {names}. "
+            "Choose another --out, delete the folder, or restore the files."
         )
     if not different:
         return
     if different != ["epochs"] or config.epochs < held.get("epochs", math.inf):
         raise DifferentConfig(
-            f"{folder}: holds a run with another {', '.join(different)}; choose another --out or delete it."
+            f"{folder}: holds a run with another {', '.join(different)}. Choose another --out, or delete the folder."
         )
-    from ddpo_bench.training.checkpoint import can_go_on  # which imports torch
+    from ddpo_bench.training.checkpoint import can_resume  # which imports torch
 
-    if not can_go_on(folder):
+    if not can_resume(folder):
         raise DifferentConfig(
-            f"{folder}: cannot go on to {config.epochs} epochs: an older version kept its policy alone when it was "
-            "done. Choose another --out or delete it."
+            f"{folder}: cannot be continued to {config.epochs} epochs, because an older version kept only its policy. "
+            "Choose another --out, or delete the folder."
         )
 
 
-def claim_folder(folder: Path, config: RunConfig, provenance: dict[str, Any] | None = None) -> None:
-    """Write down which configuration trains in this folder.
+def write_identity(folder: Path, config: RunConfig, provenance: dict[str, Any] | None = None) -> None:
+    """Write config.yaml and provenance.json.
 
     Args:
-        provenance: what provenance.json holds of a run that has started; before, only what the run is known by.
+        folder: the run's folder.
+        config: its configuration.
+        provenance: the content of provenance.json; None before the run has started, for the origins alone.
     """
     write_checksummed_json(folder / "provenance.json", provenance or origins(config))
     write_checksummed_yaml(folder / CONFIG, config.to_dict())
 
 
 def origins(config: RunConfig) -> dict[str, Any]:
-    """What a run is known by besides its configuration: its reward's name in metrics and tables, the files it reads."""
+    """What identifies a run besides its configuration: the label of its reward, and the hashes of its input files."""
     return {"reward": config.reward.label, "inputs": config.inputs()}
 
 
 def unchanged_inputs(config: RunConfig) -> Inputs:
-    """The files that a run reads, which are those that it was planned with.
+    """Hashes of the files that a run reads.
 
     Raises:
-        DifferentConfig: where they are not.
+        DifferentConfig: where a file has changed since the run was planned.
     """
     try:
         now = config.inputs_now()
-    except (OSError, ValueError) as error:  # what plugins say of a file that is gone or damaged
+    except (OSError, ValueError) as error:  # raised by plugins for a missing or damaged file
         raise DifferentConfig(f"A file that the run reads has changed: {error}") from error
     if names := changed(config.inputs(), now):
-        raise DifferentConfig(f"{names}: changed since this command began. Give the command again.")
+        raise DifferentConfig(f"{names}: changed since this command began. Run the command again.")
     return now
 
 
 def inputs_of(folder: Path) -> Inputs:
-    """The files that the run in a folder began with; empty where it does not say."""
+    """Hashes of the files that the run in a folder began with; empty where they are not recorded."""
     return read_provenance(folder).get("inputs", {})
 
 
 def without_paths(plain: dict[str, Any], inputs: Inputs) -> dict[str, Any]:
-    """A configuration without the options that only say where its inputs lie."""
+    """A configuration without the options that are paths of its input files."""
     return {
         key: {option: item for option, item in value.items() if f"{key}.{option}" not in inputs}
         if isinstance(value, dict)
@@ -101,12 +101,12 @@ def without_paths(plain: dict[str, Any], inputs: Inputs) -> dict[str, Any]:
 
 
 def differing_keys(held: Mapping[str, Any], plain: Mapping[str, Any]) -> list[str]:
-    """Keys of two configurations that decide the numbers of a run and have different values."""
+    """The keys that decide the numbers of a run and differ between two configurations."""
     decisive = (held.keys() | plain.keys()) - set(EXECUTION_KEYS) | {"seed"}
     return sorted(key for key in decisive if held.get(key) != plain.get(key))
 
 
 def has_rows(folder: Path) -> bool:
-    """Whether anything was measured here; a run that failed as it started holds nothing that is worth keeping."""
+    """Whether a run has results, which one that failed at its start has not."""
     metrics = folder / "metrics.jsonl"
     return metrics.exists() and metrics.stat().st_size > 0
