@@ -22,3 +22,8 @@ def test_the_shipped_suites_are_the_checkouts_own():
 def test_kernels_is_no_top_level_module():
     assert not (ROOT / "kernels" / "__init__.py").exists()
     assert "kernels" not in SETUPTOOLS["packages"]
+
+
+def test_the_templates_of_the_report_are_installed():
+    assert list((ROOT / "ddpo_bench/analysis/report").glob("*.html.j2"))
+    assert "*.j2" in SETUPTOOLS["package-data"]["ddpo_bench.analysis.report"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,9 @@ def inputs_hash(results: Path) -> str:
     found = [results / "suite.yaml", *results.glob("tuning/*.json")]
     for folder in planned_folders(results, read_plan(results)) or results.glob("runs/*/seed-*"):
         found += [path for pattern in OF_A_RUN for path in folder.glob(pattern)]
-    return digest(results, filter(Path.is_file, found)) + digest(PACKAGE, PACKAGE.rglob("*.py"))
+    return digest(results, filter(Path.is_file, found)) + digest(
+        PACKAGE, chain(PACKAGE.rglob("*.py"), PACKAGE.rglob("*.j2"))
+    )
 
 
 def digest(folder: Path, files: Iterable[Path]) -> str:

@@ -165,17 +165,20 @@ def markdown_grid(table: Table, part: Part) -> str:
 
 
 def latex_grid(table: Table, part: Part) -> str:
+    import pandas as pd
+
     columns = table.part(part)
-    lines = [rf"\begin{{tabular}}{{{''.join('l' if column.is_key else 'r' for column in columns)}}}", r"\toprule"]
-    lines += [" & ".join(latex(column.heading) for column in columns) + r" \\"]
-    previous = None
+    lines = []
     for row in table.rows:
-        if row.group != previous:
-            lines.append(r"\midrule")
-        previous = row.group
         cells = [(latex(table.cell(row, column)), table.is_best(row, column)) for column in columns]
-        lines.append(" & ".join(rf"\textbf{{{text}}}" if best else text for text, best in cells) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+        lines.append([rf"\textbf{{{text}}}" if best else text for text, best in cells])
+    frame = pd.DataFrame(lines, columns=[latex(column.heading) for column in columns])
+    kinds = "".join("l" if column.is_key else "r" for column in columns)
+    text = frame.to_latex(index=False, escape=False, column_format=kinds).splitlines()
+    for number in range(len(table.rows) - 1, 0, -1):
+        if table.rows[number].group != table.rows[number - 1].group:
+            text.insert(4 + number, r"\midrule")  # after the tabular's beginning, two rules and the headings
+    return "\n".join(text)
 
 
 def latex(text: str) -> str:

@@ -1,26 +1,19 @@
-"""The report's section about tuning: its budget, and what the winners are worth on fresh seeds."""
+"""What the report says about tuning: its budget, and what the winners are worth on fresh seeds."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
-from html import escape
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from ddpo_bench.analysis.plots.tuning import named
 from ddpo_bench.analysis.records import RunRecord
-from ddpo_bench.analysis.report.webpage import breakable, cell, grid, line, paragraph
+from ddpo_bench.analysis.report.filters import number
 from ddpo_bench.analysis.statistics import Estimate, estimate
 from ddpo_bench.analysis.tuning import STATES, Study, Trial, sign
 from ddpo_bench.analysis.tuning_notes import effort, same_budget, seed_clause
 
-WINNERS = (
-    "The best configurations of each search, run again on the reported seeds. The best of many noisy measurements is "
-    "too good; the figure on fresh seeds is the one to believe, and what is lost from one to the other is how far the "
-    "search was fooled, give or take what other prompts and noise do. Interval: 95 % bootstrap, of two or three seeds "
-    "their range. Where several of a search were run again, the best of them there is a little lucky too."
-)
 FEWEST_FOR_IMPORTANCE = 4  # complete trials
 MEASURED: dict[str, Callable[[RunRecord], float]] = {
     "reward": lambda run: run.final,
@@ -28,23 +21,35 @@ MEASURED: dict[str, Callable[[RunRecord], float]] = {
 }
 
 
-def tuning_html(studies: list[Study], figures: str) -> str:
-    """Budget, winners, pictures and the files to train from; empty without studies.
+class Search(NamedTuple):
+    """One search: what it was given, and what became of its trials."""
 
-    Args:
-        figures: the pictures as HTML.
-    """
-    if not studies:
-        return ""
-    parts = [paragraph(budget_sentence(studies)), budget_grid(studies)]
-    if any(study.winners for study in studies):
-        parts += [paragraph(WINNERS), winner_grid(studies)]
-    lacking = [why_no_importance(study) for study in studies if not study.importance]
-    notes = [paragraph(f"No importance of parameters: {'; '.join(lacking)}.")] if lacking else []
-    return "\n".join([*parts, figures, *notes, best_files(studies)])
+    cell: str
+    method: str
+    texts: list[str]
 
 
-def budget_sentence(studies: list[Study]) -> str:
+class Winner(NamedTuple):
+    """One objective of one configuration that was run again; `cell` is empty where the line above names it."""
+
+    cell: str
+    settings: str
+    measure: str
+    texts: list[str]
+
+
+def tuning_data(studies: Sequence[Study]) -> dict[str, Any]:
+    """What the template about tuning needs."""
+    return {
+        "budget_sentence": budget_sentence(studies) if studies else "",
+        "searches": [search(study) for study in studies],
+        "winners": [line for study in studies for line in winners(study)],
+        "no_importance": [why_no_importance(study) for study in studies if not study.importance],
+        "best_files": best_files(studies) if studies else [],
+    }
+
+
+def budget_sentence(studies: Sequence[Study]) -> str:
     """Whether all had the same chance."""
     seeds = seed_clause(studies)
     if len(studies) == 1:
@@ -56,21 +61,15 @@ def budget_sentence(studies: list[Study]) -> str:
     return f"{len(studies)} searches of unequal budget, as the table says; {seeds}. Where one had more, it is favoured."
 
 
-def budget_grid(studies: list[Study]) -> str:
-    """What each search was given and what became of its trials."""
-    titles = ["cell", "search", "trials", "seeds", "images a run", "images at most", "what became of them"]
-    lines = [line([cell(title, "key" if i < 2 else "", tag="th") for i, title in enumerate(titles)])]
-    for study in studies:
-        images = images_a_run(study)
-        pruned = "" if study.pruner == "none" else f", {study.pruner} pruner"
-        whole = "–" if images is None else f"{images * len(study.seeds) * len(study.ended):,}"
-        figures = [str(len(study.ended)), ", ".join(map(str, study.seeds)), str(images or "–"), whole, fates(study)]
-        head = [cell(breakable(study.cell), "key"), cell(escape(study.sampler + pruned), "key")]
-        lines.append(line([*head, *(cell(escape(figure)) for figure in figures)]))
-    return grid(lines)
+def search(study: Study) -> Search:
+    images = images_a_run(study)
+    pruned = "" if study.pruner == "none" else f", {study.pruner} pruner"
+    whole = "–" if images is None else f"{images * len(study.seeds) * len(study.ended):,}"
+    texts = [str(len(study.ended)), ", ".join(map(str, study.seeds)), str(images or "–"), whole, ends(study)]
+    return Search(study.cell, study.sampler + pruned, texts)
 
 
-def fates(study: Study) -> str:
+def ends(study: Study) -> str:
     """ "10 complete (2 break a constraint), 1 failed"."""
     states = Counter(trial.state for trial in study.trials)
     broken = sum(not trial.feasible for trial in study.complete)
@@ -85,61 +84,35 @@ def images_a_run(study: Study) -> int | None:
     return None if study.images is None else study.images // (study.budget * len(study.seeds))
 
 
-def winner_grid(studies: list[Study]) -> str:
-    """What the search saw of its winners, and what fresh seeds say."""
-    heads = ["cell", "settings", "measure", "on the tuning seeds", "n", "on fresh seeds", "n", "lost"]
-    lines = [line([cell(head, "key" if i < 3 else "", tag="th") for i, head in enumerate(heads)])]
-    for study in studies:
-        for i, winner in enumerate(study.winners):
-            lines += winner_lines(study, winner, first=i == 0)
-    return grid(lines)
+def winners(study: Study) -> Iterator[Winner]:
+    """What the search saw of its winners, and what fresh seeds say: a line an objective."""
+    for i, winner in enumerate(study.winners):
+        trial, runs = study.trial_of(winner), study.runs_of(winner)
+        for j, objective in enumerate(study.objectives):
+            cell, chosen = study.cell if i == j == 0 else "", settings(study, trial) if j == 0 else ""
+            yield Winner(cell, chosen, named(objective), compared(trial, runs, objective, trial.values[j]))
 
 
-def winner_lines(study: Study, winner: str, first: bool) -> list[str]:
-    """A line an objective; the cell is named in a study's first line, the settings in a winner's."""
-    trial, runs = study.trial_of(winner), study.runs_of(winner)
-    lines = []
-    for i, objective in enumerate(study.objectives):
-        keys = [breakable(study.cell) if first and i == 0 else "", settings(study, trial) if i == 0 else ""]
-        cells = [cell(keys[0], "key"), cell(keys[1], "text"), cell(escape(named(objective)), "key")]
-        figures = [cell(text) for text in winner_figures(study, trial, runs, i)]
-        lines.append(line([*cells, *figures], "first" if first and i == 0 else ""))
-    return lines
-
-
-def winner_figures(study: Study, trial: Trial, runs: list[RunRecord], objective: int) -> list[str]:
-    """The four figures of a line; dashes where a winner was not run again."""
-    name = study.objectives[objective]
-    tuned = trial.values[objective]
-    measured = [MEASURED[name](run) for run in runs] if name in MEASURED else []
-    fresh = estimate(measured) if measured and not any(map(math.isnan, measured)) else None
-    places = decimals(tuned)
+def compared(trial: Trial, runs: list[RunRecord], objective: str, tuned: float) -> list[str]:
+    """On the tuning seeds, n, on fresh seeds, n, lost; dashes where a winner was not run again."""
+    measured = [MEASURED[objective](run) for run in runs] if objective in MEASURED else []
+    places = max(0, 3 - math.floor(math.log10(abs(tuned)))) if tuned else 3  # four significant digits
     before = [number(tuned, places), str(len(trial.per_seed))]
-    if fresh is None:
+    if not measured or any(map(math.isnan, measured)):
         return [*before, "–", str(len(runs)), "–"]
-    lost = sign(name) * (tuned - fresh.value)
-    return [*before, interval(fresh, places), str(len(runs)), number(lost, places)]
+    fresh = estimate(measured)
+    return [*before, interval(fresh, places), str(len(runs)), number(sign(objective) * (tuned - fresh.value), places)]
 
 
 def settings(study: Study, trial: Trial) -> str:
     """What the search chose; no value is parted from its key."""
     chosen = [f"{parameter.name} {parameter.text(trial.params.get(parameter.key))}" for parameter in study.space]
-    return ", ".join(escape(text).replace(" ", "&nbsp;") for text in chosen)
+    return ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in chosen)
 
 
-def interval(figure: Estimate, places: int) -> str:
-    text = number(figure.value, places)
-    return f"{text} [{number(figure.low, places)}, {number(figure.high, places)}]" if figure.has_interval else text
-
-
-def number(value: float, places: int) -> str:
-    """With a true minus."""
-    return f"{value:z.{places}f}".replace("-", "−")
-
-
-def decimals(value: float) -> int:
-    """As many as show four significant digits."""
-    return max(0, 3 - math.floor(math.log10(abs(value)))) if value else 3
+def interval(found: Estimate, places: int) -> str:
+    text = number(found.value, places)
+    return f"{text} [{number(found.low, places)}, {number(found.high, places)}]" if found.has_interval else text
 
 
 def why_no_importance(study: Study) -> str:
@@ -153,15 +126,8 @@ def why_no_importance(study: Study) -> str:
     return f"{study.cell} ({reason})"
 
 
-def best_files(studies: list[Study]) -> str:
-    """The files of the best settings that there are, as commands; empty without any."""
+def best_files(studies: Sequence[Study]) -> list[str]:
+    """The files of the best settings that there are, as a command names them."""
     results = studies[0].path.parent.parent
-    candidates = [results / f"best-{study.cell}.yaml" for study in studies] + [results / "best.yaml"]
-    shown = [f"ddpo-bench train {command_path(results, path)}" for path in candidates if path.exists()]
-    if not shown:
-        return ""
-    return f"{paragraph('The best settings, to train with:')}\n<pre>{escape(chr(10).join(shown))}</pre>"
-
-
-def command_path(results: Path, path: Path) -> str:
-    return f"results/{results.resolve().name}/{path.name}"
+    names = [*(f"best-{study.cell}.yaml" for study in studies), "best.yaml"]
+    return [f"results/{results.resolve().name}/{name}" for name in names if (results / name).exists()]
