@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from every_plugin import register_made_up_plugins
 
+register_made_up_plugins()  # before any test module asks which there are
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, in child processes too, which tests hang up on
+
+
+@pytest.fixture
+def user_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, with a list of prompts and a module with a reward function of the user's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "example_reward", raising=False)
+    (tmp_path / "example_reward.py").write_text("def brightness(i, p, m): return i.double().mean(dim=(1, 2, 3))\n")
+    (tmp_path / "prompts.txt").write_text("a castle at night\na red bicycle\nthe sea\nrain\n")
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

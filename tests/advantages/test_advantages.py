@@ -131,7 +131,7 @@ def test_every_estimator_ranks_the_samples_of_a_prompt_by_their_rewards(estimato
 def test_every_estimator_clips_what_stands_far_out(estimator: AdvantageEstimator) -> None:
     rewards = torch.zeros(200, dtype=torch.float64)
     rewards[0] = 1e6
-    assert estimator.update(["a"] * 200, rewards).max() == 5.0
+    assert 0 < estimator.update(["a"] * 200, rewards).max() <= 5
 
 
 @pytest.mark.parametrize("reward", [0.1, 1e9 + 0.1, -1e-9])

@@ -11,15 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpo_bench.algorithm_bases.transitions import transitions
 from ddpo_bench.policies.stable_diffusion import Adapter, ModelNotFound, StableDiffusion, makes_attention_maps
-from ddpo_bench.protocols import Rollout
-from ddpo_bench.samplers.ddim import DDIM
-from ddpo_bench.training.rollout import sample_trajectories
 
 CPU = torch.device("cpu")
-PROMPTS = ["a dog", "two cats", "a frog", "an apple", "a cow and a pig", "three bees", "a horse"]
-MICRO_BATCH, STEPS = 4, 3  # 7 prompts: a full batch and one of three
 VARIANTS = list(itertools.product(["full", "lora"], [1.0, 3.0], ["fp32", "bf16"]))
 
 
@@ -34,79 +28,9 @@ def policy(request: pytest.FixtureRequest, tiny_model: Path) -> StableDiffusion:
     return started(tiny_model, *request.param)
 
 
-def draw_rollout(policy: StableDiffusion) -> Rollout:
-    sampler = DDIM(steps=STEPS)
-    sampler.start(policy.scheduler_config, CPU)
-    conditioning = policy.encode(PROMPTS)
-    drawn = sample_trajectories(policy, sampler, conditioning, MICRO_BATCH, torch.Generator().manual_seed(0))
-    count = len(PROMPTS)
-    return Rollout(
-        PROMPTS, [{}] * count, conditioning, drawn.latents, drawn.means, drawn.log_probs,
-        torch.zeros(count, dtype=torch.float64), torch.ones(count), sampler, MICRO_BATCH,
-    )  # fmt: skip
-
-
-def predict(policy: StableDiffusion, seed: int = 0) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    x_t = torch.randn(2, *policy.latent_shape, generator=generator)
-    return policy.predict(x_t, torch.tensor([700, 3]), policy.encode(PROMPTS[:2]))
-
-
-@torch.no_grad()
-def disturb(policy: StableDiffusion) -> None:
-    """Change what is trained, as an optimiser would."""
-    generator = torch.Generator().manual_seed(1)
-    for parameter in policy.parameters():
-        parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-
-
-def all_ratios(policy: StableDiffusion, rollout: Rollout, batches: list[Tensor]) -> Tensor:
-    """Of every transition, scored with gradients as learning does: each batch of samples at each step."""
-    pairs = itertools.product(batches, range(STEPS))
-    return torch.cat([transitions(policy, rollout, n, torch.full_like(n, k)).ratio.detach() for n, k in pairs])
-
-
-def test_ratio_is_one_before_the_first_update(policy: StableDiffusion) -> None:
-    rollout = draw_rollout(policy)
-    batches = list(torch.arange(len(PROMPTS)).split(MICRO_BATCH))
-    assert torch.equal(all_ratios(policy, rollout, batches), torch.ones(len(PROMPTS) * STEPS))
-    batch = transitions(policy, rollout, batches[0], torch.zeros(MICRO_BATCH, dtype=torch.long))
-    assert torch.equal(batch.kl, torch.zeros(MICRO_BATCH))
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_ratio_is_nearly_one_at_another_micro_batch(policy: StableDiffusion, size: int) -> None:
-    rollout = draw_rollout(policy)
-    order = torch.randperm(len(PROMPTS), generator=torch.Generator().manual_seed(0))
-    largest = (all_ratios(policy, rollout, list(order.split(size))) - 1).abs().max()
-    assert largest <= (1e-5 if policy.resolved_precision is torch.float32 else 1e-3)
-
-
-def test_the_reference_is_the_policy_before_any_update(policy: StableDiffusion) -> None:
-    with policy.copy("pretrained"):
-        reference = predict(policy)
-    assert torch.equal(reference, predict(policy))
-    assert not reference.requires_grad
-
-
-def test_the_reference_stays_the_pretrained_model_after_an_update(policy: StableDiffusion) -> None:
-    before = predict(policy).detach()
-    disturb(policy)
-    with policy.copy("pretrained"):
-        assert torch.equal(predict(policy), before)
-    assert not torch.allclose(predict(policy), before, atol=1e-3)
-
-
-def test_the_reference_context_leaves_learning_as_it_was(policy: StableDiffusion) -> None:
-    disturb(policy)
-    before, names = predict(policy), policy.state_dict().keys()
-    with policy.copy("pretrained"):
-        predict(policy)
-    (before - predict(policy).detach()).square().mean().backward()  # a graph from before the context still works
-    predict(policy).square().mean().backward()
-    assert policy.state_dict().keys() == names
-    assert all(parameter.grad is not None for parameter in policy.parameters())
-    assert any((parameter.grad != 0).any() for parameter in policy.parameters())
+def predict(policy: StableDiffusion) -> Tensor:
+    x_t = torch.randn(2, *policy.latent_shape, generator=torch.Generator().manual_seed(0))
+    return policy.predict(x_t, torch.tensor([700, 3]), policy.encode(["a dog", "two cats"]))
 
 
 def test_guidance_predicts_for_the_empty_prompt_and_the_prompt(policy: StableDiffusion) -> None:
@@ -122,15 +46,6 @@ def test_attention_is_plain_in_bf16_on_a_cpu_alone(policy: StableDiffusion) -> N
     processors = {type(processor).__name__ for processor in policy.unet.attn_processors.values()}
     assert processors == {"AttnProcessor" if policy.precision == "bf16" else "AttnProcessor2_0"}
     assert not makes_attention_maps(torch.device("cuda"), policy.resolved_precision)
-
-
-def test_the_trained_tensors_go_through_a_file(policy: StableDiffusion, tiny_model: Path, tmp_path: Path) -> None:
-    disturb(policy)
-    torch.save(policy.state_dict(), tmp_path / "policy.pt")
-    other = StableDiffusion(str(tiny_model), policy.adapter, policy.guidance_scale, policy.precision)
-    other.start(CPU, seed=5)
-    other.load_state_dict(torch.load(tmp_path / "policy.pt", weights_only=True))
-    assert torch.equal(predict(other), predict(policy))
 
 
 def test_a_checkpoint_of_another_adapter_is_refused(tiny_model: Path) -> None:
@@ -164,13 +79,9 @@ def test_lora_starts_from_the_seed(tiny_model: Path) -> None:
     assert not all(different for _, different in agreement)
 
 
-def test_images_lie_between_zero_and_one(tiny_model: Path) -> None:
+def test_images_have_the_size_that_the_decoder_makes(tiny_model: Path) -> None:
     policy = started(tiny_model)
-    images = policy.decode(10 * torch.randn(3, *policy.latent_shape, generator=torch.Generator().manual_seed(0)))
-    assert images.shape == (3, 3, 16, 16)
-    assert images.dtype == torch.float32
-    assert images.min() >= 0
-    assert images.max() <= 1
+    assert policy.decode(torch.zeros(3, *policy.latent_shape)).shape == (3, 3, 16, 16)
 
 
 @pytest.fixture

@@ -7,19 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from every_plugin import make
 
 from ddpo_bench.held_out import split
-from ddpo_bench.registry import get, names
+from ddpo_bench.registry import names
 from ddpo_bench.training.rollout import draw_prompts
-
-REQUIRED_OPTIONS: dict[str, dict[str, Any]] = {"from_file": {"path": "prompts.txt"}}
 
 
 @pytest.fixture(params=names("prompts"))
-def prompts(request: pytest.FixtureRequest, tmp_path, monkeypatch) -> Any:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "prompts.txt").write_text("a castle at night\na red bicycle\nthe sea\nrain\n")
-    return get("prompts", request.param)(**REQUIRED_OPTIONS.get(request.param, {}))
+def prompts(request: pytest.FixtureRequest, user_files) -> Any:
+    return make("prompts", request.param)
 
 
 def draw(prompts: Any, seed: int, count: int = 50) -> list[tuple[str, dict[str, Any]]]:

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-from typing import Any
-
 import pytest
 import torch
+from every_plugin import make
 from torch import Tensor
 
 from ddpo_bench.protocols import Reward
-from ddpo_bench.registry import get, names
+from ddpo_bench.registry import names
 from ddpo_bench.rewards.checking import score
 
-REQUIRED_OPTIONS: dict[str, dict[str, Any]] = {"python": {"function": "example_reward:brightness"}}
 PROMPTS = ["a frog", "two cats", "a cat and a frog", "three frogs on a blue dotted background"]
 
 
 @pytest.fixture(params=names("reward"))
-def reward(request: pytest.FixtureRequest, tmp_path, monkeypatch, verifier) -> Reward:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delitem(sys.modules, "example_reward", raising=False)
-    (tmp_path / "example_reward.py").write_text("def brightness(i, p, m): return i.double().mean(dim=(1, 2, 3))\n")
-    return get("reward", request.param)(**REQUIRED_OPTIONS.get(request.param, {}))
+def reward(request: pytest.FixtureRequest, user_files, verifier) -> Reward:
+    return make("reward", request.param)
 
 
 def test_scores_are_one_finite_float64_an_image(reward: Reward, images: Tensor) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from every_plugin import make, scheduler_for
 
 from ddpo_bench.protocols import Sampler
-from ddpo_bench.registry import get, names
+from ddpo_bench.registry import names
 
 SHAPE = (4, 3, 5)
 
 
 @pytest.fixture(params=names("sampler"))
 def sampler(request: pytest.FixtureRequest) -> Sampler:
-    made = get("sampler", request.param)()
-    made.start(dict(DDIMScheduler(steps_offset=1, clip_sample=False).config), torch.device("cpu"))
+    made = make("sampler", request.param)
+    made.start(scheduler_for(made), torch.device("cpu"))
     return made
 
 

@@ -1,0 +1,55 @@
+"""Makes any plugin by kind and name: those of the package, and those that files of tests/plugins make up.
+
+conftest.py registers the made-up ones, so that every test over `registry.names` covers them too.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ddpo_bench import registry
+
+MADE_UP = Path(__file__).parent / "plugins"
+OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or with which it is quick
+    ("reward", "python"): {"function": "example_reward:brightness"},
+    ("prompts", "from_file"): {"path": "prompts.txt"},
+    ("algorithm", "sac"): {"critic_updates": 2, "batch": 16},
+}
+
+
+def register_made_up_plugins() -> None:
+    sys.path.append(str(MADE_UP))
+    for path in sorted(MADE_UP.glob("*.py")):
+        importlib.import_module(path.stem)
+
+
+def make(kind: str, name: str, **options: Any) -> Any:
+    return registry.get(kind, name)(**OPTIONS.get((kind, name), {}) | options)
+
+
+def fits(sampler: Any, scheduler_config: Mapping[str, Any]) -> bool:
+    try:
+        sampler.fit(scheduler_config)
+    except ValueError:
+        return False
+    return True
+
+
+def sampler_for(policy: Any) -> str:
+    """The first sampler that fits the noise schedule of a policy's model."""
+    return next(
+        name for name in registry.names("sampler") if fits(make("sampler", name), policy.stored_scheduler_config())
+    )
+
+
+def policy_for(sampler: Any) -> str:
+    """A small policy whose noise schedule a sampler fits."""
+    return next(name for name in ("pooled", "pooled_diffusion") if fits(sampler, make("policy", name).scheduler_config))
+
+
+def scheduler_for(sampler: Any) -> dict[str, Any]:
+    return make("policy", policy_for(sampler)).scheduler_config

@@ -1,0 +1,96 @@
+"""A small flow-matching network as a policy: conditioned on one pooled vector a prompt, and on nothing of diffusers."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ddpo_bench.options import option
+from ddpo_bench.protocols import Conditioning, CopyName, SeenPrompt
+from ddpo_bench.registry import register
+
+WORDS, LATENT = 8, (3, 4, 4)
+SIZE = 3 * 4 * 4
+
+
+class Velocity(nn.Module):
+    """v(x_t, t, prompt), [B, 3, 4, 4]."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(SIZE + WORDS + 1, width), nn.SiLU(), nn.Linear(width, SIZE))
+
+    def forward(self, x_t: Tensor, timesteps: Tensor, pooled: Tensor) -> Tensor:
+        place = timesteps[:, None] / 1000
+        return self.layers(torch.cat([x_t.flatten(1), pooled, place], 1)).view_as(x_t)
+
+
+@register("policy", "pooled")
+@dataclass
+class Pooled:
+    """A small flow-matching network that reads a prompt as a bag of words."""
+
+    width: int = option(32, "of the hidden layer", minimum=1, maximum=4096)
+
+    guidance_scale = 1.0
+    latent_shape = LATENT
+    resolved_precision = torch.float32
+    scheduler_config: ClassVar[dict[str, Any]] = {
+        "_class_name": "FlowMatchEulerDiscreteScheduler",
+        "num_train_timesteps": 1000,
+    }
+
+    def mistakes(self) -> list[str]:
+        return []
+
+    def stored_scheduler_config(self) -> dict[str, Any]:
+        return self.scheduler_config
+
+    def start(self, device: torch.device, seed: int) -> None:
+        self.device = device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # the pretrained weights, the same for every run
+            self.trained = Velocity(self.width).to(device)
+        self.pretrained = copy.deepcopy(self.trained).requires_grad_(False)
+        self.network = self.trained
+
+    def seen(self, prompt: str) -> SeenPrompt:
+        return SeenPrompt(prompt, 0)
+
+    def encode(self, prompts: list[str]) -> Conditioning:
+        """Counts of the prompt's words, each in one of `WORDS` places."""
+        pooled = torch.zeros(len(prompts), WORDS)
+        for row, prompt in enumerate(prompts):
+            for word in prompt.split():
+                pooled[row, zlib.crc32(word.encode()) % WORDS] += 1
+        return Conditioning({}, pooled.to(self.device))
+
+    def predict(self, x_t: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        return self.network(x_t, timesteps, conditioning.pooled)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """[N, 3, 8, 8]."""
+        return nn.functional.interpolate(latents.sigmoid(), scale_factor=2)
+
+    @contextlib.contextmanager
+    def copy(self, name: CopyName) -> Iterator[None]:
+        self.network = self.pretrained
+        with torch.no_grad():
+            yield
+        self.network = self.trained
+
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.trained.parameters())
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.trained.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.trained.load_state_dict(state)

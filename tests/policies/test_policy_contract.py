@@ -1,0 +1,163 @@
+"""What every policy promises: this covers a new one the moment it is registered."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from every_plugin import make, sampler_for
+from torch import Tensor
+
+from ddpo_bench.algorithm_bases.transitions import transitions
+from ddpo_bench.config import run_config
+from ddpo_bench.options import options_of
+from ddpo_bench.protocols import Policy, Rollout
+from ddpo_bench.registry import get, names
+from ddpo_bench.training.rollout import sample_trajectories
+
+CPU = torch.device("cpu")
+PROMPTS = ["a dog", "two cats", "a frog", "an apple", "a cow and a pig", "three bees", "a horse"]
+MICRO_BATCH, STEPS = 4, 3  # 7 prompts: a full batch and one of three
+VARIANTS: dict[str, list[dict[str, Any]]] = {  # every pair of two settings
+    "stable_diffusion": [
+        {"adapter": {"name": adapter}, "guidance_scale": guidance, "precision": precision}
+        for adapter, guidance, precision in (
+            ("full", 1.0, "fp32"),
+            ("lora", 3.0, "fp32"),
+            ("full", 3.0, "bf16"),
+            ("lora", 1.0, "bf16"),
+        )
+    ]
+}
+Make = Callable[..., Policy]
+
+
+@pytest.fixture(
+    params=[(name, options) for name in names("policy") for options in VARIANTS.get(name, [{}])],
+    ids=lambda param: "-".join([param[0], *map(str, param[1].values())]),
+)
+def make_policy(request: pytest.FixtureRequest, tiny_model: Path) -> Make:
+    """Makes and starts a policy with the same options each time."""
+    name, options = request.param
+    model = {"model": str(tiny_model)} if "model" in options_of(get("policy", name)) else {}
+
+    def make_one(seed: int = 0) -> Policy:
+        policy = run_config({"policy": {"name": name, **model, **options}}, "test").policy.build()
+        assert policy.mistakes() == []
+        policy.start(CPU, seed)
+        return policy
+
+    return make_one
+
+
+@pytest.fixture
+def policy(make_policy: Make) -> Policy:
+    return make_policy()
+
+
+def draw_rollout(policy: Policy) -> Rollout:
+    sampler = make("sampler", sampler_for(policy), steps=STEPS)
+    sampler.start(policy.scheduler_config, CPU)
+    conditioning = policy.encode(PROMPTS)
+    drawn = sample_trajectories(policy, sampler, conditioning, MICRO_BATCH, torch.Generator().manual_seed(0))
+    count = len(PROMPTS)
+    return Rollout(
+        PROMPTS, [{}] * count, conditioning, drawn.latents, drawn.means, drawn.log_probs,
+        torch.zeros(count, dtype=torch.float64), torch.ones(count), sampler, MICRO_BATCH,
+    )  # fmt: skip
+
+
+def predict(policy: Policy) -> Tensor:
+    x_t = torch.randn(2, *policy.latent_shape, generator=torch.Generator().manual_seed(0))
+    return policy.predict(x_t, torch.tensor([700, 3]), policy.encode(PROMPTS[:2]))
+
+
+@torch.no_grad()
+def disturb(policy: Policy) -> None:
+    """Change what is trained, as an optimiser would."""
+    generator = torch.Generator().manual_seed(1)
+    for parameter in policy.parameters():
+        parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+
+
+def all_ratios(policy: Policy, rollout: Rollout, batches: list[Tensor]) -> Tensor:
+    """Of every transition, scored with gradients as learning does: each batch of samples at each step."""
+    pairs = itertools.product(batches, range(STEPS))
+    return torch.cat([transitions(policy, rollout, n, torch.full_like(n, k)).ratio.detach() for n, k in pairs])
+
+
+def test_ratio_is_one_before_the_first_update(policy: Policy) -> None:
+    rollout = draw_rollout(policy)
+    batches = list(torch.arange(len(PROMPTS)).split(MICRO_BATCH))
+    assert torch.equal(all_ratios(policy, rollout, batches), torch.ones(len(PROMPTS) * STEPS))
+    batch = transitions(policy, rollout, batches[0], torch.zeros(MICRO_BATCH, dtype=torch.long))
+    assert torch.equal(batch.kl, torch.zeros(MICRO_BATCH))
+
+
+def test_ratio_is_nearly_one_at_another_micro_batch(policy: Policy) -> None:
+    rollout = draw_rollout(policy)
+    order = torch.randperm(len(PROMPTS), generator=torch.Generator().manual_seed(0))
+    for size in (1, 2, 3, 7):
+        largest = (all_ratios(policy, rollout, list(order.split(size))) - 1).abs().max()
+        assert largest <= (1e-5 if policy.resolved_precision is torch.float32 else 1e-3)
+
+
+def test_the_pretrained_copy_is_the_policy_before_any_update(policy: Policy) -> None:
+    before = predict(policy)
+    assert before.requires_grad
+    assert len(before) == 2 * (1 + (policy.guidance_scale != 1.0))
+    for _ in range(2):
+        with policy.copy("pretrained"):
+            pretrained = predict(policy)
+        assert torch.equal(pretrained, before)
+        assert not pretrained.requires_grad
+        disturb(policy)
+    assert not torch.allclose(predict(policy), before, atol=1e-3)
+
+
+def test_the_pretrained_copy_leaves_learning_as_it_was(policy: Policy) -> None:
+    disturb(policy)
+    before, kept = predict(policy), policy.state_dict().keys()
+    with policy.copy("pretrained"):
+        predict(policy)
+    (before - predict(policy).detach()).square().mean().backward()  # a graph from before the context still works
+    predict(policy).square().mean().backward()
+    assert policy.state_dict().keys() == kept
+    assert all(parameter.grad is not None for parameter in policy.parameters())
+    assert any((parameter.grad != 0).any() for parameter in policy.parameters())
+
+
+def test_the_trained_tensors_go_through_a_file(make_policy: Make, tmp_path: Path) -> None:
+    policy, other = make_policy(), make_policy(seed=5)
+    disturb(policy)
+    torch.save(policy.state_dict(), tmp_path / "policy.pt")
+    other.load_state_dict(torch.load(tmp_path / "policy.pt", weights_only=True))
+    assert torch.equal(predict(other), predict(policy))
+
+
+def test_conditioning_is_one_entry_a_prompt_with_a_pooled_vector(policy: Policy) -> None:
+    conditioning = policy.encode(PROMPTS)
+    assert len(conditioning) == len(conditioning.pooled) == len(PROMPTS)
+    assert conditioning.pooled.ndim == 2
+    assert conditioning.pooled.dtype == torch.float32
+    chosen = torch.tensor([2, 5])
+    alone = policy.encode([PROMPTS[n] for n in chosen])
+    torch.testing.assert_close(conditioning[chosen].pooled, alone.pooled, rtol=1e-4, atol=1e-5)
+    assert [policy.seen(prompt).tokens_cut for prompt in PROMPTS] == [0] * len(PROMPTS)
+
+
+def test_images_lie_between_zero_and_one(policy: Policy) -> None:
+    latents = 10 * torch.randn(3, *policy.latent_shape, generator=torch.Generator().manual_seed(0))
+    images = policy.decode(latents)
+    assert images.shape[:2] == (3, 3)
+    assert images.dtype == torch.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+
+
+def test_the_noise_schedule_is_known_without_the_weights(policy: Policy) -> None:
+    assert policy.stored_scheduler_config() == policy.scheduler_config
