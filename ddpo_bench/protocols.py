@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from ddpo_kernels import Backend, PolicyLoss
@@ -92,11 +92,11 @@ class Sampler(Protocol):
 
     timesteps: Tensor  # [T], integer, descending
 
-    def fit(self, scheduler_config: Mapping[str, Any]) -> Any:
-        """Build the schedule from the model's own scheduler configuration, without its weights.
+    def fits(self, scheduler_config: Mapping[str, Any]) -> None:
+        """Refuse the scheduler configuration of a model that cannot be sampled with this sampler and its options.
 
         Raises:
-            ValueError: where the two do not go together; its message begins with the key to change.
+            ValueError: what the scheduler is and what to do, in one line that begins with the key to change.
         """
 
     def start(self, scheduler_config: Mapping[str, Any], device: torch.device, backend: Backend = "auto") -> None:
@@ -114,6 +114,16 @@ class Sampler(Protocol):
             x_t: [B, C, H, W] float32.
             step: [B], integer index into `timesteps`; samples of one batch may be at different steps.
             guidance_scale: classifier-free guidance; 1.0 is none.
+        """
+
+    def noised(self, x_0: Tensor, noise: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """The forward process: x_t at `timesteps[step]`, and what the model is to predict of it.
+
+        Args:
+            x_0, noise: [B, C, H, W], float32.
+            step: [B], integer index into `timesteps`.
+        Returns:
+            x_t and the target, [B, C, H, W] each.
         """
 
 
@@ -242,11 +252,28 @@ class RewardOutput:
 
 
 class Reward(Protocol):
-    """Scores images.
+    """Scores images; a subclass says where it differs from the defaults.
 
     It may have a `label`, the name by which metrics and tables know it; without one that is its registered name and the
     options that are not the default.
+
+    Attributes:
+        differentiable: whether scores carry gradients to the images.
+        offline: whether it needs neither the network nor a download: such a reward is tried before a run, and with its
+            default options judges every run.
+        tolerance: how far, relatively, a score may move with the number of images that are scored at once.
     """
+
+    differentiable: ClassVar[bool] = False
+    offline: ClassVar[bool] = False
+    tolerance: ClassVar[float] = 1e-6
+
+    def start(self, device: torch.device) -> None:
+        """Load what scoring needs; called once, before the first call."""
+
+    def can_judge(self, prompt: str) -> bool:
+        """Whether images of this prompt can be scored."""
+        return True
 
     def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
         """images: [N, 3, H, W], float in [0, 1]."""

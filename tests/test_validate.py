@@ -285,8 +285,8 @@ def test_the_counted_replay_is_what_a_checkpoint_holds(tiny_model: Path, tmp_pat
     replay = torch.load(newest, weights_only=True)["algorithm"]["replay"]
     model = memory.read_model(tiny_model)
     assert model
-    rewards = replay["rewards"].nbytes
-    assert memory.rollout_bytes(config, model)[1] == sum(part.nbytes for part in replay.values()) - rewards
+    kept = [replay["latents"], replay["conditioning"]["pooled"], *replay["conditioning"]["tensors"].values()]
+    assert memory.rollout_bytes(config, model)[1] == sum(part.nbytes for part in kept)
 
 
 def test_the_heights_of_learning_and_decoding_are_those_of_real_tensors(tiny_model: Path) -> None:

@@ -39,7 +39,7 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.preflight.checks import network_mistakes
     from ddpo_bench.preflight.startup import config_mistakes
     from ddpo_bench.run_folder.places import run_folder
-    from ddpo_bench.samplers.noise_schedule import UnusableSchedule
+    from ddpo_bench.samplers.scheduler_classes import UnusableSchedule
     from ddpo_bench.sweep.longer import begin_from_shorter
     from ddpo_bench.sweep.plan import PlannedRun
     from ddpo_bench.training import trainer

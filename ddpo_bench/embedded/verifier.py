@@ -50,9 +50,8 @@ class Verifier(nn.Module):
         pooled = torch.cat([features.mean(2), features.amax(2)], 1)
         return {name: head(pooled) for name, head in self.heads.items()}
 
-    @torch.no_grad()
     def probabilities(self, images: Tensor) -> dict[str, Tensor]:
-        """Probabilities of what the pictures show.
+        """Probabilities of what the pictures show, differentiable in their pixels.
 
         Args:
             images: [N, 3, H, W] in [0, 1]; other sizes than 64 x 64 are resampled.

@@ -17,13 +17,13 @@ import numpy as np
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import split
 from ddpo_bench.policies.model_folder import local_folder, model_mistakes
+from ddpo_bench.protocols import Reward
 from ddpo_bench.sweep.estimate import size
 from ddpo_bench.sweep.matrix import LABEL, SETUP, covers
 from ddpo_bench.sweep.suite import Cell, Suite, is_suite
 from ddpo_bench.training.loggers import logger_mistake
 
-TRIED_REWARDS = ("python", "scene_alignment")  # that may refuse what they are given; cheap, and never from the network
-PIXELS = 64  # of their sides
+PIXELS = 64  # of the sides of the images that rewards are tried on
 
 
 def settings_mistakes(data: Mapping[str, Any]) -> list[str]:
@@ -107,14 +107,14 @@ def space_mistakes(root: Path, needed: int) -> list[str]:
 
 
 def reward_mistakes(configs: Iterable[tuple[str, RunConfig]]) -> list[str]:
-    """Rewards that cannot judge two grey images, of a prompt for training and one for evaluation.
+    """Offline rewards that cannot judge two grey images, of a prompt for training and one for evaluation.
 
     Args:
         configs: with the place that each got its reward from.
     """
     first: dict[tuple[str, ...], tuple[str, RunConfig]] = {}
     for place, config in configs:
-        if config.reward.name in TRIED_REWARDS:
+        if config.reward.build().offline:
             first.setdefault((repr(config.reward), repr(config.prompts), config.evaluation.prompts), (place, config))
     return [f"{place}: {mistake}" for place, config in first.values() if (mistake := trial_of(config))]
 
@@ -128,8 +128,10 @@ def trial_of(config: RunConfig) -> str | None:
     rng = np.random.default_rng(0)
     drawn = [side(rng) for side in split(config.prompts.build(), config.evaluation.prompts)]
     images = torch.full((len(drawn), 3, PIXELS, PIXELS), 0.5)
+    reward: Reward = config.reward.build()
+    reward.start(torch.device("cpu"))
     try:
-        score(config.reward.build(), images, [prompt for prompt, _ in drawn], [facts for _, facts in drawn])
+        score(reward, images, [prompt for prompt, _ in drawn], [facts for _, facts in drawn])
     except RewardError as error:
         return str(error)
     return None

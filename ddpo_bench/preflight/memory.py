@@ -90,7 +90,7 @@ def rollout_bytes(config: RunConfig, model: Model) -> tuple[int, int]:
     """Of an epoch's rollout, and of the replay of an algorithm that has one."""
     steps, latents = config.sampler.options.get("steps", 0), math.prod(latent_shape(model.unet_config))
     guided = config.policy.options["guidance_scale"] != 1.0
-    text = tokens_of(model) * hidden_size(model) * (1 + guided)
+    text = tokens_of(model) * hidden_size(model) * (1 + guided) + hidden_size(model)  # and pooled
     kept = config.algorithm.options.get("replay_rollouts", 0)
     sample = FP32 * config.samples_per_epoch
     return sample * ((2 * steps + 1) * latents + text), sample * kept * ((steps + 1) * latents + text)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ddpo_bench.config import RunConfig
-from ddpo_bench.protocols import AdvantageEstimator, Algorithm
+from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Reward
 
 PASSES = 2  # of which the last is timed: the first allocates, compiles, and is a warm-up for algorithms that have one
 
@@ -57,10 +57,12 @@ def measure(config: RunConfig) -> Pace:
     advantages: AdvantageEstimator = config.advantages.build()
     algorithm.start(policy, config.seed)
     start = time.perf_counter() - clock
+    reward: Reward = config.reward.build()
+    reward.start(device)
     samples = samples_of(config)
     training_prompts, _ = prompt_sides(config, policy)
     collector = Collector(
-        policy, sampler, training_prompts, config.reward.build(), advantages,
+        policy, sampler, training_prompts, reward, advantages,
         samples, config.samples_per_prompt, config.micro_batch, config.seed,
     )  # fmt: skip
     for epoch in range(1, PASSES + 1):

@@ -45,7 +45,7 @@ def policy_mistakes(config: RunConfig) -> list[str]:
     stored = policy.stored_scheduler_config()
     try:
         if stored is not None:
-            config.sampler.build().fit(stored)
+            config.sampler.build().fits(stored)
     except ValueError as error:
         return [str(error)]
     return []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from ddpo_bench.protocols import Metadata, RewardOutput
+from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import register
 
 QUALITY = 95
@@ -17,8 +18,10 @@ QUALITY = 95
 
 @register("reward", "jpeg_compressibility")
 @dataclass
-class JpegCompressibility:
+class JpegCompressibility(Reward):
     """Minus the size of the image as a JPEG, in kB."""
+
+    offline: ClassVar[bool] = True
 
     def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
         return RewardOutput(-jpeg_kilobytes(images))
@@ -26,8 +29,10 @@ class JpegCompressibility:
 
 @register("reward", "jpeg_incompressibility")
 @dataclass
-class JpegIncompressibility:
+class JpegIncompressibility(Reward):
     """The size of the image as a JPEG, in kB."""
+
+    offline: ClassVar[bool] = True
 
     def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
         return RewardOutput(jpeg_kilobytes(images))

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.options import option
-from ddpo_bench.protocols import Metadata, RewardOutput
+from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import register, unknown
 from ddpo_bench.rewards.module_sources import module_file, sources
 from ddpo_bench.rewards.process_state import kept_process_state
@@ -23,11 +23,13 @@ from ddpo_bench.rewards.user_code import as_script, told
 
 @register("reward", "python")
 @dataclass
-class PythonFunction:
+class PythonFunction(Reward):
     """Your own function(images, prompts, metadata) -> scores, or (scores, info); write it as python:module:function."""
 
     function: str = option(MISSING, "module:function, importable or a file in the current directory")
     call: Callable[..., Any] = field(init=False, repr=False)
+
+    offline: ClassVar[bool] = True  # as far as anybody can tell: a wrong function is best found before a run
 
     def __post_init__(self) -> None:
         module_name, _, name = self.function.partition(":")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ddpo_bench.embedded.scenes import COLOURS
 from ddpo_bench.options import option
-from ddpo_bench.protocols import Metadata, RewardOutput
+from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import register, unknown
 
 WIDTH = 0.25  # RGB distance at which a pixel still counts exp(-1/2); black and white are sqrt(3) apart
@@ -17,17 +18,20 @@ WIDTH = 0.25  # RGB distance at which a pixel still counts exp(-1/2); black and 
 
 @register("reward", "target_colour")
 @dataclass
-class TargetColour:
+class TargetColour(Reward):
     """Share of the picture near a colour, 0 to 1: the mean over pixels of exp(-|rgb - colour|^2 / (2 * 0.25^2))."""
 
     colour: str = option("blue", f"a background colour of the embedded model: {', '.join(COLOURS)}")
+
+    differentiable: ClassVar[bool] = True
+    offline: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.colour not in COLOURS:
             raise ValueError(f"colour: {unknown('colour', self.colour, COLOURS)}")
 
     def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
-        pixels = images.detach().float()
+        pixels = images.float()
         target = torch.tensor(COLOURS[self.colour], dtype=torch.float32, device=pixels.device) / 255
         squared_distance = (pixels - target.view(1, 3, 1, 1)).square().sum(dim=1)  # [N, H, W]
         return RewardOutput(torch.exp(-squared_distance / (2 * WIDTH**2)).mean(dim=(1, 2)).cpu().double())

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from ddpo_kernels import AffineStep, Backend, BackendUnavailable, check_backend
+from ddpo_kernels import AffineStep, Backend, BackendUnavailable, check_backend, per_sample
 from torch import Tensor
 
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Law
 from ddpo_bench.registry import register
-from ddpo_bench.samplers.ddim_schedule import Coefficients, ddim_coefficients
+from ddpo_bench.samplers.ddim_schedule import Coefficients, ddim_coefficients, forward_coefficients
 from ddpo_bench.samplers.ddim_thresholding import ThresholdedLaw
 from ddpo_bench.samplers.law import AffineLaw
 from ddpo_bench.samplers.noise_schedule import NoiseSchedule, noise_schedule
@@ -29,13 +29,16 @@ class DDIM:
         1.0, "share of the DDPM posterior's noise; at 0 a step has no density, hence no log-prob", above=0, maximum=1
     )
 
-    def fit(self, scheduler_config: Mapping[str, Any]) -> tuple[NoiseSchedule, Coefficients]:
-        """The schedule of a model's scheduler configuration and its coefficients; needs no weights.
+    def fits(self, scheduler_config: Mapping[str, Any]) -> None:
+        """Refuse a scheduler of another process than diffusion with betas, or one that these options cannot sample.
 
         Raises:
             NoDensity: where a step's standard deviation is 0.
-            UnusableSchedule: where the model's process is another one, or cannot be sampled with these options.
+            UnusableSchedule: where the process is another one, or its timesteps are not those of `steps`.
         """
+        self.described(scheduler_config)
+
+    def described(self, scheduler_config: Mapping[str, Any]) -> tuple[NoiseSchedule, Coefficients]:
         schedule = noise_schedule(scheduler_config, self.steps)
         return schedule, ddim_coefficients(schedule, schedule.timesteps, self.eta)
 
@@ -45,17 +48,18 @@ class DDIM:
         Dynamic thresholding sorts each sample and has no fused kernel: its laws are made of torch operations.
 
         Raises:
-            NoDensity, UnusableSchedule: as `fit`.
+            NoDensity, UnusableSchedule: as `fits`.
             BackendUnavailable: for "triton" where it cannot run.
         """
         check_backend(backend, device)
         self.backend: Backend = backend
-        self.schedule, exact = self.fit(scheduler_config)
+        self.schedule, exact = self.described(scheduler_config)
         if self.schedule.thresholding and backend == "triton":
             raise BackendUnavailable("backend: triton: dynamic thresholding has no fused kernel; use auto or torch.")
         self.timesteps = self.schedule.timesteps.to(device)
         self.coefficients = exact.to(device, torch.float32)
         self.table = exact.table(self.schedule.clip is not None).to(device, torch.float32)
+        self.forward = forward_coefficients(self.schedule).to(device, torch.float32)
 
     def law(self, model_output: Tensor, x_t: Tensor, step: Tensor, guidance_scale: float) -> Law:
         if self.schedule.thresholding:
@@ -64,3 +68,8 @@ class DDIM:
             )
         step_of = AffineStep(model_output, x_t, self.table, step, guidance_scale, self.schedule.clip)
         return AffineLaw(step_of, self.backend)
+
+    def noised(self, x_0: Tensor, noise: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """The forward process: x_t = sqrt(a) x_0 + sqrt(1 - a) noise, and what the model is to predict of it."""
+        x_on_x, x_on_noise, target_on_x, target_on_noise = (per_sample(k, x_0) for k in self.forward[:, step])
+        return x_on_x * x_0 + x_on_noise * noise, target_on_x * x_0 + target_on_noise * noise

@@ -15,7 +15,8 @@ import torch
 from ddpo_kernels import NoDensity, coefficient_table
 from torch import Tensor
 
-from ddpo_bench.samplers.noise_schedule import NoiseSchedule, UnusableSchedule, refused, schedule_of
+from ddpo_bench.samplers.noise_schedule import NoiseSchedule, schedule_of
+from ddpo_bench.samplers.scheduler_classes import UnusableSchedule, refused
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -123,6 +124,19 @@ def no_density(schedule: NoiseSchedule, timestep: int) -> str:
         crowded = 2 * schedule.steps > len(schedule.alphas_cumprod)
         remedy = "Use fewer steps." if crowded else "Set timestep_spacing: leading and steps_offset: 1."
     return str(refused(schedule.name, f"the step at timestep {timestep} has no noise, hence no log-prob. {remedy}"))
+
+
+def forward_coefficients(schedule: NoiseSchedule) -> Tensor:
+    """What the forward process multiplies x_0 and the noise with, at each step of a schedule, in float64.
+
+    Returns:
+        [4, T]: x_t = on_x * x_0 + on_noise * noise, and likewise the target, which is what the model predicts.
+    """
+    a = schedule.alphas_cumprod.double()[schedule.timesteps]
+    signal, noise = a.sqrt(), (1 - a).sqrt()
+    zero, one = torch.zeros_like(a), torch.ones_like(a)
+    targets = {"epsilon": (zero, one), "v_prediction": (-noise, signal), "sample": (one, zero)}
+    return torch.stack([signal, noise, *targets[schedule.prediction_type]])
 
 
 def prediction_coefficients(prediction_type: str, a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -16,7 +16,14 @@ from torch import Tensor
 
 from ddpo_bench.options import Bounds
 from ddpo_bench.registry import unknown
-from ddpo_bench.samplers.scheduler_classes import NEUTRAL, OTHERS, SOLVERS, SPACINGS, Solver
+from ddpo_bench.samplers.scheduler_classes import (
+    SPACINGS,
+    Solver,
+    UnusableSchedule,
+    class_name,
+    refused,
+    solver_of,
+)
 
 if TYPE_CHECKING:
     from diffusers import SchedulerMixin
@@ -32,10 +39,6 @@ NUMBERS: dict[str, tuple[Any, Bounds]] = {  # keys and what they may be
 }
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 LARGEST_BETA = 0.999  # of the schedules that are given as alpha_bar(t)
-
-
-class UnusableSchedule(ValueError):
-    """A scheduler whose process is not ours, or settings that it cannot be sampled with; names the key to mend."""
 
 
 @dataclass(frozen=True)
@@ -122,23 +125,6 @@ def described(name: str, solver: Solver, config: Mapping[str, Any], alphas: Tens
     )
 
 
-def solver_of(config: Mapping[str, Any]) -> tuple[str, Solver]:
-    """The scheduler's class and how it reads its configuration."""
-    name = class_name(config)
-    if name in OTHERS:
-        raise refused(name, f"is {OTHERS[name]}, not of a diffusion process with betas. Choose another model.")
-    if name not in SOLVERS:
-        raise refused(name, unknown("scheduler class", name, SOLVERS))
-    for key, neutral in NEUTRAL.items():
-        if config.get(key) not in neutral:
-            raise refused(name, f"{key}: {config[key]!r} is not supported. Set it to {neutral[0]!r}.")
-    if str(config.get("variance_type")).startswith("learned"):
-        raise refused(
-            name, f"variance_type: {config['variance_type']!r}: models that predict variances are not supported."
-        )
-    return name, SOLVERS[name]
-
-
 def refuse_wrong_numbers(name: str, config: Mapping[str, Any]) -> None:
     for key, (kinds, bounds) in NUMBERS.items():
         value = config.get(key, MISSING)
@@ -149,14 +135,6 @@ def refuse_wrong_numbers(name: str, config: Mapping[str, Any]) -> None:
             raise refused(name, f"{key}: expected {whole}, got {value!r}.")
         if mistake := bounds.mistake(value):
             raise refused(name, f"{key}: {mistake}")
-
-
-def class_name(config: Mapping[str, Any]) -> str:
-    return str(config.get("_class_name", "DDIMScheduler"))
-
-
-def refused(name: str, why: str) -> UnusableSchedule:
-    return UnusableSchedule(f"policy.model: scheduler/scheduler_config.json: {name}: {why}")
 
 
 def betas_of(config: Mapping[str, Any], solver: Solver, count: int) -> Tensor:

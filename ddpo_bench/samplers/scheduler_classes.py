@@ -1,13 +1,17 @@
-"""What each scheduler class of diffusers means by its configuration: its noise process, or why it is none of ours.
+"""Which noise process a scheduler's configuration stands for: diffusion with betas, flow matching or something else.
 
-A class that solves the process x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps with discrete betas is a `Solver`, with the
+A class of diffusers that solves x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps with discrete betas is a `Solver`, with the
 defaults that its own signature has.  Every other class is named with what it is, so that its model is refused as that.
-tests/samplers/test_scheduler_classes.py holds both tables against the installed diffusers.
+tests/samplers/test_noise_schedule.py holds both tables against the installed diffusers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
+
+from ddpo_bench.registry import unknown
 
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 SPACINGS = ("leading", "trailing", "linspace")
@@ -129,7 +133,6 @@ OTHERS = {
 # Keys that place the timesteps, or the process, elsewhere than betas and timestep_spacing say; any other value than
 # those given here is refused.
 NEUTRAL = {
-    "use_flow_sigmas": (False, None),
     "use_karras_sigmas": (False, None),
     "use_exponential_sigmas": (False, None),
     "use_beta_sigmas": (False, None),
@@ -138,3 +141,49 @@ NEUTRAL = {
     "interpolation_type": ("linear", None),
     "lambda_min_clipped": (-float("inf"), None),
 }
+
+
+class UnusableSchedule(ValueError):
+    """A scheduler of another process than the sampler's, or settings that it cannot sample; names the key to change."""
+
+
+def process_of(config: Mapping[str, Any]) -> str | None:
+    """What another process than diffusion with betas is, as in "of flow matching"; None where it is that.
+
+    Solvers of diffusion serve flow matching too, where their settings say so.
+    """
+    if config.get("use_flow_sigmas") or config.get("prediction_type") == "flow_prediction":
+        return FLOW
+    return OTHERS.get(class_name(config))
+
+
+def solver_of(config: Mapping[str, Any]) -> tuple[str, Solver]:
+    """The class of a diffusion scheduler, and how it reads its configuration.
+
+    Raises:
+        UnusableSchedule: where the process is another one, or a setting moves the timesteps.
+    """
+    name = class_name(config)
+    if process := process_of(config):
+        raise refused(
+            name,
+            f"is {process}, not of a diffusion process with betas. Choose a sampler for it (see ddpo-bench list) or "
+            "another model.",
+        )
+    if name not in SOLVERS:
+        raise refused(name, unknown("scheduler class", name, SOLVERS))
+    for key, neutral in NEUTRAL.items():
+        if config.get(key) not in neutral:
+            raise refused(name, f"{key}: {config[key]!r} is not supported. Set it to {neutral[0]!r}.")
+    if str(config.get("variance_type")).startswith("learned"):
+        variance = config["variance_type"]
+        raise refused(name, f"variance_type: {variance!r}: models that predict variances are not supported.")
+    return name, SOLVERS[name]
+
+
+def class_name(config: Mapping[str, Any]) -> str:
+    return str(config.get("_class_name", "DDIMScheduler"))
+
+
+def refused(name: str, why: str) -> UnusableSchedule:
+    return UnusableSchedule(f"policy.model: scheduler/scheduler_config.json: {name}: {why}")

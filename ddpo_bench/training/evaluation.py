@@ -63,7 +63,10 @@ class Evaluator:
         texts = [prompt.text for prompt in seen]
         self.repeated = [texts.index(text) for text in dict.fromkeys(texts)][:DIVERSITY_PROMPTS]
         self.repeats_seed = derived_seed(EVALUATION, seed, 3)
-        self.judges = judges(self.prompts) | {label("reward", self.reward): self.reward}
+        shipped = judges(self.prompts)
+        for judge in shipped.values():
+            judge.start(self.policy.device)
+        self.judges = shipped | {label("reward", self.reward): self.reward}
 
     def evaluate(self, epoch: int) -> dict[str, float]:
         """Metrics of the policy as it is; the first pictures go to `samples/`."""

@@ -18,7 +18,7 @@ import torch
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble
-from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Sampler
+from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Reward, Sampler
 from ddpo_bench.training.checkpoint import Checkpoints, load_newest
 from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.loggers import make_logger, refuse_unavailable
@@ -68,7 +68,8 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
     algorithm: Algorithm = config.algorithm.build()
     algorithm.start(policy, config.seed)
     advantages: AdvantageEstimator = config.advantages.build()
-    reward = config.reward.build()
+    reward: Reward = config.reward.build()
+    reward.start(device)
     training_prompts, evaluation_prompts = prompt_sides(config, policy)
     collector = Collector(
         policy, sampler, training_prompts, reward, advantages,

@@ -120,7 +120,7 @@ def test_the_schedule_is_that_of_the_folder_as_diffusers_own_pipeline_reads_it(f
     policy.start(CPU, seed=0)
     assert policy.scheduler_config == stored
     assert stored is not None
-    schedule, _ = DDIM(steps=5).fit(stored)
+    schedule, _ = DDIM(steps=5).described(stored)
     assert schedule.timesteps.tolist() == pipeline.scheduler.timesteps.unique().flip(0).tolist()
     assert torch.equal(schedule.alphas_cumprod, pipeline.scheduler.alphas_cumprod)
     assert schedule.clip is None

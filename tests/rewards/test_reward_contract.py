@@ -34,7 +34,7 @@ def test_checking_changes_nothing(reward: Reward, images: Tensor) -> None:
 def test_an_image_scores_the_same_alone_as_in_a_batch(reward: Reward, images: Tensor) -> None:
     batch = reward(images, PROMPTS, [{}] * 4).scores
     alone = torch.cat([reward(images[i : i + 1], [PROMPTS[i]], [{}]).scores for i in range(4)])
-    torch.testing.assert_close(alone, batch, rtol=1e-6, atol=0)
+    torch.testing.assert_close(alone, batch, rtol=reward.tolerance, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -48,3 +48,14 @@ def test_images_are_left_alone_and_no_gradient_flows(reward: Reward, images: Ten
     tracked = images.clone().requires_grad_()
     assert not score(reward, tracked, PROMPTS, [{}] * 4).scores.requires_grad
     assert torch.equal(tracked, images)
+
+
+@pytest.mark.parametrize("name", [name for name in names("reward") if get("reward", name).differentiable])
+def test_a_differentiable_reward_has_the_gradient_of_its_scores(name: str, images: Tensor) -> None:
+    """Against the difference quotient in the direction of the gradient."""
+    reward, still = get("reward", name)(), images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(reward(still, PROMPTS, [{}] * 4).scores.sum(), still)
+    direction = gradient / gradient.norm()
+    ahead, behind = (reward(images + side * 0.01 * direction, PROMPTS, [{}] * 4).scores.sum() for side in (1, -1))
+    assert gradient.isfinite().all()
+    torch.testing.assert_close((ahead - behind) / 0.02, gradient.norm().double(), rtol=0.02, atol=1e-6)

@@ -199,3 +199,23 @@ def test_the_policys_law_in_float32_is_the_exact_law_rounded(prediction: str) ->
     law = sampler.law(output.float(), x_t.float(), torch.arange(STEPS), guidance_scale=1.0)
     torch.testing.assert_close(law.mean.double(), exact.mean, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(law.std.double(), exact.std, rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("zero_snr", [False, True])
+def test_the_forward_process_and_its_target_are_those_of_diffusers(prediction: str, zero_snr: bool) -> None:
+    """Samples of one batch at different steps."""
+    settings = {"timestep_spacing": "trailing", "rescale_betas_zero_snr": zero_snr}
+    if zero_snr and prediction == "epsilon":
+        pytest.skip("a model that predicts the noise says nothing of x_0 there")
+    scheduler = DDIMScheduler(prediction_type=prediction, clip_sample=False, **settings)
+    sampler = DDIM(steps=STEPS)
+    sampler.start(dict(scheduler.config), torch.device("cpu"))
+    x_0, noise = draw(STEPS, dtype=torch.float32)
+    step = torch.tensor([3, 0, 4, 4, 1])
+    timesteps = sampler.timesteps[step]
+    x_t, target = sampler.noised(x_0, noise, step)
+    torch.testing.assert_close(x_t, scheduler.add_noise(x_0, noise, timesteps))
+    targets = {"epsilon": noise, "v_prediction": scheduler.get_velocity(x_0, noise, timesteps), "sample": x_0}
+    torch.testing.assert_close(target, targets[prediction])
+    assert x_t.dtype == target.dtype == torch.float32

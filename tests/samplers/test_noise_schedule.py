@@ -16,8 +16,8 @@ from ddpo_kernels import NoDensity
 
 from ddpo_bench.samplers.ddim import DDIM
 from ddpo_bench.samplers.ddim_schedule import ddim_coefficients
-from ddpo_bench.samplers.noise_schedule import NoiseSchedule, UnusableSchedule, noise_schedule
-from ddpo_bench.samplers.scheduler_classes import OTHERS, SOLVERS
+from ddpo_bench.samplers.noise_schedule import NoiseSchedule, noise_schedule
+from ddpo_bench.samplers.scheduler_classes import OTHERS, SOLVERS, UnusableSchedule
 
 CPU = torch.device("cpu")
 HALF_STEPS = ("HeunDiscreteScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler")
@@ -59,8 +59,22 @@ def test_every_scheduler_class_is_either_used_or_named() -> None:
 @pytest.mark.parametrize("name", sorted(OTHERS))
 def test_a_scheduler_of_another_process_is_refused_as_what_it_is(name: str) -> None:
     with pytest.raises(UnusableSchedule, match=f"{name}: is {OTHERS[name]}, not of a diffusion process") as raised:
-        DDIM().start({"_class_name": name, "num_train_timesteps": 1000, "shift": 3.0, "steps_offset": 1}, CPU)
+        DDIM().fits({"_class_name": name, "num_train_timesteps": 1000, "shift": 3.0, "steps_offset": 1})
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True, "prediction_type": "flow_prediction"},
+        {"_class_name": "DPMSolverMultistepScheduler", "use_flow_sigmas": True},
+        {"prediction_type": "flow_prediction"},
+    ],
+)
+def test_a_solver_that_is_set_to_flow_matching_is_refused_as_that(config: dict[str, Any]) -> None:
+    """And not for the setting, which would not make a diffusion model of it where it is taken away."""
+    with pytest.raises(UnusableSchedule, match=r"is of flow matching, .* Choose a sampler for it"):
+        DDIM().fits({"steps_offset": 1, **config})
 
 
 def test_a_scheduler_class_that_is_not_known_is_refused_with_the_nearest() -> None:
@@ -202,13 +216,12 @@ def test_steps_lead_to_where_the_next_one_begins_or_where_the_class_says() -> No
     ("change", "mistake"),
     [
         ({"use_karras_sigmas": True}, "use_karras_sigmas: True is not supported. Set it to False."),
-        ({"use_flow_sigmas": True}, "use_flow_sigmas: True is not supported"),
         (
             {"_class_name": "EulerDiscreteScheduler", "timestep_type": "continuous"},
             "timestep_type: 'continuous' is not",
         ),
         ({"variance_type": "learned_range"}, "models that predict variances are not supported"),
-        ({"prediction_type": "flow_prediction"}, "'flow_prediction' is not one of epsilon, v_prediction, sample"),
+        ({"prediction_type": "noise"}, "'noise' is not one of epsilon, v_prediction, sample"),
         ({"beta_schedule": "cosine"}, "unknown beta_schedule 'cosine'. Did you mean 'linear'?"),
         ({"timestep_spacing": "even"}, "unknown timestep_spacing 'even'"),
         ({"trained_betas": [0.1, 0.2]}, "trained_betas: must hold 1000 betas, one a timestep"),
@@ -225,11 +238,11 @@ def test_steps_lead_to_where_the_next_one_begins_or_where_the_class_says() -> No
 )
 def test_settings_that_mean_something_else_are_refused_in_one_line(change: dict[str, Any], mistake: str) -> None:
     with pytest.raises((UnusableSchedule, NoDensity)) as raised:
-        DDIM(steps=10).fit({"steps_offset": 1, **change})
+        DDIM(steps=10).fits({"steps_offset": 1, **change})
     assert mistake in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
 def test_eta_above_one_is_refused_as_what_it_is() -> None:
     with pytest.raises(UnusableSchedule, match=r"sampler\.eta: must be at most 1, got 1\.5: .* < 0"):
-        DDIM(eta=1.5).fit({"steps_offset": 1})
+        DDIM(eta=1.5).fits({"steps_offset": 1})
