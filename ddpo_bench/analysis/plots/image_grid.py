@@ -1,42 +1,59 @@
-"""Strips of pictures, a row an algorithm: before and after on several prompts, and one prompt through training."""
+"""Grids of images, a row an algorithm: before and after training on several prompts, or one through training."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from textwrap import fill
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
-from PIL import Image, ImageDraw, ImageFont
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
 
+from ddpo_bench.analysis.measures import BASELINE
+from ddpo_bench.analysis.plots.shared import STYLE
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.run_folder.places import ResultsError
 
 COLUMNS = 8
-TILE = 96  # pixels a side
-GAP = 4
-MARGIN = 14
-LABEL_WIDTH = 132
+DPI, TILE, GAP = 100, 96, 4  # pixels
+TITLE, LINE = 34, 14  # pixels of a block's title, and of a line of text over its columns
+HEAD, LINES, NAME = 16, 4, 22  # characters of a line over a column, lines there, characters of a line of a row's name
 PROMPTS_THROUGH = 2  # prompts a reward that are followed through training
-TITLE_HEIGHT = 34
-LINE_HEIGHT = 14
-CAPTION_LINES = 4
-INK, FAINT, PAPER = "#222222", "#666666", "#ffffff"
-FONTS = Path(mpl.get_data_path()) / "fonts" / "ttf"  # matplotlib ships DejaVu Sans, so that no system font is needed
+INK, FAINT = "#222222", "#666666"
+
+
+class Row(NamedTuple):
+    """One line of images: its name, a value under it, and the tiles."""
+
+    name: str
+    value: float
+    tiles: list[Image.Image]
 
 
 @dataclass(frozen=True)
-class StripRow:
-    """One line of pictures: its name, a figure under it, and the first tiles of a grid."""
+class Block:
+    """Rows of images under one title, with a text over each column."""
 
-    label: str
-    figure: str
-    tiles: list[Image.Image]
+    title: str
+    heads: list[str]
+    rows: list[Row]
+
+    @property
+    def lines(self) -> int:
+        return max((head.count("\n") + 1 for head in self.heads), default=0)
+
+    @property
+    def height(self) -> int:
+        """Pixels of its images."""
+        return len(self.rows) * (TILE + GAP) - GAP
 
 
 def before_after(records: list[RunRecord], path: Path) -> None:
@@ -51,8 +68,10 @@ def before_after(records: list[RunRecord], path: Path) -> None:
     learned = illustrated(records)
     for task in dict.fromkeys(record.task for record in learned):
         runs = one_seed([record for record in learned if record.task == task])
-        blocks.append((f"{task}, seed {runs[0].seed}", captions(runs[0]), block_rows(runs)))
-    draw(blocks).save(path, format="PNG", optimize=True)
+        pretrained = Row("pretrained", runs[0].held_out(runs[0].reward, 0), tiles(runs[0], min))
+        rows = [pretrained, *(Row(run.label, run.final, tiles(run, max)) for run in runs)]
+        blocks.append(Block(f"{task}, seed {runs[0].seed}", prompts_of(runs[0]), rows))
+    draw(blocks, path)
 
 
 def through_training(records: list[RunRecord], path: Path) -> None:
@@ -67,18 +86,22 @@ def through_training(records: list[RunRecord], path: Path) -> None:
     for task in dict.fromkeys(record.task for record in records):
         runs = one_seed([record for record in records if record.task == task])
         epochs = spread_evenly(sorted(set.intersection(*(set(grids_of(run)) for run in runs))), COLUMNS)
-        heads = [f"epoch {epoch}" for epoch in epochs]
-        for i, prompt in enumerate(captions(runs[0])[:PROMPTS_THROUGH]):
-            rows = [
-                StripRow(run.label, f"{run.final:#.3g}", [tiles(run, epoch)[i] for epoch in epochs]) for run in runs
-            ]
-            blocks.append((f"{task}, seed {runs[0].seed}: {prompt}", heads, rows))
-    draw(blocks).save(path, format="PNG", optimize=True)
+        images = {run.label: [tiles(run, epoch) for epoch in epochs] for run in runs}
+        for i, prompt in enumerate(prompts_of(runs[0])[:PROMPTS_THROUGH]):
+            rows = [Row(run.label, run.final, [several[i] for several in images[run.label]]) for run in runs]
+            title = f"{task}, seed {runs[0].seed}: {prompt}"
+            blocks.append(Block(" ".join(title.split()), [f"epoch {epoch}" for epoch in epochs], rows))
+    draw(blocks, path)
 
 
 def filmed(records: list[RunRecord]) -> list[RunRecord]:
     """The `illustrated` runs that have pictures of an evaluation within training, not only before and after."""
     return [record for record in illustrated(records) if len(grids_of(record)) > 2]
+
+
+def illustrated(records: list[RunRecord]) -> list[RunRecord]:
+    """The runs that learned, so that their pictures differ from the pretrained model's, and have pictures."""
+    return [r for r in records if r.algorithm != BASELINE and (r.samples / "index.json").exists()]
 
 
 def spread_evenly(values: list[int], count: int) -> list[int]:
@@ -88,11 +111,6 @@ def spread_evenly(values: list[int], count: int) -> list[int]:
     return [values[round(i * (len(values) - 1) / (count - 1))] for i in range(count)]
 
 
-def illustrated(records: list[RunRecord]) -> list[RunRecord]:
-    """The runs that learned, so that their pictures differ from the pretrained model's, and have pictures."""
-    return [r for r in records if r.algorithm != "frozen" and (r.samples / "index.json").exists()]
-
-
 def one_seed(records: list[RunRecord]) -> list[RunRecord]:
     """The runs of the seed that most cells have, the lowest of several."""
     counts = Counter(record.seed for record in records)
@@ -100,39 +118,35 @@ def one_seed(records: list[RunRecord]) -> list[RunRecord]:
     return [record for record in records if record.seed == seed]
 
 
-def block_rows(runs: list[RunRecord]) -> list[StripRow]:
-    pretrained = StripRow("pretrained", f"{runs[0].held_out(runs[0].reward, 0):#.3g}", tiles(runs[0], min))
-    return [pretrained, *(StripRow(run.label, f"{run.final:#.3g}", tiles(run, max)) for run in runs)]
-
-
 def tiles(run: RunRecord, which: int | Callable[[Iterable[int]], int]) -> list[Image.Image]:
-    """The first tiles of a grid of a run, at the strip's size.
+    """The first tiles of an evaluation's images, TILE pixels a side.
 
     Args:
-        which: an epoch, or which to pick of those that have a grid.
+        which: an epoch, or which to pick of those that have images.
     """
     width, height = read_index(run)["tile"]
     grids = grids_of(run)
     if not grids:
         raise ResultsError(
-            f"{run.samples}: holds no epoch-*.png beside its index.json. Delete {run.folder} and run again."
+            f"{run.samples}: holds no epoch-*.png next to its index.json. Delete {run.folder} and run again."
         )
     with Image.open(grids[which if isinstance(which, int) else which(grids)]) as opened:
         grid = opened.convert("RGB")
-    count = min(COLUMNS, grid.width // width)
     # whole multiples stay sharp as they are; other sizes need a filter
     method = Image.Resampling.NEAREST if TILE % width == 0 else Image.Resampling.LANCZOS
-    cut = [grid.crop((i * width, 0, (i + 1) * width, height)) for i in range(count)]
+    cut = [grid.crop((i * width, 0, (i + 1) * width, height)) for i in range(min(COLUMNS, grid.width // width))]
     return [tile.resize((TILE, TILE), method) for tile in cut]
 
 
 def grids_of(run: RunRecord) -> dict[int, Path]:
-    """Epoch to grid of every evaluation."""
+    """Epoch to file of every evaluation's images."""
     return {int(path.stem.removeprefix("epoch-")): path for path in run.samples.glob("epoch-*.png")}
 
 
-def captions(run: RunRecord) -> list[str]:
-    return list(read_index(run)["prompts"][:COLUMNS])
+def prompts_of(run: RunRecord) -> list[str]:
+    """The first prompts, broken into lines that fit over a tile."""
+    prompts = read_index(run)["prompts"][:COLUMNS]
+    return [fill(prompt, HEAD, max_lines=LINES, placeholder=" …") for prompt in prompts]
 
 
 def read_index(run: RunRecord) -> dict[str, Any]:
@@ -144,82 +158,54 @@ def read_index(run: RunRecord) -> dict[str, Any]:
     return dict(index)
 
 
-def draw(blocks: list[tuple[str, list[str], list[StripRow]]]) -> Image.Image:
-    """All blocks under each other; prompts are written over a block unless they are those of the block above."""
-    fresh = [i == 0 or blocks[i][1] != blocks[i - 1][1] for i in range(len(blocks))]
-    heights = [
-        TITLE_HEIGHT + fresh[i] * caption_lines(prompts) * LINE_HEIGHT + len(rows) * (TILE + GAP) + MARGIN
-        for i, (_, prompts, rows) in enumerate(blocks)
+def draw(blocks: list[Block], path: Path) -> None:
+    """All blocks under each other; the texts over a block are left out where those above are the same."""
+    repeated = [False, *(above.heads == below.heads for above, below in pairwise(blocks))]
+    blocks = [
+        Block(one.title, [] if again else one.heads, one.rows) for one, again in zip(blocks, repeated, strict=True)
     ]
-    columns = max(len(row.tiles) for _, _, rows in blocks for row in rows)
-    left = MARGIN + label_width([row.label for _, _, rows in blocks for row in rows])
-    titles = max(font(15, bold=True).getlength(title) for title, _, _ in blocks)
-    width = max(left + columns * (TILE + GAP) - GAP, MARGIN + math.ceil(titles)) + MARGIN
-    canvas = Image.new("RGB", (width, sum(heights) + MARGIN), PAPER)
-    top = MARGIN
-    for (title, prompts, rows), height, shows_prompts in zip(blocks, heights, fresh, strict=True):
-        draw_block(canvas, (left, top), title, prompts[:columns] if shows_prompts else [], rows)
-        top += height
-    return canvas
+    columns = max(len(row.tiles) for block in blocks for row in block.rows)
+    width = columns * (TILE + GAP) - GAP
+    height = sum(TITLE + LINE * block.lines + block.height for block in blocks)
+    with mpl.rc_context(STYLE | {"axes.grid": False, "font.size": 8}):
+        figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+        bottom = height
+        for block in blocks:
+            bottom -= TITLE + LINE * block.lines + block.height
+            draw_block(figure.add_axes((0, bottom / height, 1, block.height / height)), block, columns)
+        figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.12, metadata={"Software": None})
 
 
-def draw_block(
-    canvas: Image.Image, corner: tuple[int, int], title: str, prompts: list[str], rows: list[StripRow]
-) -> None:
-    pen = ImageDraw.Draw(canvas)
-    left, top = corner  # of the pictures' column, and of the block
-    pen.text((MARGIN, top + TITLE_HEIGHT // 2), title, fill=INK, font=font(15, bold=True), anchor="lm")
-    top += TITLE_HEIGHT
-    high = caption_lines(prompts)
-    for i, prompt in enumerate(prompts):
-        lines = wrap(prompt, font(11), TILE)
-        for j, line in enumerate(lines):
-            y = top + (high - len(lines) + j) * LINE_HEIGHT + LINE_HEIGHT // 2 - 3
-            pen.text((left + i * (TILE + GAP) + TILE // 2, y), line, fill=FAINT, font=font(11), anchor="mm")
-    top += high * LINE_HEIGHT
-    for row in rows:
-        draw_label(pen, left, top + TILE // 2, row)
-        for i, tile in enumerate(row.tiles):
-            canvas.paste(tile, (left + i * (TILE + GAP), top))
-        top += TILE + GAP
+def draw_block(axes: Axes, block: Block, columns: int) -> None:
+    axes.imshow(np.asarray(together(block.rows, columns)), interpolation="nearest", aspect="auto")
+    axes.set_title(block.title, fontsize=11)
+    axes.set_frame_on(False)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False, labelleft=False, labelcolor=FAINT)
+    axes.set_xticks([middle(i) for i in range(len(block.heads[:columns]))], block.heads[:columns])
+    for i, row in enumerate(block.rows):
+        name_left(axes, i, fill(row.name, NAME), above=True)
+        name_left(axes, i, f"{row.value:#.3g}", above=False)
 
 
-def caption_lines(prompts: list[str]) -> int:
-    """Lines of the longest caption; 0 without any."""
-    return max((len(wrap(prompt, font(11), TILE)) for prompt in prompts), default=0)
+def name_left(axes: Axes, row: int, text: str, above: bool) -> None:
+    """A text left of a row, above or below its middle."""
+    axes.annotate(
+        text, (0, middle(row)), xytext=(-8, 2 if above else -2), textcoords="offset points", ha="right",
+        va="bottom" if above else "top", fontsize=9.5 if above else 9, annotation_clip=False,
+        fontweight="bold" if above else "normal", color=INK if above else FAINT,
+    )  # fmt: skip
 
 
-def label_width(labels: list[str]) -> int:
-    """Room for the longest word of a label, which cannot be broken."""
-    words = [word for label in labels for word in label.split()]
-    return max(LABEL_WIDTH, 16 + max(round(font(13, bold=True).getlength(word)) for word in words))
+def together(rows: list[Row], columns: int) -> Image.Image:
+    """All tiles in one image."""
+    step = TILE + GAP
+    image = Image.new("RGB", (columns * step - GAP, len(rows) * step - GAP), "white")
+    for i, row in enumerate(rows):
+        for j, tile in enumerate(row.tiles):
+            image.paste(tile, (j * step, i * step))
+    return image
 
 
-def draw_label(pen: ImageDraw.ImageDraw, left: int, middle: int, row: StripRow) -> None:
-    """A row's name, right-aligned before the pictures, its reward under it."""
-    lines = wrap(row.label, font(13, bold=True), left - MARGIN - 16)
-    right = left - 12
-    y = middle - (len(lines) * 17) // 2
-    for line in lines:
-        pen.text((right, y), line, fill=INK, font=font(13, bold=True), anchor="rm")
-        y += 17
-    pen.text((right, y), row.figure, fill=FAINT, font=font(12), anchor="rm")
-
-
-def wrap(text: str, face: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """The text in at most CAPTION_LINES lines of `width` pixels, cut off with an ellipsis."""
-    lines = [""]
-    for word in text.split():
-        joined = f"{lines[-1]} {word}".strip()
-        if face.getlength(joined) <= width or not lines[-1]:
-            lines[-1] = joined
-        else:
-            lines.append(word)
-    if len(lines) > CAPTION_LINES:
-        lines = [*lines[: CAPTION_LINES - 1], f"{lines[CAPTION_LINES - 1]} …"]
-    return lines
-
-
-@cache
-def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(FONTS / f"DejaVuSans{'-Bold' if bold else ''}.ttf"), size)
+def middle(number: int) -> float:
+    """Where the middle of a row or column of tiles is, in pixels."""
+    return number * (TILE + GAP) + TILE / 2
