@@ -15,7 +15,8 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from ddpo_bench.analysis.statistics import iqm
-from ddpo_bench.files import plain_yaml, write_json, write_text
+from ddpo_bench.checksummed import write_checksummed_json
+from ddpo_bench.files import plain_yaml, write_text
 from ddpo_bench.run_folder.metrics import final_reward
 from ddpo_bench.run_folder.places import run_folder
 from ddpo_bench.run_folder.status import read_status
@@ -75,7 +76,7 @@ def without_winner(studies: Studies) -> list[str]:
 def write_records(studies: Studies) -> None:
     """Write down every study, for reading and for the report: tuning/<cell>.json."""
     for name, cell in studies.cells.items():
-        write_json(record_file(studies, cell), record(studies, name))
+        write_checksummed_json(record_file(studies, cell), record(studies, name))
 
 
 def record(studies: Studies, name: str) -> dict[str, Any]:

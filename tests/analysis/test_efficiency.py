@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddpo_bench.analysis.efficiency import Curve, common_budget, estimate_at, kl_spent, reward_at, rewards_at
-from ddpo_bench.analysis.statistics import estimate
+from ddpo_bench.analysis.efficiency import Curve, common_budget, kl_spent, reward_at
 
 CURVE: Curve = ([10.0, 20.0, 20.0, 40.0], [1.0, 3.0, 2.0, 0.5])
 
@@ -29,11 +28,7 @@ def test_reward_at_a_budget_is_the_last_measurement_at_or_under_it(budget: float
 def test_there_is_no_reward_before_the_first_measurement() -> None:
     assert np.isnan(reward_at(CURVE, 9.9))
     assert np.isnan(reward_at(([], []), 9.9))
-
-
-def test_rewards_keep_the_shape_of_the_budgets() -> None:
-    assert rewards_at([CURVE, CURVE, CURVE], np.full((2, 5), 20.0)).shape == (3, 2, 5)
-    assert rewards_at([CURVE, CURVE, CURVE], 20.0).shape == (3,)
+    assert reward_at(CURVE, np.full((2, 5), 20.0)).shape == (2, 5)
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.floats(-1, 1)), max_size=10), st.floats(0, 25))
@@ -47,42 +42,10 @@ def test_reward_at_a_budget_ignores_whatever_came_later(points: list[tuple[int, 
 def test_runs_are_compared_at_the_largest_budget_that_all_reached() -> None:
     slow: Curve = ([8.0, 16.0, 24.0, 32.0], [0.0, 1.0, 2.0, 3.0])
     assert common_budget([CURVE, slow]) == 32.0
-    assert list(rewards_at([CURVE, slow], common_budget([CURVE, slow]))) == [2.0, 3.0]
-
-
-def test_estimate_at_a_budget_is_that_of_the_runs_rewards() -> None:
-    curves: list[Curve] = [([1.0, 2.0], [float(k), 10.0 * k * k]) for k in range(8)]
-    assert estimate_at(curves, 1.5) == estimate(range(8))
-    assert estimate_at(curves, 2.0) == estimate([10 * k * k for k in range(8)])
-
-
-def test_a_run_without_a_measurement_is_not_left_out() -> None:
-    curves: list[Curve] = [*[([1.0], [5.0])] * 7, ([3.0], [5.0])]
-    assert np.isnan(estimate_at(curves, 2.0)).all()
-    assert estimate_at(curves, 3.0) == (5.0, 5.0, 5.0)
+    assert [reward_at(curve, 32.0) for curve in (CURVE, slow)] == [2.0, 3.0]
 
 
 def test_reward_at_a_kl_is_the_last_one_before_the_run_first_went_farther() -> None:
     kl, reward = [0.0, 1.0, 5.0, 0.5], [0.1, 0.2, 0.3, 0.4]
     assert list(kl_spent(kl)) == [0.0, 1.0, 5.0, 5.0]
     assert list(reward_at((kl_spent(kl), reward), [0.5, 1.0, 4.9, 5.0])) == [0.1, 0.2, 0.2, 0.4]
-
-
-@pytest.mark.parametrize(
-    ("curve", "complaint"),
-    [
-        (([1.0, 2.0], [1.0]), r"equally long lists, got shapes \(2,\) and \(1,\)"),
-        (([[1.0]], [[1.0]]), "equally long lists"),
-        (([2.0, 1.0], [0.0, 0.0]), "must not fall"),
-        (([1.0, np.nan], [0.0, 0.0]), "or be NaN"),
-    ],
-)
-def test_malformed_curves_are_refused(curve: Curve, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        reward_at(curve, 1.0)
-
-
-@pytest.mark.parametrize(("curves", "found"), [([], "0 of 0"), ([CURVE, ([], [])], "1 of 2")])
-def test_a_common_budget_needs_a_measurement_of_every_run(curves: list[Curve], found: str) -> None:
-    with pytest.raises(ValueError, match=found):
-        common_budget(curves)

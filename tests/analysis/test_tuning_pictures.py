@@ -28,7 +28,7 @@ from ddpo_bench.analysis.tabulate import tabulate
 from ddpo_bench.analysis.tuning import Parameter, Study
 from ddpo_bench.analysis.tuning_files import read_studies, read_study
 from ddpo_bench.analysis.tuning_notes import tuning_notes
-from ddpo_bench.run_folder.places import ResultsError
+from ddpo_bench.checksummed import Damaged, write_checksummed_json
 
 
 def html(*studies: Study) -> str:
@@ -86,37 +86,16 @@ def test_a_pareto_front_is_what_nothing_betters(suite: Path) -> None:
     assert [trial.values[1] for trial in study.best] == sorted(trial.values[1] for trial in study.best)
 
 
-DAMAGE: list[tuple[Callable[[dict[str, Any]], object], str]] = [
-    (lambda data: data.pop("winners"), "lacks 'winners'"),
-    (lambda data: data["winners"].append("0" * 11 + "2"), "the winner 000000000002 is no complete trial"),
-    (lambda data: data["trials"][0].update(values=[]), "trial 0: complete with 0 values for 1 objectives"),
-    (lambda data: data["trials"][0].update(values=[float("nan")]), "are not all finite"),
-    (lambda data: data["trials"][0].update(state="done"), "trial 0: state 'done' is none of complete, pruned"),
-    (lambda data: data["trials"][1]["params"].update({"algorithm.passes": 3}), "= 3 is none of its choices"),
-    (lambda data: data["trials"][1]["params"].update({"algorithm.learning_rate": "x"}), "= 'x' is no number"),
-    (lambda data: data["space"]["algorithm.learning_rate"].update(low=0), "no range from 0 to 0.001 on a log scale"),
-    (lambda data: data.update(seeds=[]), "8 trials on 0 seeds are no search"),
-    (lambda data: data.update(budget="many"), "invalid literal"),
-    (lambda data: data.update(objectives=[]), "one or two objectives, not 0"),
-]
-
-
-@pytest.mark.parametrize(("edit", "what"), DAMAGE)
-def test_a_damaged_study_is_named_with_the_remedy(suite: Path, edit: Callable, what: str) -> None:
+def test_a_damaged_study_is_named_with_the_remedy(suite: Path) -> None:
     path = fabricate_tuning(suite)[0]
-    with pytest.raises(ResultsError, match=re.escape(what)) as raised:
-        change(path, edit)
-    assert str(raised.value).startswith(f"{path}: not a tuning study (")
-    assert "run ddpo-bench tune again" in str(raised.value)
-    assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize("text", ['{"cell": "ppo', "[]", "null", "\x00"])
-def test_a_torn_study_is_refused(suite: Path, text: str) -> None:
-    path = fabricate_tuning(suite)[0]
-    path.write_text(text)
-    with pytest.raises(ResultsError, match="not a tuning study"):
-        read_studies(suite)
+    write_checksummed_json(path, json.loads(path.read_text()))
+    whole = path.read_text()
+    for text in (whole[:-20], whole.replace('"budget": 8', '"budget": 9'), '{"cell": "ppo"}', "[]"):
+        path.write_text(text)
+        with pytest.raises(Damaged, match=re.escape(str(path))) as raised:
+            read_studies(suite)
+        assert "run ddpo-bench tune again" in str(raised.value)
+        assert "\n" not in str(raised.value)
 
 
 def test_a_log_axis_has_equal_steps_for_equal_factors() -> None:
