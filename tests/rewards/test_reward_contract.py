@@ -8,7 +8,7 @@ from every_plugin import make
 from torch import Tensor
 
 from ddpo_bench.protocols import Reward
-from ddpo_bench.registry import names
+from ddpo_bench.registry import get, names
 from ddpo_bench.rewards.checking import score
 
 PROMPTS = ["a frog", "two cats", "a cat and a frog", "three frogs on a blue dotted background"]
