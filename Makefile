@@ -2,13 +2,16 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run test lint setup clean
+.PHONY: run test test-long lint setup clean
 
 run: setup  ## the default suite on the embedded model: table, plots, pictures and report under results/algos
 	$(BIN)/ddpo-bench run suites/algos.yaml
 
-test: setup  ## all tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
+test: setup  ## all tests except the long ones, in about six minutes on two cores
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m "not long"
+
+test-long: setup  ## the long ones: compilation for four GPUs, killed workers, crash points, databases, a browser
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m long
 
 lint: setup  ## linter, formatter and type checker
 	$(BIN)/ruff check .

@@ -26,7 +26,7 @@ class Dtypes(NamedTuple):
     latent: torch.dtype
 
 
-DTYPES = (
+FP32, BF16, FP16, MIXED = (
     Dtypes(torch.float32, torch.float32),
     Dtypes(torch.bfloat16, torch.bfloat16),
     Dtypes(torch.float16, torch.float16),
@@ -113,13 +113,13 @@ def reference_of(flags: Forward | Backward, dtypes: Dtypes, size: int, views: bo
     return rows(BATCH, size, torch.float32, views) if flags.reference == "mean" else None
 
 
-def flag_pairs(target: GPUTarget) -> list[tuple[bool, bool]]:
-    """GUIDED and CLIP: all four on sm_90, and neither and both elsewhere, to save time."""
+def flag_pairs(target: GPUTarget, dtypes: Dtypes) -> list[tuple[bool, bool]]:
+    """GUIDED and CLIP: all four in bf16 on sm_90, and neither and both elsewhere, to save time."""
     pairs = list(product((False, True), repeat=2))
-    return pairs if target == SM_90 else [pairs[0], pairs[-1]]
+    return pairs if (target, dtypes) == (SM_90, BF16) else [pairs[0], pairs[-1]]
 
 
-def forwards(target: GPUTarget) -> list[Forward]:
+def forwards(target: GPUTarget, dtypes: Dtypes) -> list[Forward]:
     """What the public operations ask for: drawing compares with no reference, and scoring returns no mean."""
     kinds = product(("none", "x_prev", *DRAWN), ("none", "mean", "output"), (False, True))
     asked = [
@@ -127,10 +127,10 @@ def forwards(target: GPUTarget) -> list[Forward]:
         for kind, reference, mean in kinds
         if (reference == "none" if kind in DRAWN else not mean) and (kind, reference) != ("none", "none")
     ]
-    return [Forward(*pair, *flags) for pair, flags in product(flag_pairs(target), asked)]
+    return [Forward(*pair, *flags) for pair, flags in product(flag_pairs(target, dtypes), asked)]
 
 
-def backwards(target: GPUTarget) -> list[Backward]:
+def backwards(target: GPUTarget, dtypes: Dtypes) -> list[Backward]:
     """As of `forwards`: a drawn x_prev has no reference, and the loss, which scales, always scores and never draws."""
     kinds = product((False, True), ("none", "mean", "output"), (False, True), (False, True))
     asked = [
@@ -139,7 +139,7 @@ def backwards(target: GPUTarget) -> list[Backward]:
         if (scored or reference != "none" or drawn)
         if not (drawn and (scaled or reference != "none")) and (scored or not scaled)
     ]
-    return [Backward(*pair, *flags) for pair, flags in product(flag_pairs(target), asked)]
+    return [Backward(*pair, *flags) for pair, flags in product(flag_pairs(target, dtypes), asked)]
 
 
 def unasked_forwards() -> list[Forward]:
@@ -153,7 +153,7 @@ def totals_launches(target: GPUTarget) -> dict[str, Launch]:
     for size, (kind, reference) in product(
         (ALIGNED, LARGE), (("x_prev", "none"), ("none", "mean"), ("x_prev", "mean"))
     ):
-        step = step_of(False, False, DTYPES[0], size, False)
+        step = step_of(False, False, FP32, size, False)
         latent = rows(BATCH, size, torch.float32, False)
         with recording(target) as launches:
             launch.launch_forward(step, latent, kind, latent, reference, False)
@@ -166,7 +166,7 @@ def loss_launches(target: GPUTarget) -> dict[str, Launch]:
     found = {}
     for from_sums, clip_range, kl in product((True, False), (None, 1e-4), (True, False)):
         batch = 1000 if kl else BATCH
-        step, values = step_of(False, False, DTYPES[0], ALIGNED, False), torch.zeros(batch)
+        step, values = step_of(False, False, FP32, ALIGNED, False), torch.zeros(batch)
         with recording(target) as launches:
             split = launch.Split(ALIGNED)
             sums = launch.Sums(torch.zeros(2, split.tiles, batch), split, True, kl)

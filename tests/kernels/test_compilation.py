@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 import resource
 import time
@@ -14,8 +16,11 @@ import pytest
 from compiling import Reduction, Usage, amd_opcodes, amd_usage, compiled, first_reduction, nvidia_usage, opcodes
 from specialisations import (
     ALIGNED,
-    DTYPES,
+    BF16,
+    FP16,
+    FP32,
     GFX942,
+    MIXED,
     ODD,
     SM_80,
     SM_90,
@@ -44,17 +49,23 @@ def identify(value: GPUTarget | Dtypes) -> str:
     return "-".join(str(dtype).removeprefix("torch.") for dtype in value)
 
 
+pytestmark = pytest.mark.long
 NVIDIA = (SM_80, SM_90, SM_100)
-each_target = pytest.mark.parametrize("target", [*NVIDIA, GFX942], ids=identify)
-each_nvidia_target = pytest.mark.parametrize("target", NVIDIA, ids=identify)
-each_dtypes = pytest.mark.parametrize("dtypes", DTYPES, ids=identify)
+TARGETS = (*NVIDIA, GFX942)
+FP16_ALONE = (SM_90, FP16)  # elsewhere fp16 is to a compiler what bf16 is
+each_target = pytest.mark.parametrize("target", TARGETS, ids=identify)
+each_precision = pytest.mark.parametrize(
+    ("target", "dtypes"), [*itertools.product(TARGETS, (FP32, BF16, MIXED)), FP16_ALONE], ids=identify
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One empty compilation cache for all tests here, which so compile nothing twice."""
+    """One compilation cache for all tests here, in all of pytest's processes, which so compile nothing twice."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_CACHE_DIR", str(tmp_path_factory.mktemp("triton")))
+        patch.setenv("TRITON_CACHE_DIR", str(shared / "triton"))
         yield
 
 
@@ -63,7 +74,7 @@ def usage(kernel: Any, target: GPUTarget) -> Usage:
 
 
 def compile_all(target: GPUTarget, dtypes: Dtypes) -> dict[Forward | Backward, Any]:
-    flags = [*forwards(target), *backwards(target)]
+    flags = [*forwards(target, dtypes), *backwards(target, dtypes)]
     return {each: compiled(each.launch(target, dtypes), target) for each in flags}
 
 
@@ -76,43 +87,46 @@ def wide_accesses(flags: Forward | Backward, dtypes: Dtypes) -> int:
     return sum(PER_THREAD * dtype.itemsize // 16 for dtype in flags.streams(dtypes))
 
 
-@each_dtypes
-@each_target
+@each_precision
 def test_nothing_spills_and_a_thread_takes_few_registers(target: GPUTarget, dtypes: Dtypes) -> None:
     used = {flags: usage(kernel, target) for flags, kernel in compile_all(target, dtypes).items()}
     assert {flags: found for flags, found in used.items() if exceeds(found)} == {}
 
 
-@each_dtypes
-@each_nvidia_target
-def test_latents_move_in_128_bits_alone_on_nvidia(target: GPUTarget, dtypes: Dtypes) -> None:
-    """Everything narrower is a scalar: index and seed in 64 bits, coefficients and tile sums in 32."""
+@each_precision
+def test_latents_move_in_128_bits_alone(target: GPUTarget, dtypes: Dtypes) -> None:
     kernels = compile_all(target, dtypes)
-    codes = opcodes([kernel.asm["cubin"] for kernel in kernels.values()], target)
-    for flags, code in zip(kernels, codes, strict=True):
-        accesses = Counter(opcode for opcode in code if opcode.startswith(("LDG", "STG", "LD.", "ST.", "ATOM", "RED.")))
-        seeded, sums = False, 0
-        if isinstance(flags, Forward):
-            seeded, sums = flags.target == "seeds", (flags.target != "none") + (flags.reference != "none")
-        scalar_loads = accesses.pop("LDG.E", 0) + accesses.pop("LDG.E.CONSTANT", 0)  # CONSTANT: digits of 2 / pi
-        wide = accesses.pop("LDG.E.128", 0) + accesses.pop("STG.E.128", 0)
-        assert wide == wide_accesses(flags, dtypes), flags
-        assert accesses == Counter({"LDG.E.64": 1 + seeded, "STG.E": sums}), flags
-        assert scalar_loads <= SCALARS, flags
+    if target == GFX942:
+        for flags, kernel in kernels.items():
+            assert_wide_on_amd(flags, dtypes, amd_opcodes(kernel.asm["amdgcn"]))
+    else:
+        codes = opcodes([kernel.asm["cubin"] for kernel in kernels.values()], target)
+        for flags, code in zip(kernels, codes, strict=True):
+            assert_wide_on_nvidia(flags, dtypes, code)
 
 
-@each_dtypes
-def test_latents_move_in_128_bits_alone_on_amd(dtypes: Dtypes) -> None:
+def assert_wide_on_nvidia(flags: Forward | Backward, dtypes: Dtypes, code: list[str]) -> None:
+    """Everything narrower is a scalar: index and seed in 64 bits, coefficients and tile sums in 32."""
+    accesses = Counter(opcode for opcode in code if opcode.startswith(("LDG", "STG", "LD.", "ST.", "ATOM", "RED.")))
+    seeded, sums = False, 0
+    if isinstance(flags, Forward):
+        seeded, sums = flags.target == "seeds", (flags.target != "none") + (flags.reference != "none")
+    scalar_loads = accesses.pop("LDG.E", 0) + accesses.pop("LDG.E.CONSTANT", 0)  # CONSTANT: digits of 2 / pi
+    wide = accesses.pop("LDG.E.128", 0) + accesses.pop("STG.E.128", 0)
+    assert wide == wide_accesses(flags, dtypes), flags
+    assert accesses == Counter({"LDG.E.64": 1 + seeded, "STG.E": sums}), flags
+    assert scalar_loads <= SCALARS, flags
+
+
+def assert_wide_on_amd(flags: Forward | Backward, dtypes: Dtypes, code: list[str]) -> None:
     """Latents go through buffer instructions; everything else is a scalar."""
-    for flags, kernel in compile_all(GFX942, dtypes).items():
-        accesses = Counter(opcode for opcode in amd_opcodes(kernel.asm["amdgcn"]) if opcode.startswith("buffer_"))
-        wide = accesses.pop("buffer_load_dwordx4", 0) + accesses.pop("buffer_store_dwordx4", 0)
-        assert wide == wide_accesses(flags, dtypes), flags
-        assert not accesses, flags
+    accesses = Counter(opcode for opcode in code if opcode.startswith("buffer_"))
+    wide = accesses.pop("buffer_load_dwordx4", 0) + accesses.pop("buffer_store_dwordx4", 0)
+    assert wide == wide_accesses(flags, dtypes), flags
+    assert not accesses, flags
 
 
-@each_dtypes
-@each_target
+@each_precision
 def test_a_latent_of_odd_size_compiles_without_spills(target: GPUTarget, dtypes: Dtypes) -> None:
     largest = [
         Forward(True, True, "x_prev", "output", False),
@@ -138,21 +152,19 @@ def reductions(target: GPUTarget, dtypes: Dtypes, size: int, pair: tuple[bool, b
 
 
 @pytest.mark.parametrize("size", [ALIGNED, ODD])
-@each_dtypes
-@each_target
+@each_precision
 def test_a_tile_is_summed_in_the_same_order_in_sampling_and_in_learning(
     target: GPUTarget, dtypes: Dtypes, size: int
 ) -> None:
-    for pair in flag_pairs(target if size == ALIGNED else GFX942):
+    for pair in flag_pairs(target if size == ALIGNED else GFX942, dtypes):
         found = reductions(target, dtypes, size, pair)
         assert len(set(found.values())) == 1, found
 
 
 @each_target
 def test_drawing_and_comparing_at_once_sums_in_that_order_too(target: GPUTarget) -> None:
-    dtypes = DTYPES[1]
     flags = [*unasked_forwards(), Forward(True, True, "x_prev", "none", False)]
-    kernels = {each: compiled(each.launch(target, dtypes), target) for each in flags}
+    kernels = {each: compiled(each.launch(target, BF16), target) for each in flags}
     assert {each: usage(kernel, target) for each, kernel in kernels.items() if exceeds(usage(kernel, target))} == {}
     found = {each: first_reduction(kernel) for each, kernel in kernels.items()}
     assert len(set(found.values())) == 1, found
@@ -173,7 +185,7 @@ FUSED = {  # operations on each element that the source writes as tl.fma
 @each_target
 def test_no_operations_are_fused_that_the_source_does_not_fuse(target: GPUTarget, size: int) -> None:
     for flags, written in FUSED.items():
-        kernel = compiled(flags.launch(target, DTYPES[1], size), target)
+        kernel = compiled(flags.launch(target, BF16, size), target)
         if target in NVIDIA:
             found = re.findall(r"\b(?:fma|mad)\.r[nzmp]\.\S*f32(?:x2)?", kernel.asm["ptx"])
         else:
@@ -209,7 +221,7 @@ def test_a_specialisation_compiles_in_under_two_seconds(
         Forward(True, True, "seeds", "none", True),
         Backward(True, True, True, "output", False, True),
     ]
-    launches = {str(flags): flags.launch(target, DTYPES[1]) for flags in largest}
+    launches = {str(flags): flags.launch(target, BF16) for flags in largest}
     launches["policy_loss"] = next(iter(loss_launches(target).values()))
     taken = {}
     for name, given in launches.items():

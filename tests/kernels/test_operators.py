@@ -43,9 +43,13 @@ def operators(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(affine, "fused", lambda backend, *_: backend != "torch")
 
 
-@pytest.mark.parametrize("guided", [False, True])
-@pytest.mark.parametrize("clip", [None, CLIP])
-@pytest.mark.parametrize(("target", "reference"), list(itertools.product(TARGETS, REFERENCES)))
+@pytest.mark.parametrize(
+    ("target", "reference", "clip", "guided"),
+    [
+        *itertools.product(TARGETS, REFERENCES, (CLIP,), (True,)),
+        *itertools.product(("x_prev",), ("output",), (None, CLIP), (False,)),
+    ],
+)
 def test_the_operator_of_a_step_is_sound(target: str, reference: str, clip: float | None, guided: bool) -> None:
     torch.library.opcheck(ops.step, inputs(make_step(guided, clip), target, reference, target != "none"))
 

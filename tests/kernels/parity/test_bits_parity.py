@@ -15,7 +15,8 @@ SHAPES = [(1, 1, 1), (3, 17, 19), (4, 32, 32), (1, 1, 2053)]
 
 
 CASES = [
-    *itertools.product(PREDICTIONS, DTYPES, (False, True), (None, CLIP), SHAPES[1:2]),
+    *itertools.product(PREDICTIONS[:1], DTYPES, (False, True), (None, CLIP), SHAPES[1:2]),
+    *itertools.product(PREDICTIONS[1:], ("bf16",), (True,), (None, CLIP), SHAPES[1:2]),
     *itertools.product(("epsilon",), ("fp32", "bf16"), (True,), (None,), (SHAPES[0], *SHAPES[2:])),
 ]
 
@@ -78,8 +79,13 @@ def everything(step: AffineStep, noise: Tensor, seeds: Tensor) -> list[Tensor]:
     return [drawn.x_prev, drawn.mean, drawn.log_prob, philox, scored.log_prob, scored.kl, *gradients]
 
 
-@pytest.mark.parametrize(("guided", "dtypes"), [(False, "fp32"), (True, "bf16")])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "guided", "dtypes"),
+    [
+        *itertools.product(SHAPES[:1], (False, True), ("fp32",)),
+        *itertools.product(SHAPES[1:], (True,), ("bf16",)),
+    ],
+)
 def test_a_sample_is_bitwise_the_same_in_every_batch(shape: tuple[int, ...], guided: bool, dtypes: str) -> None:
     step = make_step(shape, 5, dtypes=DTYPES[dtypes], guided=guided)
     noise = normal(5, *shape, seed=6).to(step.x_t.dtype)

@@ -10,7 +10,11 @@ from cases import CLIP, DTYPES, assert_rounded, exact, gradient, make_step, norm
 from ddpo_kernels import AffineStep, StepResult, sample
 from torch import Tensor
 
-CASES = list(itertools.product(DTYPES, (False, True), (None, CLIP), [(1, 1, 1), (3, 17, 19)]))
+CASES = [
+    *itertools.product(DTYPES, (False, True), (None, CLIP), [(3, 17, 19)], ("both",)),
+    *itertools.product(("fp32", "bf16"), (True,), (None, CLIP), [(3, 17, 19)], ("x_prev", "mean")),
+    ("fp32", True, CLIP, (1, 1, 1), "both"),
+]
 
 
 def objective(result: StepResult, of: str, weights: Tensor) -> Tensor:
@@ -32,8 +36,7 @@ def both(step: AffineStep, of: str) -> tuple[Tensor, Tensor]:
     return gradient(objective(found, of, weights), step), gradient(objective(expected, of, weights), other)
 
 
-@pytest.mark.parametrize("of", ["x_prev", "mean", "both"])
-@pytest.mark.parametrize(("dtypes", "guided", "clip", "shape"), CASES)
+@pytest.mark.parametrize(("dtypes", "guided", "clip", "shape", "of"), CASES)
 def test_the_gradient_of_a_sample_is_that_of_float64(
     dtypes: str, guided: bool, clip: float | None, shape: tuple[int, ...], of: str
 ) -> None:
