@@ -33,7 +33,7 @@ def make(kind: str, name: str, **options: Any) -> Any:
 
 def fits(sampler: Any, scheduler_config: Mapping[str, Any]) -> bool:
     try:
-        sampler.fit(scheduler_config)
+        sampler.fits(scheduler_config)
     except ValueError:
         return False
     return True

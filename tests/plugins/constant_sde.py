@@ -28,19 +28,20 @@ class ConstantSDE:
     steps: int = option(10, "denoising steps of a trajectory", minimum=1, maximum=1000, unit="steps")
     noise: float = option(0.3, "g, the noise of a whole trajectory", above=0, maximum=10)
 
-    def fit(self, scheduler_config: Mapping[str, Any]) -> Tensor:
-        """[T, 8], the coefficients of each step."""
+    def fits(self, scheduler_config: Mapping[str, Any]) -> None:
+        """Refuse a scheduler that is not one of flow matching."""
         name = str(scheduler_config.get("_class_name", "DDIMScheduler"))
         if not name.startswith("FlowMatch"):
             raise ValueError(
                 f"sampler: constant_sde samples flow-matching models, and this one has a {name}. Use ddim."
             )
-        s = torch.linspace(1, 0, self.steps + 1, dtype=torch.float64)
-        dt, s, half = s.diff(), s[:-1], self.noise**2 / 2 / s[:-1]
-        return coefficient_table(1 + half * dt, (1 + half * (1 - s)) * dt, self.noise * (-dt).sqrt())
 
     def start(self, scheduler_config: Mapping[str, Any], device: torch.device, backend: Backend = "auto") -> None:
-        self.table, self.backend = self.fit(scheduler_config).to(device, torch.float32), backend
+        self.fits(scheduler_config)
+        s = torch.linspace(1, 0, self.steps + 1, dtype=torch.float64)
+        dt, s, half = s.diff(), s[:-1], self.noise**2 / 2 / s[:-1]
+        table = coefficient_table(1 + half * dt, (1 + half * (1 - s)) * dt, self.noise * (-dt).sqrt())
+        self.table, self.backend = table.to(device, torch.float32), backend
         self.s = torch.linspace(1, 0, self.steps + 1, device=device)[:-1]
         self.timesteps = (self.s * scheduler_config["num_train_timesteps"]).round().long()
 
