@@ -29,21 +29,19 @@ class ConstantSDE:
     noise: float = option(0.3, "g, the noise of a whole trajectory", above=0, maximum=10)
 
     def fits(self, scheduler_config: Mapping[str, Any]) -> None:
-        """Refuse a scheduler that is not one of flow matching."""
         name = str(scheduler_config.get("_class_name", "DDIMScheduler"))
         if not name.startswith("FlowMatch"):
-            raise ValueError(
-                f"sampler: constant_sde samples flow-matching models, and this one has a {name}. Use ddim."
-            )
+            raise ValueError(f"sampler: constant_sde samples flow-matching models; this model's scheduler is {name}.")
 
     def start(self, scheduler_config: Mapping[str, Any], device: torch.device, backend: Backend = "auto") -> None:
         self.fits(scheduler_config)
-        s = torch.linspace(1, 0, self.steps + 1, dtype=torch.float64)
-        dt, s, half = s.diff(), s[:-1], self.noise**2 / 2 / s[:-1]
-        table = coefficient_table(1 + half * dt, (1 + half * (1 - s)) * dt, self.noise * (-dt).sqrt())
+        levels = torch.linspace(1, 0, self.steps + 1, dtype=torch.float64)
+        s, dt = levels[:-1], levels.diff()
+        pull = self.noise**2 / (2 * s)
+        table = coefficient_table(1 + pull * dt, (1 + pull * (1 - s)) * dt, self.noise * (-dt).sqrt())
         self.table, self.backend = table.to(device, torch.float32), backend
-        self.s = torch.linspace(1, 0, self.steps + 1, device=device)[:-1]
-        self.timesteps = (self.s * scheduler_config["num_train_timesteps"]).round().long()
+        self.s = s.to(device, torch.float32)
+        self.timesteps = (s * scheduler_config["num_train_timesteps"]).round().long().to(device)
 
     def law(self, model_output: Tensor, x_t: Tensor, step: Tensor, guidance_scale: float) -> Law:
         return AffineLaw(AffineStep(model_output, x_t, self.table, step, guidance_scale), self.backend)
