@@ -1,4 +1,4 @@
-"""A run that is SIGKILLed and resumed ends with the numbers of an unbroken one, byte for byte but for times."""
+"""A run that is SIGKILLed and resumed ends with the numbers of an uninterrupted one, byte for byte except for timings."""
 
 from __future__ import annotations
 
