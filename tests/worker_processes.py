@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def workers_of(session: int) -> list[int]:
-    """Process numbers of a command's workers: all of its session, but for itself and multiprocessing's own helper."""
+    """Process ids of a command's workers: all in its session, except for itself and the helper of multiprocessing."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -66,7 +66,7 @@ def test_a_folder_without_runs_is_one_line_with_the_nearest_that_has_some(suite:
 
 
 def test_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
-    empty = tmp_path / "results" / "empty"  # other tests' runs are beside tmp_path itself
+    empty = tmp_path / "results" / "empty"  # other tests' runs are next to tmp_path
     empty.mkdir(parents=True)
     with pytest.raises(ResultsError, match=r"holds no runs\. Make some: ddpo-bench run SUITE\.$"):
         collect(empty)

@@ -1,4 +1,4 @@
-"""A run that is SIGKILLed and resumed ends with the numbers of an uninterrupted one, byte for byte except for timings."""
+"""A run that is SIGKILLed and resumed ends with the numbers of an uninterrupted one, byte for byte except timings."""
 
 from __future__ import annotations
 
