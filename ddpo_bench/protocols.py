@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
-from ddpo_kernels import Backend, PolicyLoss
+from ddpo_kernels import Backend
 from torch import Tensor
 
 from ddpo_bench.measuring import NetworkPasses
+
+if TYPE_CHECKING:
+    from ddpo_bench.config import RunConfig
 
 Metadata = dict[str, Any]
 CopyName = Literal["pretrained"]
@@ -55,11 +58,12 @@ class Law(Protocol):
     def log_prob(self, x_prev: Tensor) -> Tensor:
         """[B], mean units; differentiable in the model output, not in x_prev."""
 
-    def kl(self, other: Law) -> Tensor:
-        """Exact KL(self || other), [B], mean units; the two laws share a step, hence std."""
+    def kl(self, other: Law | Tensor) -> Tensor:
+        """Exact KL to another law of the same step, [B], mean units; symmetric, because the two share std.
 
-    def kl_to_mean(self, mean: Tensor) -> Tensor:
-        """Exact KL to the law of the same step with another mean [B, C, H, W]; symmetric, [B], mean units."""
+        Args:
+            other: the law, or its mean [B, C, H, W]; it is not differentiated.
+        """
 
     def sample(self, noise: Tensor) -> Tensor:
         """mean + std * noise, [B, C, H, W]; differentiable (reparameterised)."""
@@ -68,29 +72,12 @@ class Law(Protocol):
         """x_prev = mean + std * noise in the noise's dtype, the mean, and the log-prob [B] of x_prev as it is stored,
         the same bits as `log_prob` gives."""
 
-    def policy_loss(
-        self,
-        x_prev: Tensor,
-        log_prob_old: Tensor,
-        advantages: Tensor,
-        clip_range: float | None = None,
-        kl_weight: float = 0.0,
-        mean_old: Tensor | None = None,
-    ) -> PolicyLoss:
-        """`ddpo_kernels.policy_loss` of a stored x_prev, differentiable in the model output.
-
-        Args:
-            x_prev: [B, C, H, W].
-            log_prob_old, advantages: [B], under the behaviour policy.
-            clip_range, kl_weight: of PPO's clip (None is none) and of the exact KL to the behaviour policy.
-            mean_old: [B, C, H, W], of the behaviour policy; for the KL.
-        """
-
 
 class Sampler(Protocol):
     """Turns model outputs into transition laws over a fixed schedule of steps."""
 
     timesteps: Tensor  # [T], integer, descending
+    backend: Backend  # of what is computed from its laws
 
     def fits(self, scheduler_config: Mapping[str, Any]) -> None:
         """Refuse the scheduler configuration of a model that cannot be sampled with this sampler and its options.
@@ -171,7 +158,7 @@ class Policy(Protocol):
         """Model output as the network gives it: [2B, C, H, W] as (uncond, cond) under guidance, else [B, C, H, W]."""
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images [N, 3, H, W], float32 in [0, 1]."""
+        """Images [N, 3, H, W], float32 in [0, 1]; differentiable in the latents."""
 
     def copy(self, name: CopyName) -> AbstractContextManager[None]:
         """Context in which `predict` is a copy of the policy, without gradients.
@@ -182,57 +169,6 @@ class Policy(Protocol):
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """What learning may change."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
-@dataclass
-class Rollout:
-    """The trajectories of one epoch, in sampling order.
-
-    Attributes:
-        prompts, metadata: N of each.
-        conditioning: of the N samples.
-        latents: [N, T + 1, C, H, W] float32, x_T first; `latents[:, k + 1]` was drawn from the law at `latents[:, k]`.
-        means: [N, T, C, H, W] float32, of those laws: the behaviour policy, for exact KL.
-        log_probs: [N, T], mean units, of the stored `latents[:, k + 1]` under the behaviour policy.
-        rewards: [N], float64.
-        advantages: [N], float32; the same for every transition of a trajectory.
-        sampler: the schedule and law that drew it.
-        micro_batch: samples in one forward pass of sampling; learning uses the same, because a network may round
-            differently at another batch size.
-        network_passes: of this epoch so far; whoever learns from the rollout adds its own.
-    """
-
-    prompts: list[str]
-    metadata: list[Metadata]
-    conditioning: Conditioning
-    latents: Tensor
-    means: Tensor
-    log_probs: Tensor
-    rewards: Tensor
-    advantages: Tensor
-    sampler: Sampler
-    micro_batch: int
-    network_passes: NetworkPasses = field(default_factory=NetworkPasses)
-
-    def __len__(self) -> int:
-        return len(self.prompts)
-
-    @property
-    def steps(self) -> int:
-        return self.log_probs.shape[1]
-
-
-class Algorithm(Protocol):
-    """Improves a policy from rollouts; owns its optimisation and all state that a resumed run needs."""
-
-    def start(self, policy: Policy, seed: int) -> None:
-        """Bind to a policy before the first update: make optimisers, critics, generators."""
-
-    def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
-        """Learn from one rollout; returns metrics."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
@@ -277,6 +213,116 @@ class Reward(Protocol):
 
     def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
         """images: [N, 3, H, W], float in [0, 1]."""
+
+
+@dataclass
+class Trajectories:
+    """Denoising trajectories, with what learning needs of the laws that drew them.
+
+    Attributes:
+        latents: [N, T + 1, C, H, W] float32, x_T first; `latents[:, k + 1]` was drawn from the law at `latents[:, k]`.
+        means: [N, T, C, H, W] float32, of those laws, for exact KL.
+        log_probs: [N, T], mean units, of the stored `latents[:, k + 1]`.
+    """
+
+    latents: Tensor
+    means: Tensor
+    log_probs: Tensor
+
+
+@dataclass
+class Rollout:
+    """What one epoch sampled, in that order.
+
+    Attributes:
+        prompts, metadata: N of each.
+        conditioning: of the N samples.
+        x_0: [N, C, H, W] float32, final latents.
+        rewards: [N], float64.
+        advantages: [N], float32; the same for every transition of a trajectory.
+        trajectories: of the behaviour policy, or None where the algorithm needs x_0 alone.
+        reward: what scored the images.
+        sampler: the schedule and the laws that drew them.
+        micro_batch: samples in one forward pass of sampling; learning uses the same, because a network may round
+            differently at another batch size.
+        network_passes: of this epoch so far; whoever learns from the rollout adds its own.
+    """
+
+    prompts: list[str]
+    metadata: list[Metadata]
+    conditioning: Conditioning
+    x_0: Tensor
+    rewards: Tensor
+    advantages: Tensor
+    trajectories: Trajectories | None
+    reward: Reward
+    sampler: Sampler
+    micro_batch: int
+    network_passes: NetworkPasses = field(default_factory=NetworkPasses)
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def steps(self) -> int:
+        return len(self.sampler.timesteps)
+
+    @property
+    def latents(self) -> Tensor:
+        return self.stored.latents
+
+    @property
+    def means(self) -> Tensor:
+        return self.stored.means
+
+    @property
+    def log_probs(self) -> Tensor:
+        return self.stored.log_probs
+
+    @property
+    def stored(self) -> Trajectories:
+        """The trajectories.
+
+        Raises:
+            LookupError: where the algorithm said that it needs x_0 alone.
+        """
+        if self.trajectories is None:
+            raise LookupError('the rollout holds x_0 alone; set `needs = "transitions"` in the algorithm\'s class.')
+        return self.trajectories
+
+
+class Algorithm(Protocol):
+    """Improves a policy from rollouts; owns its optimisation and all state that a resumed run needs.
+
+    A class that has this one as its base inherits what most algorithms say.
+
+    Attributes:
+        learns: whether it changes the policy.
+        needs: what a rollout must hold: "transitions" (latents, means and log-probs of every step) or "x_0" alone.
+    """
+
+    learns: ClassVar[bool] = True
+    needs: ClassVar[Literal["transitions", "x_0"]] = "transitions"
+
+    def mistakes(self, config: RunConfig) -> list[str]:
+        """What in a run's other keys does not go with this algorithm, each line beginning with the key."""
+        return []
+
+    def updates(self, config: RunConfig) -> int:
+        """Optimiser steps of the policy in one epoch."""
+
+    def start(self, policy: Policy, seed: int) -> None:
+        """Bind to a policy before the first update: make optimisers, critics, generators."""
+
+    def acting(self, policy: Policy) -> AbstractContextManager[None]:
+        """Context in which `policy` is the one that samples rollouts; by default the one that is trained."""
+        return nullcontext()
+
+    def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
+        """Learn from one rollout; returns metrics."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class AdvantageEstimator(Protocol):

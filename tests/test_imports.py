@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "options": set(),
     "quantity": set(),
     "registry": set(),  # it finds the plugins' folders by name
-    "protocols": {"measuring"},
+    "protocols": {"config", "measuring"},
     "measuring": set(),
     "describe": {"options", "parsing", "registry"},
     "files": set(),

@@ -1,4 +1,4 @@
-"""Stored transitions scored under the current policy: ratio, log-prob and exact KL."""
+"""Stored transitions under the current policy: log-prob, ratio, exact KL, and the pretrained policy's law."""
 
 from __future__ import annotations
 
@@ -6,30 +6,53 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from ddpo_kernels import STATISTICS
+from ddpo_kernels import Backend, excess
 from torch import Tensor
 
+from ddpo_bench.algorithm_bases.law import law_of
 from ddpo_bench.measuring import spread
 from ddpo_bench.protocols import Law, Policy, Rollout
 
 
 @dataclass
 class Transitions:
-    """A micro-batch of transitions under the current policy.
+    """A micro-batch of a rollout's transitions under the current policy.
 
     Attributes:
         law: of x_{t-1} given x_t, differentiable in the policy's parameters.
-        x_prev: [B, C, H, W], stored.
-        mean_old: [B, C, H, W], of the behaviour policy's law.
-        log_prob_old: [B], of x_prev under the behaviour policy, mean units.
-        advantages: [B].
+        samples, steps: [B] each, indices into the rollout.
     """
 
     law: Law
-    x_prev: Tensor
-    mean_old: Tensor
-    log_prob_old: Tensor
-    advantages: Tensor
+    policy: Policy
+    rollout: Rollout
+    samples: Tensor
+    steps: Tensor
+
+    @cached_property
+    def x_prev(self) -> Tensor:
+        """[B, C, H, W], stored."""
+        return self.rollout.latents[self.samples, self.steps + 1]
+
+    @cached_property
+    def mean_old(self) -> Tensor:
+        """[B, C, H, W], of the behaviour policy's law."""
+        return self.rollout.means[self.samples, self.steps]
+
+    @cached_property
+    def log_prob_old(self) -> Tensor:
+        """[B], of x_prev under the behaviour policy, mean units."""
+        return self.rollout.log_probs[self.samples, self.steps]
+
+    @cached_property
+    def advantages(self) -> Tensor:
+        """[B]."""
+        return self.rollout.advantages[self.samples]
+
+    @property
+    def backend(self) -> Backend:
+        """Of the arithmetic, as configured."""
+        return self.rollout.sampler.backend
 
     @cached_property
     def log_prob(self) -> Tensor:
@@ -39,12 +62,25 @@ class Transitions:
     @cached_property
     def kl(self) -> Tensor:
         """[B], exact KL(behaviour || current), mean units, differentiable."""
-        return self.law.kl_to_mean(self.mean_old)
+        return self.law.kl(self.mean_old)
 
     @property
     def ratio(self) -> Tensor:
         """[B], importance ratio; exactly 1 before the first optimiser step."""
         return (self.log_prob - self.log_prob_old).exp()
+
+    @property
+    def kl_estimates(self) -> dict[str, Tensor]:
+        """Means of the estimators k1 and k3 of KL(behaviour || current), mean units (Schulman 2020)."""
+        log_ratio = self.log_prob.detach() - self.log_prob_old
+        return {"kl_k1": (-log_ratio).mean(), "kl_k3": excess(log_ratio).mean()}
+
+    @cached_property
+    def pretrained(self) -> Law:
+        """The pretrained policy's law at the same x_t, without gradients; the network pass counts as learning."""
+        self.rollout.network_passes.work += len(self.samples)
+        with self.policy.copy("pretrained"):
+            return law_at(self.policy, self.rollout, self.samples, self.steps)
 
     @property
     @torch.no_grad()
@@ -53,32 +89,20 @@ class Transitions:
         log_prob = self.law.log_prob(self.x_prev)  # not the cached one, which learning differentiates
         return ((log_prob - self.log_prob_old).exp() - 1).abs().max()
 
-    def policy_loss(self, clip_range: float | None = None, kl_weight: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
-        """mean(max(-A r, -A clip(r, 1 - c, 1 + c)) + kl_weight * KL), and its statistics by name."""
-        mean_old = self.mean_old if kl_weight else None
-        loss, statistics = self.law.policy_loss(
-            self.x_prev, self.log_prob_old, self.advantages, clip_range, kl_weight, mean_old
-        )
-        return loss, dict(zip(STATISTICS, statistics.unbind(), strict=True))
-
 
 def transitions(policy: Policy, rollout: Rollout, samples: Tensor, steps: Tensor) -> Transitions:
-    """Score stored transitions under the current policy.
+    """Stored transitions under the current policy.
 
     Args:
         samples, steps: [B], indices into the rollout.
     """
-    device = rollout.latents.device
-    samples, steps = samples.to(device), steps.to(device)
+    samples, steps = samples.to(policy.device), steps.to(policy.device)
+    return Transitions(law_at(policy, rollout, samples, steps), policy, rollout, samples, steps)
+
+
+def law_at(policy: Policy, rollout: Rollout, samples: Tensor, steps: Tensor) -> Law:
     x_t = rollout.latents[samples, steps]  # [B, C, H, W]
-    output = policy.predict(x_t, rollout.sampler.timesteps[steps], rollout.conditioning[samples])
-    return Transitions(
-        law=rollout.sampler.law(output, x_t, steps, policy.guidance_scale),
-        x_prev=rollout.latents[samples, steps + 1],
-        mean_old=rollout.means[samples, steps],
-        log_prob_old=rollout.log_probs[samples, steps],
-        advantages=rollout.advantages[samples],
-    )
+    return law_of(policy, rollout.sampler, x_t, steps, rollout.conditioning[samples])
 
 
 @torch.no_grad()
@@ -99,4 +123,4 @@ def measure(policy: Policy, rollout: Rollout, share: float, generator: torch.Gen
 
 def kl_metrics(name: str, kl: float, rollout: Rollout) -> dict[str, float]:
     """A KL in mean units under its name, and in nats."""
-    return {name: kl, f"{name}_nats": kl * rollout.latents[0, 0].numel()}
+    return {name: kl, f"{name}_nats": kl * rollout.x_0[0].numel()}

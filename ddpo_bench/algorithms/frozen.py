@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ddpo_bench.protocols import Policy, Rollout
+from ddpo_bench.protocols import Algorithm, Policy, Rollout
 from ddpo_bench.registry import register
+
+if TYPE_CHECKING:
+    from ddpo_bench.config import RunConfig
 
 
 @register("algorithm", "frozen")
 @dataclass
-class Frozen:
+class Frozen(Algorithm):
     """No learning: the baseline."""
+
+    learns: ClassVar[bool] = False
+
+    def updates(self, config: RunConfig) -> int:
+        return 0
 
     def start(self, policy: Policy, seed: int) -> None:
         """Nothing to prepare."""

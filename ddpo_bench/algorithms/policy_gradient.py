@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ddpo_bench.algorithm_bases.gradient import GradientAlgorithm
+from ddpo_bench.algorithm_bases.trajectory import GradientAlgorithm
 from ddpo_bench.algorithm_bases.transitions import Transitions
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.registry import register

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from ddpo_kernels import ppo_loss
 from torch import Tensor
 
-from ddpo_bench.algorithm_bases.gradient import GradientAlgorithm
+from ddpo_bench.algorithm_bases.trajectory import GradientAlgorithm
 from ddpo_bench.algorithm_bases.transitions import Transitions
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Policy
@@ -32,6 +33,6 @@ class PPO(GradientAlgorithm):
         self.clip = self.clip_range.mean_units(math.prod(policy.latent_shape))
 
     def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
-        """mean(max(-A r, -A clip(r, 1 - c, 1 + c)))."""
-        loss, statistics = batch.policy_loss(self.clip)
-        return loss, {name: statistics[name] for name in ("clip_fraction", "kl_k1", "kl_k3")}
+        """mean(max(-A r, -A clip(r, 1 - c, 1 + c))) with r = exp(log_prob - log_prob_old), in one kernel."""
+        loss, statistics = ppo_loss(batch.log_prob, batch.log_prob_old, batch.advantages, self.clip, batch.backend)
+        return loss, statistics._asdict()

@@ -9,24 +9,28 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ddpo_bench.algorithm_bases.critic import Twins
-from ddpo_bench.algorithm_bases.gradient import Averages, step
+from ddpo_bench.algorithm_bases.law import law_of
+from ddpo_bench.algorithm_bases.optimiser import Averages, step
 from ddpo_bench.algorithm_bases.replay import Replay
 from ddpo_bench.algorithm_bases.transitions import kl_metrics, measure
 from ddpo_bench.measuring import LEARNING
 from ddpo_bench.options import LARGEST_COUNT, option
-from ddpo_bench.protocols import Policy, Rollout, Sampler
+from ddpo_bench.protocols import Algorithm, Policy, Rollout, Sampler
 from ddpo_bench.registry import register
+
+if TYPE_CHECKING:
+    from ddpo_bench.config import RunConfig
 
 
 @register("algorithm", "sac")
 @dataclass
-class SAC:
+class SAC(Algorithm):
     """Reparameterised actor against twin critics of the noisy latents, with a KL penalty to the pretrained model."""
 
     learning_rate: float = option(3e-4, "of the actor's AdamW", above=0, maximum=100)
@@ -47,6 +51,9 @@ class SAC:
     max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", above=0, maximum=1e9)
 
     renamed: ClassVar[dict[str, str]] = {"updates_per_epoch": "actor_updates"}
+
+    def updates(self, config: RunConfig) -> int:
+        return self.actor_updates
 
     def start(self, policy: Policy, seed: int) -> None:
         self.seed = seed
@@ -137,14 +144,12 @@ class SAC:
     def actor_loss(self, policy: Policy, sampler: Sampler, samples: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
         """mean(-min_k V_k(x', t-1, prompt) + alpha * KL(policy || pretrained))."""
         x_t, conditioning = self.replay.latents[samples, steps], self.replay.conditioning[samples]
-        timesteps = sampler.timesteps[steps]
-        law = sampler.law(policy.predict(x_t, timesteps, conditioning), x_t, steps, policy.guidance_scale)
+        law = law_of(policy, sampler, x_t, steps, conditioning)
         loss = -self.critics(law.sample(noise), steps + 1, conditioning.pooled).min(0).values
         if self.alpha:
             with policy.copy("pretrained"):
-                output = policy.predict(x_t, timesteps, conditioning)
-                reference = sampler.law(output, x_t, steps, policy.guidance_scale)
-            loss = loss + self.alpha * law.kl(reference)
+                pretrained = law_of(policy, sampler, x_t, steps, conditioning)
+            loss = loss + self.alpha * law.kl(pretrained)
         return loss.mean()
 
     def state_dict(self) -> dict[str, Any]:

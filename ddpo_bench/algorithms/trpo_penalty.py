@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ddpo_bench.algorithm_bases.gradient import GradientAlgorithm
+from ddpo_bench.algorithm_bases.trajectory import GradientAlgorithm
 from ddpo_bench.algorithm_bases.transitions import Transitions
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Policy, Rollout
@@ -47,10 +47,10 @@ class TRPOPenalty(GradientAlgorithm):
         self.target = self.max_kl.mean_units(math.prod(policy.latent_shape))
 
     def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
-        """-E[A r] + beta * KL_exact(old || new)."""
-        loss, statistics = batch.policy_loss(kl_weight=self.beta)
-        surrogate = self.beta * statistics["kl"] - loss.detach()
-        return loss, {"trpo_penalty/surrogate": surrogate, "kl_k1": statistics["kl_k1"], "kl_k3": statistics["kl_k3"]}
+        """mean(-A r + beta * KL_exact(old || new))."""
+        loss = (-batch.advantages * batch.ratio + self.beta * batch.kl).mean()
+        surrogate = self.beta * batch.kl.detach().mean() - loss.detach()
+        return loss, {"trpo_penalty/surrogate": surrogate, **batch.kl_estimates}
 
     def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
         metrics = super().update(policy, rollout)

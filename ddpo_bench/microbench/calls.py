@@ -62,7 +62,7 @@ def score_kl(
 
 
 def loss(log_prob: Tensor, log_prob_old: Tensor, advantages: Tensor, clip_range: float, backend: Backend) -> Tensor:
-    return ddpo_kernels.policy_loss(log_prob, log_prob_old, advantages, clip_range, backend=backend).loss
+    return ddpo_kernels.ppo_loss(log_prob, log_prob_old, advantages, clip_range, backend)[0]
 
 
 def learning_step(
@@ -76,8 +76,8 @@ def learning_step(
     clip_range: float,
     backend: Backend,
 ) -> Tensor:
-    step = AffineStep(model_output, x_t, table, index, GUIDANCE)
-    return ddpo_kernels.step_loss(step, x_prev, log_prob_old, advantages, clip_range, backend=backend).loss
+    (log_prob,) = score(model_output, x_t, table, index, x_prev, backend)
+    return loss(log_prob, log_prob_old, advantages, clip_range, backend)
 
 
 FORWARD: dict[str, Callable[..., Any]] = {

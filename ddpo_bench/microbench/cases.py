@@ -51,7 +51,7 @@ OPERATIONS = {
     "score_kl": Traffic(4, 1, 8 + 4 + 4, "reads output (2), x_t, x_prev, reference mean; writes log-prob, KL"),
     "backward": Traffic(6, 0, 8 + 4, "reads output (2), x_t, x_prev; writes gradient (2)"),
     "loss": Traffic(0, 0, 4 * 4, "reads log-prob, old log-prob, advantage; writes gradient"),
-    "learning_step": Traffic(10, 0, 2 * 8 + 4 * 4, "score without its log-prob, loss from the sums, backward"),
+    "learning_step": Traffic(10, 0, 2 * 8 + 6 * 4, "score, loss, backward"),
 }
 
 

@@ -163,9 +163,8 @@ class StableDiffusion:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.resolved_precision is torch.bfloat16):
             return unet(x_t, timesteps, encoder_hidden_states=embeddings).sample
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Images [N, 3, H, W], float32 in [0, 1]."""
+        """Images [N, 3, H, W], float32 in [0, 1]; differentiable in the latents."""
         images = self.pipeline.vae.decode(latents / self.pipeline.vae.config.scaling_factor).sample
         return (images.float() / 2 + 0.5).clamp(0, 1)
 

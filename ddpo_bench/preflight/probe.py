@@ -44,7 +44,7 @@ def measure(config: RunConfig) -> Pace:
     import accelerate
     import torch
 
-    from ddpo_bench.algorithm_bases.gradient import GradientAlgorithm
+    from ddpo_bench.algorithm_bases.trajectory import GradientAlgorithm
     from ddpo_bench.training.rollout import Collector, prompt_sides
     from ddpo_bench.training.trainer import start_policy
 
@@ -62,7 +62,7 @@ def measure(config: RunConfig) -> Pace:
     samples = samples_of(config)
     training_prompts, _ = prompt_sides(config, policy)
     collector = Collector(
-        policy, sampler, training_prompts, reward, advantages,
+        policy, sampler, training_prompts, reward, advantages, algorithm,
         samples, config.samples_per_prompt, config.micro_batch, config.seed,
     )  # fmt: skip
     for epoch in range(1, PASSES + 1):

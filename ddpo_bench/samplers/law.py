@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import ddpo_kernels
-from ddpo_kernels import AffineStep, Backend, PolicyLoss, gaussian_kl, gaussian_log_prob, per_sample
+from ddpo_kernels import AffineStep, Backend, gaussian_kl, gaussian_log_prob, per_sample
 from torch import Tensor
 
 from ddpo_bench.protocols import Law
@@ -31,11 +31,9 @@ class GaussianLaw:
     def log_prob(self, x_prev: Tensor) -> Tensor:
         return gaussian_log_prob(x_prev, self.mean, self.std)
 
-    def kl(self, other: Law) -> Tensor:
-        return gaussian_kl(self.mean, other.mean, self.std)
-
-    def kl_to_mean(self, mean: Tensor) -> Tensor:
-        return gaussian_kl(self.mean, mean, self.std)
+    def kl(self, other: Law | Tensor) -> Tensor:
+        mean = other if isinstance(other, Tensor) else other.mean
+        return gaussian_kl(self.mean, mean.detach(), self.std)
 
     def sample(self, noise: Tensor) -> Tensor:
         return self.mean + per_sample(self.std, noise) * noise
@@ -43,18 +41,6 @@ class GaussianLaw:
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x_prev = self.sample(noise.to(self.mean.dtype)).to(noise.dtype)
         return x_prev, self.mean, self.log_prob(x_prev)
-
-    def policy_loss(
-        self,
-        x_prev: Tensor,
-        log_prob_old: Tensor,
-        advantages: Tensor,
-        clip_range: float | None = None,
-        kl_weight: float = 0.0,
-        mean_old: Tensor | None = None,
-    ) -> PolicyLoss:
-        kl = None if mean_old is None else self.kl_to_mean(mean_old)
-        return ddpo_kernels.policy_loss(self.log_prob(x_prev), log_prob_old, advantages, clip_range, kl_weight, kl)
 
 
 class AffineLaw:
@@ -64,7 +50,7 @@ class AffineLaw:
         self.step = step
         self.backend = backend
 
-    @cached_property
+    @property
     def mean(self) -> Tensor:
         return ddpo_kernels.form_mean(self.step)
 
@@ -75,13 +61,10 @@ class AffineLaw:
     def log_prob(self, x_prev: Tensor) -> Tensor:
         return ddpo_kernels.score(self.step, x_prev, backend=self.backend).log_prob
 
-    def kl(self, other: Law) -> Tensor:
+    def kl(self, other: Law | Tensor) -> Tensor:
         if isinstance(other, AffineLaw):
-            output = other.step.model_output
-            return ddpo_kernels.score(self.step, None, output, "output", self.backend).kl
-        return self.kl_to_mean(other.mean)
-
-    def kl_to_mean(self, mean: Tensor) -> Tensor:
+            return ddpo_kernels.score(self.step, None, other.step.model_output, "output", self.backend).kl
+        mean = other if isinstance(other, Tensor) else other.mean
         return ddpo_kernels.score(self.step, None, mean, "mean", self.backend).kl
 
     def sample(self, noise: Tensor) -> Tensor:
@@ -89,16 +72,3 @@ class AffineLaw:
 
     def draw(self, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return ddpo_kernels.sample(self.step, noise, with_mean=True, backend=self.backend)[:3]
-
-    def policy_loss(
-        self,
-        x_prev: Tensor,
-        log_prob_old: Tensor,
-        advantages: Tensor,
-        clip_range: float | None = None,
-        kl_weight: float = 0.0,
-        mean_old: Tensor | None = None,
-    ) -> PolicyLoss:
-        return ddpo_kernels.step_loss(
-            self.step, x_prev, log_prob_old, advantages, clip_range, kl_weight, mean_old, backend=self.backend
-        )

@@ -16,7 +16,7 @@ from torch import Tensor
 from ddpo_bench.config import RunConfig
 from ddpo_bench.files import replacing, write_json
 from ddpo_bench.held_out import PromptFunction
-from ddpo_bench.protocols import Conditioning, Policy, Reward, Sampler
+from ddpo_bench.protocols import Conditioning, Policy, Reward, Sampler, Trajectories
 from ddpo_bench.registry import label
 from ddpo_bench.rewards.checking import score
 from ddpo_bench.rewards.judges import judges
@@ -24,12 +24,12 @@ from ddpo_bench.training.finite import check_finite
 from ddpo_bench.training.image_statistics import diversity, image_statistics
 from ddpo_bench.training.phases import Phases
 from ddpo_bench.training.rollout import (
-    Trajectories,
     decode_in_batches,
     derived_seed,
     draw_prompts,
+    joined,
     reference_kl,
-    sample_trajectories,
+    sample_batches,
     seed_globals,
 )
 
@@ -105,7 +105,8 @@ class Evaluator:
         """One trajectory a prompt, and its image."""
         conditioning = self.policy.encode(prompts)
         generator = torch.Generator().manual_seed(noise_seed)
-        drawn = sample_trajectories(self.policy, self.sampler, conditioning, self.config.micro_batch, generator)
+        batches = sample_batches(self.policy, self.sampler, conditioning, self.config.micro_batch, generator)
+        drawn = joined(batches)
         return conditioning, drawn, decode_in_batches(self.policy, drawn.latents[:, -1], self.config.micro_batch)
 
     def samples_a_prompt(self, judged: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from ddpo_bench.config import RunConfig
 from ddpo_bench.training.checkpoint import load_newest
 from ddpo_bench.training.evaluation import to_pixels
-from ddpo_bench.training.rollout import decode_in_batches, sample_trajectories
+from ddpo_bench.training.rollout import decode_in_batches, final_latents, sample_batches
 from ddpo_bench.training.trainer import start_policy
 
 
@@ -41,5 +41,5 @@ def sample_images(config: RunConfig, prompts: list[str], seed: int, run: Path | 
         if "policy" in state:  # before the first epoch it is the pretrained model
             policy.load_state_dict(state["policy"])
     generator = torch.Generator().manual_seed(seed)
-    drawn = sample_trajectories(policy, sampler, policy.encode(prompts), config.micro_batch, generator)
-    return to_pixels(decode_in_batches(policy, drawn.latents[:, -1], config.micro_batch))
+    x_0 = final_latents(sample_batches(policy, sampler, policy.encode(prompts), config.micro_batch, generator))
+    return to_pixels(decode_in_batches(policy, x_0, config.micro_batch))

@@ -4,79 +4,82 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ddpo_bench.algorithm_bases.law import law_of
 from ddpo_bench.algorithm_bases.transitions import kl_metrics, measure
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import PromptFunction, split
 from ddpo_bench.measuring import NetworkPasses
-from ddpo_bench.protocols import AdvantageEstimator, Conditioning, Metadata, Policy, Reward, Rollout, Sampler
+from ddpo_bench.protocols import (
+    AdvantageEstimator,
+    Algorithm,
+    Conditioning,
+    Metadata,
+    Policy,
+    Reward,
+    Rollout,
+    Sampler,
+    Trajectories,
+)
 from ddpo_bench.rewards.checking import score
 from ddpo_bench.training.finite import check_finite
 
 REFERENCE_SAMPLES = 16  # trajectories of an evaluation on which the KL to the pretrained model is measured
 
 
-@dataclass
-class Trajectories:
-    """Denoising trajectories.
-
-    Attributes:
-        latents: [N, T + 1, C, H, W], x_T first.
-        means: [N, T, C, H, W], of the laws that drew them.
-        log_probs: [N, T], mean units.
-    """
-
-    latents: Tensor
-    means: Tensor
-    log_probs: Tensor
-
-
 @torch.no_grad()
-def sample_trajectories(
+def sample_batches(
     policy: Policy,
     sampler: Sampler,
     conditioning: Conditioning,
     micro_batch: int,
     generator: torch.Generator,
     on_batch: Callable[[int], None] = lambda done: None,
-) -> Trajectories:
-    """Draw one trajectory a prompt.
+) -> Iterator[Trajectories]:
+    """Draw one trajectory a prompt, a micro-batch at a time.
 
     Args:
         generator: a CPU generator, so that the noise is the same on every device.
         on_batch: called with the number of finished trajectories.
     """
     count = len(conditioning)
-    parts = []
     for start in range(0, count, micro_batch):
-        batch = conditioning[slice(start, min(start + micro_batch, count))]
-        parts.append(sample_batch(policy, sampler, batch, generator))
+        batch = conditioning[start : start + micro_batch]
+        yield sample_batch(policy, sampler, batch, generator)
         on_batch(start + len(batch))
-    return Trajectories(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
 def sample_batch(
     policy: Policy, sampler: Sampler, conditioning: Conditioning, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """latents [B, T + 1, C, H, W], means [B, T, C, H, W], log_probs [B, T] of one batch."""
+) -> Trajectories:
     shape = (len(conditioning), *policy.latent_shape)
     drawn = [torch.randn(shape, generator=generator) for _ in range(1 + len(sampler.timesteps))]
     x_t, *noises = torch.stack(drawn).to(policy.device)  # one transfer: none of the steps waits for the host
     latents, means, log_probs = [x_t], [], []
-    for k, (t, noise) in enumerate(zip(sampler.timesteps, noises, strict=True)):
-        output = policy.predict(x_t, t.expand(len(x_t)), conditioning)
+    for k, noise in enumerate(noises):
         step = torch.full((len(x_t),), k, device=policy.device)
-        x_t, mean, log_prob = sampler.law(output, x_t, step, policy.guidance_scale).draw(noise)
+        x_t, mean, log_prob = law_of(policy, sampler, x_t, step, conditioning).draw(noise)
         latents.append(x_t)
         means.append(mean)
         log_probs.append(log_prob)
-    return torch.stack(latents, 1), torch.stack(means, 1), torch.stack(log_probs, 1)
+    return Trajectories(torch.stack(latents, 1), torch.stack(means, 1), torch.stack(log_probs, 1))
+
+
+def joined(batches: Iterable[Trajectories]) -> Trajectories:
+    """Micro-batches as one."""
+    parts = [(batch.latents, batch.means, batch.log_probs) for batch in batches]
+    return Trajectories(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+
+def final_latents(batches: Iterable[Trajectories]) -> Tensor:
+    """[N, C, H, W]: x_0 of each trajectory, of which nothing else is kept."""
+    return torch.cat([batch.latents[:, -1].clone() for batch in batches])
 
 
 @torch.no_grad()
@@ -102,10 +105,9 @@ def reference_kl(
         for start in measured[::micro_batch]:
             part = slice(start, min(start + micro_batch, len(measured)))
             text, latents, means = conditioning[part], drawn.latents[part], drawn.means[part]
-            for k, t in enumerate(sampler.timesteps):
+            for k in range(len(sampler.timesteps)):
                 x_t, step = latents[:, k], torch.full((len(latents),), k, device=latents.device)
-                law = sampler.law(policy.predict(x_t, t.expand(len(x_t)), text), x_t, step, policy.guidance_scale)
-                total += law.kl_to_mean(means[:, k]).sum()
+                total += law_of(policy, sampler, x_t, step, text).kl(means[:, k]).sum()
     return total.item() / len(measured)
 
 
@@ -153,6 +155,7 @@ class Collector:
     prompts: PromptFunction
     reward: Reward
     advantages: AdvantageEstimator
+    algorithm: Algorithm
     samples: int
     repeats: int
     micro_batch: int
@@ -166,9 +169,9 @@ class Collector:
         clock = time.perf_counter()
         prompts, metadata = draw_prompts(self.prompts, rng, self.samples, self.repeats)
         conditioning = self.policy.encode(prompts)
-        drawn = sample_trajectories(self.policy, self.sampler, conditioning, self.micro_batch, generator, on_batch)
-        images = decode_in_batches(self.policy, drawn.latents[:, -1], self.micro_batch)
-        check_finite(epoch - 1, latents=drawn.latents, log_probs=drawn.log_probs, images=images)
+        x_0, trajectories = self.sample(conditioning, generator, on_batch)
+        images = decode_in_batches(self.policy, x_0, self.micro_batch)
+        check_finite(epoch - 1, **(vars(trajectories) if trajectories else {"latents": x_0}), images=images)
         sampled = time.perf_counter()
         rewards = score(self.reward, images, prompts, metadata).scores
         scored = time.perf_counter()
@@ -177,8 +180,8 @@ class Collector:
         check_finite(epoch - 1, advantages=advantages)
         advantages = advantages.to(self.policy.device)
         rollout = Rollout(
-            prompts, metadata, conditioning, drawn.latents, drawn.means, drawn.log_probs, rewards, advantages,
-            self.sampler, self.micro_batch, NetworkPasses(work=drawn.log_probs.numel()),
+            prompts, metadata, conditioning, x_0, rewards, advantages, trajectories, self.reward,
+            self.sampler, self.micro_batch, NetworkPasses(work=len(prompts) * len(self.sampler.timesteps)),
         )  # fmt: skip
         metrics = {
             "reward_mean": rewards.mean().item(),
@@ -192,11 +195,25 @@ class Collector:
         }
         return rollout, metrics
 
+    def sample(
+        self, conditioning: Conditioning, generator: torch.Generator, on_batch: Callable[[int], None]
+    ) -> tuple[Tensor, Trajectories | None]:
+        """x_0 [N, C, H, W], and the trajectories where the algorithm needs them."""
+        batches = sample_batches(self.policy, self.sampler, conditioning, self.micro_batch, generator, on_batch)
+        with self.algorithm.acting(self.policy):
+            if self.algorithm.needs == "x_0":
+                return final_latents(batches), None
+            trajectories = joined(batches)
+            return trajectories.latents[:, -1], trajectories
+
     def compare(self, epoch: int, rollout: Rollout) -> dict[str, float]:
         """The KL of the policy that drew a rollout to the pretrained model, with what learning left for measuring it.
 
-        It needs the rollout's means and the pretrained model alone, so that learning may already have moved the policy.
+        It needs the rollout's means and the pretrained model alone, so that learning may already have moved the policy;
+        where no trajectories are stored, it is not measured.
         """
+        if rollout.trajectories is None:
+            return {}
         clock = time.perf_counter()
         generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, 3))
         with self.policy.copy("pretrained"):

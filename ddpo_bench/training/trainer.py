@@ -72,7 +72,7 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
     reward.start(device)
     training_prompts, evaluation_prompts = prompt_sides(config, policy)
     collector = Collector(
-        policy, sampler, training_prompts, reward, advantages,
+        policy, sampler, training_prompts, reward, advantages, algorithm,
         config.samples_per_epoch, config.samples_per_prompt, config.micro_batch, config.seed,
     )  # fmt: skip
     evaluator = Evaluator(config, policy, sampler, evaluation_prompts, reward, folder)

@@ -12,17 +12,12 @@ from torch import Tensor
 
 from ddpo_kernels import ops
 from ddpo_kernels.backend import Backend, fused
-from ddpo_kernels.loss import PolicyLoss, reference_policy_loss
+from ddpo_kernels.loss import Statistics, reference_ppo_loss
 from ddpo_kernels.step import AffineStep, ReferenceKind, StepResult, TargetKind, reference_forward
 
 
 def arguments(step: AffineStep) -> tuple[Any, ...]:
     return step.model_output, step.x_t, step.table, step.index, step.guidance_scale, step.clip
-
-
-def without_gradients(results: tuple[Tensor, ...]) -> PolicyLoss:
-    """What of an operator's results is the caller's: the loss is differentiable, its statistics are not."""
-    return PolicyLoss(results[0], results[1].detach())
 
 
 def run(
@@ -88,47 +83,20 @@ def score(
     return run(step, x_prev, target_kind, reference, "none" if reference is None else reference_kind, False, backend)
 
 
-def step_loss(
-    step: AffineStep,
-    x_prev: Tensor,
-    log_prob_old: Tensor,
-    advantages: Tensor,
-    clip_range: float | None = None,
-    kl_weight: float = 0.0,
-    reference: Tensor | None = None,
-    reference_kind: ReferenceKind = "mean",
-    backend: Backend = "auto",
-) -> PolicyLoss:
-    """`policy_loss` of a stored step: with the fused kernels, three launches from model output to its gradient.
+def ppo_loss(
+    log_prob: Tensor, log_prob_old: Tensor, advantages: Tensor, clip_range: float, backend: Backend = "auto"
+) -> tuple[Tensor, Statistics]:
+    """mean(max(-A r, -A clip(r, 1 - c, 1 + c))), r = exp(log_prob - log_prob_old), and what it saw.
 
     Args:
-        x_prev, reference, reference_kind: as in `score`.
-        log_prob_old, advantages, clip_range, kl_weight: as in `policy_loss`.
+        log_prob, log_prob_old, advantages: [B]; log-probs in mean units.  The loss is differentiable in log_prob.
+        clip_range: c.
+    Raises:
+        BackendUnavailable: for backend "triton" where it cannot run.
     """
-    kind: ReferenceKind = "none" if reference is None else reference_kind
-    if fused(backend, step.model_output, step.x_t, step.table, x_prev, reference, log_prob_old, advantages):
-        given = (x_prev, reference, kind, log_prob_old, advantages, clip_range, kl_weight)
-        return without_gradients(ops.step_loss(*arguments(step), *given))
-    _, _, log_prob, kl = reference_forward(step, x_prev, "x_prev", reference, kind, False)
-    return reference_policy_loss(log_prob, log_prob_old, advantages, clip_range, kl_weight, kl if len(kl) else None)
-
-
-def policy_loss(
-    log_prob: Tensor,
-    log_prob_old: Tensor,
-    advantages: Tensor,
-    clip_range: float | None = None,
-    kl_weight: float = 0.0,
-    kl: Tensor | None = None,
-    backend: Backend = "auto",
-) -> PolicyLoss:
-    """mean(max(-A r, -A clip(r, 1 - c, 1 + c)) + kl_weight * KL), r = exp(log_prob - log_prob_old).
-
-    Args:
-        log_prob, log_prob_old, advantages: [B]; log-probs in mean units.
-        clip_range: c of PPO, or None for the plain importance-weighted objective.
-        kl_weight: beta of the penalty on kl [B].
-    """
-    if fused(backend, log_prob, log_prob_old, advantages, kl):
-        return without_gradients(ops.policy_loss(log_prob, kl, log_prob_old, advantages, clip_range, kl_weight))
-    return reference_policy_loss(log_prob, log_prob_old, advantages, clip_range, kl_weight, kl)
+    given = (log_prob, log_prob_old, advantages, clip_range)
+    if fused(backend, log_prob, log_prob_old, advantages):
+        loss, statistics, _ = ops.ppo_loss(*given)
+        return loss, Statistics(*statistics.detach().unbind())
+    loss, statistics = reference_ppo_loss(*given)
+    return loss, Statistics(*statistics.unbind())

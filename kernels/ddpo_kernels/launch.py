@@ -11,8 +11,8 @@ import torch
 import triton
 from torch import Tensor
 
-from ddpo_kernels.loss import STATISTICS
-from ddpo_kernels.loss_kernels import policy_loss
+from ddpo_kernels.loss import Statistics
+from ddpo_kernels.loss_kernels import ppo_loss
 from ddpo_kernels.step import AffineStep, StepResult
 from ddpo_kernels.step_kernels import step_backward, step_forward, step_totals
 
@@ -65,30 +65,15 @@ def row(tensor: Tensor | None, split: Split, otherwise: Tensor) -> tuple[Tensor,
     return (otherwise, 0) if tensor is None else dense(tensor, split.vector)
 
 
-@dataclass(frozen=True)
-class Sums:
-    """What the first stage leaves behind.
-
-    Attributes:
-        values: [2, tiles, B], of z^2 and of the squared distance to the reference, by tile.
-        scored, kl: which of the two there are.
-    """
-
-    values: Tensor
-    split: Split
-    scored: bool
-    kl: bool
-
-
-def launch_sums(
+def launch_forward(
     step: AffineStep,
     target: Tensor | None,
     target_kind: str,
     reference: Tensor | None,
     reference_kind: str,
     with_mean: bool,
-) -> tuple[Tensor, Tensor, Sums]:
-    """The first stage, one launch: x_prev and mean (or empty), and tile sums."""
+) -> StepResult:
+    """Two launches: the first leaves tile sums of z^2 and of the squared distance to the reference, [2, tiles, B]."""
     x_t, split = step.x_t, Split(step.x_t[0].numel())
     x_prev = x_t.new_empty(x_t.shape if target_kind in ("noise", "seeds") else 0)
     mean = step.table.new_empty(x_t.shape if with_mean else 0)
@@ -105,26 +90,12 @@ def launch_sums(
         CLIP=step.clip is not None, TARGET=target_kind, REFERENCE=reference_kind, MEAN=with_mean,
         num_warps=split.warps, **OPTIONS,
     )  # fmt: skip
-    return x_prev, mean, Sums(sums, split, target_kind != "none", reference_kind != "none")
-
-
-def launch_forward(
-    step: AffineStep,
-    target: Tensor | None,
-    target_kind: str,
-    reference: Tensor | None,
-    reference_kind: str,
-    with_mean: bool,
-) -> StepResult:
-    """Both stages, two launches."""
-    x_prev, mean, sums = launch_sums(step, target, target_kind, reference, reference_kind, with_mean)
-    batch = len(step.x_t)
-    log_prob = step.table.new_empty(batch if sums.scored else 0)
-    kl = step.table.new_empty(batch if sums.kl else 0)
+    batch, scored, has_kl = len(x_t), target_kind != "none", reference_kind != "none"
+    log_prob = step.table.new_empty(batch if scored else 0)
+    kl = step.table.new_empty(batch if has_kl else 0)
     step_totals[(triton.cdiv(batch, LANES),)](
-        sums.values, step.table, step.index, log_prob, kl, batch,
-        SIZE=sums.split.size, TILES=sums.split.tiles, BLOCK=LANES, SCORED=sums.scored, KL=sums.kl,
-        num_warps=4, **OPTIONS,
+        sums, step.table, step.index, log_prob, kl, batch,
+        SIZE=split.size, TILES=split.tiles, BLOCK=LANES, SCORED=scored, KL=has_kl, num_warps=4, **OPTIONS,
     )  # fmt: skip
     return StepResult(x_prev, mean, log_prob, kl)
 
@@ -137,7 +108,6 @@ def launch_backward(
     by_log_prob: Tensor | None,
     by_kl: Tensor | None,
     by_x_prev: Tensor | None,
-    scale: Tensor | None,
 ) -> Tensor:
     """Gradient of the model output, one launch; arguments as of `reference_backward`."""
     x_t, split = step.x_t, Split(step.x_t[0].numel())
@@ -152,46 +122,24 @@ def launch_backward(
     step_backward[(split.tiles, len(x_t))](
         output, x, step.table, step.index, stored, other,
         x if by_log_prob is None else by_log_prob.contiguous(), x if by_kl is None else by_kl.contiguous(), drawn,
-        x if scale is None else scale, gradient,
+        gradient,
         output_stride, x_stride, x_prev_stride, reference_stride, gradient_stride, len(x_t),
         float(step.guidance_scale), float(step.clip or 0.0),
         SIZE=split.size, BLOCK=split.block, VECTOR=split.vector, GUIDED=len(output) != len(x_t),
         CLIP=step.clip is not None, SCORED=scored, REFERENCE=kind, DRAWN=by_x_prev is not None,
-        SCALED=scale is not None, num_warps=split.warps, **OPTIONS,
+        num_warps=split.warps, **OPTIONS,
     )  # fmt: skip
     return gradient
 
 
 def launch_loss(
-    step: AffineStep | None,
-    sums: Sums | None,
-    log_prob: Tensor | None,
-    kl: Tensor | None,
-    log_prob_old: Tensor,
-    advantages: Tensor,
-    clip_range: float | None,
-    kl_weight: float,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Loss [], statistics [7], gradients of log-prob [B] and KL [B] (or empty), one launch.
-
-    Args:
-        step, sums: a step and its tile sums; or
-        log_prob, kl: [B] each, kl where there is one.
-    """
+    log_prob: Tensor, log_prob_old: Tensor, advantages: Tensor, clip_range: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss [], statistics [3] and the gradient by log-prob [B], one launch."""
     batch, make = len(log_prob_old), log_prob_old.new_empty
-    has_kl = kl is not None if sums is None else sums.kl
-    loss, statistics, by_log_prob, by_kl = make(()), make(len(STATISTICS)), make(batch), make(batch if has_kl else 0)
-    unread = loss
-    policy_loss[(1,)](
-        unread if sums is None else sums.values,
-        unread if step is None else step.table,
-        unread if step is None else step.index,
-        unread if log_prob is None else log_prob.contiguous(),
-        unread if kl is None else kl.contiguous(),
-        log_prob_old.contiguous(), advantages.contiguous(), loss, statistics, by_log_prob, by_kl,
-        batch, float(clip_range or 0.0), float(kl_weight),
-        SIZE=1 if sums is None else sums.split.size, TILES=1 if sums is None else sums.split.tiles,
-        BLOCK=LANES, CHUNKS=triton.cdiv(batch, LANES), FROM_SUMS=sums is not None,
-        CLIP=clip_range is not None, KL=has_kl, num_warps=4, **OPTIONS,
+    loss, statistics, by_log_prob = make(()), make(len(Statistics._fields)), make(batch)
+    ppo_loss[(1,)](
+        log_prob.contiguous(), log_prob_old.contiguous(), advantages.contiguous(), loss, statistics, by_log_prob,
+        batch, float(clip_range), BLOCK=LANES, CHUNKS=triton.cdiv(batch, LANES), num_warps=4, **OPTIONS,
     )  # fmt: skip
-    return loss, statistics, by_log_prob, by_kl
+    return loss, statistics, by_log_prob

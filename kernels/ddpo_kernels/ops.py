@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ddpo_kernels.backend import INTERPRETING
-from ddpo_kernels.loss import STATISTICS, reference_loss_and_gradients
+from ddpo_kernels.loss import Statistics, reference_loss_and_gradient
 from ddpo_kernels.step import AffineStep, reference_backward, reference_forward
 
 DEVICES = ("cpu", "cuda")
@@ -61,77 +61,40 @@ def _(
 def step_backward(
     model_output: Tensor, x_t: Tensor, table: Tensor, index: Tensor, guidance_scale: float, clip: float | None,
     x_prev: Tensor | None, reference: Tensor | None, reference_kind: str,
-    by_log_prob: Tensor | None, by_kl: Tensor | None, by_x_prev: Tensor | None, scale: Tensor | None,
+    by_log_prob: Tensor | None, by_kl: Tensor | None, by_x_prev: Tensor | None,
 ) -> Tensor:  # fmt: skip
     """Gradient of the model output, in its shape and dtype."""
     given = step_of(model_output, x_t, table, index, guidance_scale, clip)
     backward: Any = reference_backward
     if fused_on(x_t):
         from ddpo_kernels.launch import launch_backward as backward
-    return backward(given, x_prev, reference, reference_kind, by_log_prob, by_kl, by_x_prev, scale).contiguous()
+    return backward(given, x_prev, reference, reference_kind, by_log_prob, by_kl, by_x_prev).contiguous()
 
 
 @step_backward.register_fake
 def _(
     model_output: Tensor, x_t: Tensor, table: Tensor, index: Tensor, guidance_scale: float, clip: float | None,
     x_prev: Tensor | None, reference: Tensor | None, reference_kind: str,
-    by_log_prob: Tensor | None, by_kl: Tensor | None, by_x_prev: Tensor | None, scale: Tensor | None,
+    by_log_prob: Tensor | None, by_kl: Tensor | None, by_x_prev: Tensor | None,
 ) -> Tensor:  # fmt: skip
     return torch.empty(model_output.shape, dtype=model_output.dtype, device=model_output.device)
 
 
-@torch.library.custom_op("ddpo_kernels::step_loss", mutates_args=(), device_types=DEVICES)
-def step_loss(
-    model_output: Tensor, x_t: Tensor, table: Tensor, index: Tensor, guidance_scale: float, clip: float | None,
-    x_prev: Tensor, reference: Tensor | None, reference_kind: str,
-    log_prob_old: Tensor, advantages: Tensor, clip_range: float | None, kl_weight: float,
-) -> Four:  # fmt: skip
-    """Loss [], statistics [7] and its gradients by log-prob [B] and by KL [B] (or empty)."""
-    given = step_of(model_output, x_t, table, index, guidance_scale, clip)
-    if fused_on(x_t):
-        from ddpo_kernels.launch import launch_loss, launch_sums
-
-        sums = launch_sums(given, x_prev, "x_prev", reference, reference_kind, False)[2]
-        return launch_loss(given, sums, None, None, log_prob_old, advantages, clip_range, kl_weight)
-    _, _, log_prob, kl = reference_forward(given, x_prev, "x_prev", reference, reference_kind, False)
-    return reference_loss_and_gradients(
-        log_prob, kl if len(kl) else None, log_prob_old, advantages, clip_range, kl_weight
-    )
-
-
-@step_loss.register_fake
-def _(
-    model_output: Tensor, x_t: Tensor, table: Tensor, index: Tensor, guidance_scale: float, clip: float | None,
-    x_prev: Tensor, reference: Tensor | None, reference_kind: str,
-    log_prob_old: Tensor, advantages: Tensor, clip_range: float | None, kl_weight: float,
-) -> Four:  # fmt: skip
-    return fake_loss(log_prob_old, reference_kind != "none")
-
-
-@torch.library.custom_op("ddpo_kernels::policy_loss", mutates_args=(), device_types=DEVICES)
-def policy_loss(
-    log_prob: Tensor, kl: Tensor | None, log_prob_old: Tensor, advantages: Tensor,
-    clip_range: float | None, kl_weight: float,
-) -> Four:  # fmt: skip
-    """As `step_loss`, from log-prob [B] and KL [B]."""
+@torch.library.custom_op("ddpo_kernels::ppo_loss", mutates_args=(), device_types=DEVICES)
+def ppo_loss(
+    log_prob: Tensor, log_prob_old: Tensor, advantages: Tensor, clip_range: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss [], statistics [3] and the gradient by log-prob [B]."""
+    loss: Any = reference_loss_and_gradient
     if fused_on(log_prob):
-        from ddpo_kernels.launch import launch_loss
-
-        return launch_loss(None, None, log_prob, kl, log_prob_old, advantages, clip_range, kl_weight)
-    return reference_loss_and_gradients(log_prob, kl, log_prob_old, advantages, clip_range, kl_weight)
+        from ddpo_kernels.launch import launch_loss as loss
+    return loss(log_prob, log_prob_old, advantages, clip_range)
 
 
-@policy_loss.register_fake
-def _(
-    log_prob: Tensor, kl: Tensor | None, log_prob_old: Tensor, advantages: Tensor,
-    clip_range: float | None, kl_weight: float,
-) -> Four:  # fmt: skip
-    return fake_loss(log_prob_old, kl is not None)
-
-
-def fake_loss(like: Tensor, has_kl: bool) -> Four:
-    batch = len(like)
-    return like.new_empty(()), like.new_empty(len(STATISTICS)), like.new_empty(batch), like.new_empty(batch * has_kl)
+@ppo_loss.register_fake
+def _(log_prob: Tensor, log_prob_old: Tensor, advantages: Tensor, clip_range: float) -> tuple[Tensor, Tensor, Tensor]:
+    make = log_prob_old.new_empty
+    return make(()), make(len(Statistics._fields)), make(len(log_prob_old))
 
 
 def remember_step(ctx: Any, inputs: tuple[Any, ...], output: Four) -> None:
@@ -150,39 +113,20 @@ def differentiate_step(
     by_both = [gradient for gradient in (by_x_prev, by_mean) if gradient is not None and gradient.numel()]
     gradient = step_backward(
         model_output, x_t, table, index, guidance_scale, clip, x_prev, reference, reference_kind,
-        by_log_prob, by_kl, sum(by_both) if by_both else None, None,
+        by_log_prob, by_kl, sum(by_both) if by_both else None,
     )  # fmt: skip
     return gradient, *[None] * 10
 
 
-def remember_step_loss(ctx: Any, inputs: tuple[Any, ...], output: Four) -> None:
-    model_output, x_t, table, index, guidance_scale, clip, x_prev, reference, reference_kind, *_, kl_weight = inputs
-    ctx.save_for_backward(model_output, x_t, table, index, x_prev, reference, output[2], output[3])
-    ctx.settings = guidance_scale, clip, reference_kind, bool(kl_weight)
+def remember_loss(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(output[2])
     ctx.set_materialize_grads(False)
 
 
-def differentiate_step_loss(ctx: Any, by_loss: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    model_output, x_t, table, index, x_prev, reference, by_log_prob, by_kl = ctx.saved_tensors
-    guidance_scale, clip, reference_kind, penalised = ctx.settings
-    gradient = step_backward(
-        model_output, x_t, table, index, guidance_scale, clip, x_prev, reference, reference_kind,
-        by_log_prob, by_kl if penalised and len(by_kl) else None, None, by_loss,
-    )  # fmt: skip
-    return gradient, *[None] * 12
-
-
-def remember_policy_loss(ctx: Any, inputs: tuple[Any, ...], output: Four) -> None:
-    ctx.save_for_backward(output[2], output[3])
-    ctx.has_kl = inputs[1] is not None
-    ctx.set_materialize_grads(False)
-
-
-def differentiate_policy_loss(ctx: Any, by_loss: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
-    by_log_prob, by_kl = ctx.saved_tensors
-    return by_loss * by_log_prob, by_loss * by_kl if ctx.has_kl else None, None, None, None, None
+def differentiate_loss(ctx: Any, by_loss: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    (by_log_prob,) = ctx.saved_tensors
+    return by_loss * by_log_prob, None, None, None
 
 
 step.register_autograd(differentiate_step, setup_context=remember_step)
-step_loss.register_autograd(differentiate_step_loss, setup_context=remember_step_loss)
-policy_loss.register_autograd(differentiate_policy_loss, setup_context=remember_policy_loss)
+ppo_loss.register_autograd(differentiate_loss, setup_context=remember_loss)

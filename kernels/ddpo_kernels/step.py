@@ -6,7 +6,7 @@ Triton kernels in step_kernels.py are tested against.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import torch
@@ -31,6 +31,7 @@ class AffineStep:
         index: [B], int64, the row of each sample.
         guidance_scale: of uncond + scale * (cond - uncond).
         clip: predicted x_0 is clipped to [-clip, clip], or None.
+        formed: the mean in torch operations, once it was differentiated.
     """
 
     model_output: Tensor
@@ -39,6 +40,7 @@ class AffineStep:
     index: Tensor
     guidance_scale: float = 1.0
     clip: float | None = None
+    formed: dict[str, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
 
 class StepResult(NamedTuple):
@@ -93,9 +95,17 @@ def mean_of(step: AffineStep, model_output: Tensor, k: Coefficients) -> Tensor:
     return torch.addcmul(mean, k.on_clipped, x0)
 
 
-def form_mean(step: AffineStep) -> Tensor:
-    """The mean of x_{t-1}, [B, ...], in the table's dtype; differentiable in the model output."""
-    return mean_of(step, step.model_output, Coefficients(step))
+def form_mean(step: AffineStep, k: Coefficients | None = None) -> Tensor:
+    """The mean of x_{t-1}, [B, ...], in the table's dtype; differentiable in the model output.
+
+    With gradients it is formed once, so that those of log-prob and of KL meet in it.
+    """
+    if "mean" in step.formed:
+        return step.formed["mean"]
+    mean = mean_of(step, step.model_output, k or Coefficients(step))
+    if torch.is_grad_enabled():
+        step.formed["mean"] = mean
+    return mean
 
 
 def std(step: AffineStep) -> Tensor:
@@ -129,7 +139,7 @@ def reference_forward(
 ) -> StepResult:
     """The step in plain torch operations, differentiable in the model output."""
     k = Coefficients(step)
-    mean = mean_of(step, step.model_output, k)
+    mean = form_mean(step, k)
     x_prev, log_prob, kl = step.x_t.new_empty(0), mean.new_empty(0), mean.new_empty(0)
     if target is not None:
         stored = target
@@ -151,18 +161,11 @@ def reference_backward(
     by_log_prob: Tensor | None,
     by_kl: Tensor | None,
     by_x_prev: Tensor | None,
-    scale: Tensor | None,
 ) -> Tensor:
-    """Gradient of the model output, in its dtype, from those of log-prob [B], KL [B] and a drawn x_prev [B, ...].
-
-    Args:
-        scale: [], a factor of the gradients of log-prob and KL.
-    """
+    """Gradient of the model output, in its dtype, from those of log-prob [B], KL [B] and a drawn x_prev [B, ...]."""
     k = Coefficients(step)
     mean = mean_of(step, step.model_output, k)
     weight = k.inverse_std / mean[0].numel()
-    if scale is not None:
-        weight = weight * scale
     by_mean = torch.zeros_like(mean)
     if x_prev is not None and by_log_prob is not None:
         z = (x_prev.to(mean.dtype) - mean) * k.inverse_std

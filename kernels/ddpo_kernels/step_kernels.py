@@ -167,10 +167,10 @@ def step_totals(
     do_not_specialize=["output_stride", "x_stride", "x_prev_stride", "reference_stride", "gradient_stride", "batch"]
 )
 def step_backward(
-    model_output, x_t, table, index, x_prev, reference, by_log_prob, by_kl, by_x_prev, scale, gradient,
+    model_output, x_t, table, index, x_prev, reference, by_log_prob, by_kl, by_x_prev, gradient,
     output_stride, x_stride, x_prev_stride, reference_stride, gradient_stride, batch, guidance_scale, clip,
     SIZE: tl.constexpr, BLOCK: tl.constexpr, VECTOR: tl.constexpr, GUIDED: tl.constexpr, CLIP: tl.constexpr,
-    SCORED: tl.constexpr, REFERENCE: tl.constexpr, DRAWN: tl.constexpr, SCALED: tl.constexpr,
+    SCORED: tl.constexpr, REFERENCE: tl.constexpr, DRAWN: tl.constexpr,
 ):  # fmt: skip
     """Gradient of the model output, from those of log-prob [B], KL [B] and a drawn x_prev [B, ...].
 
@@ -186,8 +186,6 @@ def step_backward(
     mean = form_mean(row, x, m, clip, CLIP)
     inverse_std = tl.load(row + 6)
     weight = inverse_std * (1.0 / SIZE)
-    if SCALED:
-        weight = weight * tl.load(scale)
     by_mean = tl.zeros([BLOCK], tl.float32)
     if SCORED:
         z = (load_row(x_prev, sample, x_prev_stride, offsets, mask, VECTOR) - mean) * inverse_std

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from toy import STDS, LinearPolicy, draw_rollout
 
-from ddpo_bench.algorithm_bases.gradient import GradientAlgorithm
+from ddpo_bench.algorithm_bases.trajectory import GradientAlgorithm
 from ddpo_bench.algorithm_bases.transitions import Transitions, transitions
 from ddpo_bench.algorithms.policy_gradient import PolicyGradient
 from ddpo_bench.algorithms.ppo import PPO
@@ -153,9 +153,12 @@ def test_ppo_stops_only_what_has_gone_far_enough_in_its_own_direction(
     advantage: float, ratio: float, learns: bool
 ) -> None:
     log_prob = torch.tensor([ratio]).log().requires_grad_()
-    batch = Transitions(Given(log_prob), torch.zeros(1), torch.zeros(1), torch.zeros(1), torch.tensor([advantage]))
+    policy, first = LinearPolicy(), torch.zeros(1, dtype=torch.long)
+    rollout = draw_rollout(policy, samples=1)
+    rollout.advantages.fill_(advantage)
+    batch = Transitions(Given(rollout.log_probs[0, :1] + log_prob), policy, rollout, first, first)
     algorithm = PPO(clip_range=Quantity(CLIP, MEAN_UNITS))
-    algorithm.start(LinearPolicy(), seed=0)
+    algorithm.start(policy, seed=0)
     loss, metrics = algorithm.loss(batch)
     loss.backward()
     assert log_prob.grad is not None

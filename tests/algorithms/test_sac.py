@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from toy import STDS, TARGETS, Chain, LinearPolicy, collector, draw_rollout, expected_value, learn
 
-from ddpo_bench.algorithm_bases.gradient import Averages
+from ddpo_bench.algorithm_bases.optimiser import Averages
 from ddpo_bench.algorithm_bases.replay import Replay
 from ddpo_bench.algorithms.sac import SAC
 from ddpo_bench.protocols import Conditioning, Rollout

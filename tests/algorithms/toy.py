@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpo_bench.advantages.batch import Batch
+from ddpo_bench.algorithms.frozen import Frozen
 from ddpo_bench.protocols import Algorithm, Conditioning, CopyName, Metadata, RewardOutput, Rollout, SeenPrompt
 from ddpo_bench.samplers.law import GaussianLaw
 from ddpo_bench.training.rollout import Collector
@@ -40,6 +41,7 @@ class Chain:
     """The model output is the mean of the next state; the timestep counts the steps that are left."""
 
     timesteps = torch.arange(len(STDS)).flip(0)
+    backend = "auto"
 
     def law(self, model_output: Tensor, x_t: Tensor, step: Tensor, guidance_scale: float) -> ChainLaw:
         return ChainLaw(model_output, torch.tensor(STDS, dtype=x_t.dtype)[step])
@@ -112,8 +114,9 @@ def draw_rollout(policy: LinearPolicy, epoch: int = 1, samples: int = 32, micro_
     return collector(policy, samples, micro_batch).collect(epoch, lambda done: None)[0]
 
 
-def collector(policy: LinearPolicy, samples: int, micro_batch: int, reward: Nearness | None = None) -> Collector:
-    return Collector(policy, Chain(), draw_prompt, reward or Nearness(), Batch(), samples, 1, micro_batch, seed=0)
+def collector(policy: LinearPolicy, samples: int, micro_batch: int, algorithm: Algorithm | None = None) -> Collector:
+    parts = (policy, Chain(), draw_prompt, Nearness(), Batch(), algorithm or Frozen())
+    return Collector(*parts, samples, 1, micro_batch, seed=0)
 
 
 def draw_prompt(rng: np.random.Generator) -> tuple[str, Metadata]:

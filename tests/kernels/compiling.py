@@ -56,7 +56,7 @@ def recording(target: GPUTarget) -> Iterator[list[Launch]]:
     launches: list[Launch] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "WAVE", target.warp_size)
-        for name in ("step_forward", "step_totals", "step_backward", "policy_loss"):
+        for name in ("step_forward", "step_totals", "step_backward", "ppo_loss"):
             patch.setattr(launch, name, Recorder(getattr(launch, name), launches))
         yield launches
 

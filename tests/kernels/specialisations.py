@@ -70,7 +70,6 @@ class Backward(NamedTuple):
     scored: bool
     reference: ReferenceKind
     drawn: bool
-    scaled: bool
 
     def launch(self, target: GPUTarget, dtypes: Dtypes, size: int = ALIGNED, views: bool = False) -> Launch:
         step = step_of(self.guided, self.clip, dtypes, size, views)
@@ -79,7 +78,7 @@ class Backward(NamedTuple):
             launch.launch_backward(
                 step, latent, reference_of(self, dtypes, size, views), self.reference,
                 per_sample if self.scored else None, per_sample if self.reference != "none" else None,
-                latent if self.drawn else None, torch.zeros(()) if self.scaled else None,
+                latent if self.drawn else None,
             )  # fmt: skip
         return launches[0]
 
@@ -131,13 +130,12 @@ def forwards(target: GPUTarget, dtypes: Dtypes) -> list[Forward]:
 
 
 def backwards(target: GPUTarget, dtypes: Dtypes) -> list[Backward]:
-    """As of `forwards`: a drawn x_prev has no reference, and the loss, which scales, always scores and never draws."""
-    kinds = product((False, True), ("none", "mean", "output"), (False, True), (False, True))
+    """As of `forwards`: a drawn x_prev has no reference."""
+    kinds = product((False, True), ("none", "mean", "output"), (False, True))
     asked = [
-        (scored, reference, drawn, scaled)
-        for scored, reference, drawn, scaled in kinds
-        if (scored or reference != "none" or drawn)
-        if not (drawn and (scaled or reference != "none")) and (scored or not scaled)
+        (scored, reference, drawn)
+        for scored, reference, drawn in kinds
+        if (scored or reference != "none" or drawn) and not (drawn and reference != "none")
     ]
     return [Backward(*pair, *flags) for pair, flags in product(flag_pairs(target, dtypes), asked)]
 
@@ -161,16 +159,9 @@ def totals_launches(target: GPUTarget) -> dict[str, Launch]:
     return found
 
 
-def loss_launches(target: GPUTarget) -> dict[str, Launch]:
-    """The loss with every choice of its flags; of a batch of several chunks where KL is one of them."""
-    found = {}
-    for from_sums, clip_range, kl in product((True, False), (None, 1e-4), (True, False)):
-        batch = 1000 if kl else BATCH
-        step, values = step_of(False, False, FP32, ALIGNED, False), torch.zeros(batch)
-        with recording(target) as launches:
-            split = launch.Split(ALIGNED)
-            sums = launch.Sums(torch.zeros(2, split.tiles, batch), split, True, kl)
-            sources = (step, sums, None, None) if from_sums else (None, None, values, values if kl else None)
-            launch.launch_loss(*sources, values, values, clip_range, 0.1)
-        found[f"policy_loss {from_sums=} {clip_range=} {kl=}"] = launches[0]
-    return found
+def loss_launch(target: GPUTarget) -> Launch:
+    """The loss of a batch of several chunks."""
+    values = torch.zeros(1000)
+    with recording(target) as launches:
+        launch.launch_loss(values, values, values, 1e-4)
+    return launches[0]

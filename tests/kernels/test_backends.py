@@ -16,10 +16,9 @@ from affine_steps import (
 from ddpo_kernels import (
     BackendUnavailable,
     check_backend,
-    policy_loss,
+    ppo_loss,
     sample,
     score,
-    step_loss,
 )
 
 
@@ -29,8 +28,7 @@ def test_triton_on_a_plain_cpu_is_refused_in_one_line() -> None:
         lambda: check_backend("triton", torch.device("cpu")),
         lambda: sample(step, normal(BATCH, *SHAPE, seed=2), backend="triton"),
         lambda: score(step, normal(BATCH, *SHAPE, seed=2), backend="triton"),
-        lambda: step_loss(step, step.x_t, torch.zeros(BATCH), torch.ones(BATCH), backend="triton"),
-        lambda: policy_loss(torch.zeros(3), torch.zeros(3), torch.ones(3), backend="triton"),
+        lambda: ppo_loss(torch.zeros(3), torch.zeros(3), torch.ones(3), 0.2, backend="triton"),
     ]
     for call in calls:
         with pytest.raises(BackendUnavailable) as refusal:

@@ -26,10 +26,9 @@ from ddpo_kernels import (
     Backend,
     affine,
     ops,
-    policy_loss,
+    ppo_loss,
     sample,
     score,
-    step_loss,
 )
 from ddpo_kernels.affine import arguments
 from ddpo_kernels.backend import INTERPRETING
@@ -60,26 +59,14 @@ def test_the_operator_of_the_gradient_is_sound(guided: bool, reference: str) -> 
     step = make_step(guided, CLIP, torch.bfloat16)
     step = replace(step, model_output=step.model_output.detach())
     weights, by_x_prev = normal(BATCH, seed=4), normal(BATCH, *SHAPE, seed=5)
-    for by_log_prob, by_kl, drawn, scale in ((weights, weights, by_x_prev, torch.tensor(2.0)), (None,) * 4):
+    for by_log_prob, by_kl, drawn in ((weights, weights, by_x_prev), (None,) * 3):
         given = make_target(step, "x_prev"), make_reference(step, reference), reference
-        torch.library.opcheck(ops.step_backward, (*arguments(step), *given, by_log_prob, by_kl, drawn, scale))
+        torch.library.opcheck(ops.step_backward, (*arguments(step), *given, by_log_prob, by_kl, drawn))
 
 
-@pytest.mark.parametrize("clip_range", [None, 0.2])
-@pytest.mark.parametrize("reference", REFERENCES)
-def test_the_operator_of_a_steps_loss_is_sound(reference: str, clip_range: float | None) -> None:
-    step = make_step()
-    given = make_target(step, "x_prev"), make_reference(step, reference), reference
-    rest = normal(BATCH, seed=6), normal(BATCH, seed=7), clip_range, 0.3
-    torch.library.opcheck(ops.step_loss, (*arguments(step), *given, *rest))
-
-
-@pytest.mark.parametrize("clip_range", [None, 0.2])
-@pytest.mark.parametrize("with_kl", [False, True])
-def test_the_operator_of_the_policy_loss_is_sound(with_kl: bool, clip_range: float | None) -> None:
-    log_prob, old, advantages, kl = (normal(BATCH, seed=seed) for seed in range(4))
-    given = log_prob.requires_grad_(), kl.square().requires_grad_() if with_kl else None, old, advantages
-    torch.library.opcheck(ops.policy_loss, (*given, clip_range, 0.3))
+def test_the_operator_of_ppos_loss_is_sound() -> None:
+    log_prob, old, advantages = (normal(BATCH, seed=seed) for seed in range(3))
+    torch.library.opcheck(ops.ppo_loss, (log_prob.requires_grad_(), old, advantages, 0.2))
 
 
 def test_the_operators_are_sound_on_channels_last_inputs() -> None:
@@ -89,7 +76,7 @@ def test_the_operators_are_sound_on_channels_last_inputs() -> None:
     step = replace(step, model_output=output, x_t=step.x_t.to(memory_format=last))
     torch.library.opcheck(ops.step, inputs(step, "noise", "output"))
     step = replace(step, model_output=output.detach())
-    given = make_target(step, "x_prev"), None, "none", normal(BATCH, seed=4), None, None, None
+    given = make_target(step, "x_prev"), None, "none", normal(BATCH, seed=4), None, None
     torch.library.opcheck(ops.step_backward, (*arguments(step), *given))
 
 
@@ -97,10 +84,10 @@ def test_the_operators_are_sound_on_channels_last_inputs() -> None:
 @pytest.mark.parametrize("backend", ["auto", "torch"])
 def test_statistics_are_not_differentiated(backend: Backend) -> None:
     """They are what the loss saw; the gradient that the operators keep is the loss's own."""
-    step, old, advantages = make_step(), normal(BATCH, seed=6), normal(BATCH, seed=7)
-    log_prob = normal(BATCH, seed=8).requires_grad_()
-    assert not step_loss(step, step.x_t, old, advantages, backend=backend).statistics.requires_grad
-    assert not policy_loss(log_prob, old, advantages, backend=backend).statistics.requires_grad
+    log_prob, old, advantages = (normal(BATCH, seed=seed) for seed in (8, 6, 7))
+    loss, statistics = ppo_loss(log_prob.requires_grad_(), old, advantages, 0.2, backend)
+    assert loss.requires_grad
+    assert not any(statistic.requires_grad for statistic in statistics)
 
 
 def learn(step: AffineStep, noise: Tensor, old: Tensor, advantages: Tensor) -> tuple[Tensor, ...]:
@@ -108,9 +95,8 @@ def learn(step: AffineStep, noise: Tensor, old: Tensor, advantages: Tensor) -> t
     drawn = sample(step, noise, with_mean=True)
     x_prev, mean = drawn.x_prev.detach(), drawn.mean.detach()
     scored = score(step, x_prev, mean + 1)
-    loss = step_loss(step, x_prev, old, advantages, 0.2, 0.3, mean + 1)
-    parts = policy_loss(scored.log_prob, old, advantages, 0.2, 0.3, scored.kl)
-    return *drawn, scored.log_prob, scored.kl, loss.loss, parts.loss, loss.statistics.detach()
+    loss, statistics = ppo_loss(scored.log_prob, old, advantages, 0.2)
+    return *drawn, scored.log_prob, scored.kl, loss, *statistics
 
 
 def run(function: Any, step: AffineStep, dtype: torch.dtype) -> list[Tensor]:

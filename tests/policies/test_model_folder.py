@@ -17,7 +17,7 @@ from ddpo_bench.policies.model_folder import model_mistakes
 from ddpo_bench.policies.stable_diffusion import Adapter, ModelNotFound, StableDiffusion
 from ddpo_bench.policies.stored_weights import WEIGHTS
 from ddpo_bench.samplers.ddim import DDIM
-from ddpo_bench.training.rollout import decode_in_batches, sample_trajectories
+from ddpo_bench.training.rollout import decode_in_batches, final_latents, sample_batches
 
 CPU = torch.device("cpu")
 
@@ -140,8 +140,8 @@ def test_latents_that_are_not_square_are_used(folder: Path, size: list[int]) -> 
     policy.start(CPU, seed=0)
     sampler.start(policy.scheduler_config, CPU)
     assert policy.latent_shape == (4, *size)
-    drawn = sample_trajectories(policy, sampler, policy.encode(["a dog"]), 1, torch.Generator().manual_seed(0))
-    assert decode_in_batches(policy, drawn.latents[:, -1], 1).shape == (1, 3, 2 * size[0], 2 * size[1])
+    x_0 = final_latents(sample_batches(policy, sampler, policy.encode(["a dog"]), 1, torch.Generator().manual_seed(0)))
+    assert decode_in_batches(policy, x_0, 1).shape == (1, 3, 2 * size[0], 2 * size[1])
 
 
 @pytest.mark.parametrize("parts", [["unet", "vae", "text_encoder"], ["unet"]])

@@ -17,7 +17,8 @@ from ddpo_bench.config import run_config
 from ddpo_bench.options import options_of
 from ddpo_bench.protocols import Policy, Rollout
 from ddpo_bench.registry import get, names
-from ddpo_bench.training.rollout import sample_trajectories
+from ddpo_bench.rewards.jpeg import JpegCompressibility
+from ddpo_bench.training.rollout import joined, sample_batches
 
 CPU = torch.device("cpu")
 PROMPTS = ["a dog", "two cats", "a frog", "an apple", "a cow and a pig", "three bees", "a horse"]
@@ -63,11 +64,11 @@ def draw_rollout(policy: Policy) -> Rollout:
     sampler = make("sampler", sampler_for(policy), steps=STEPS)
     sampler.start(policy.scheduler_config, CPU)
     conditioning = policy.encode(PROMPTS)
-    drawn = sample_trajectories(policy, sampler, conditioning, MICRO_BATCH, torch.Generator().manual_seed(0))
+    drawn = joined(sample_batches(policy, sampler, conditioning, MICRO_BATCH, torch.Generator().manual_seed(0)))
     count = len(PROMPTS)
     return Rollout(
-        PROMPTS, [{}] * count, conditioning, drawn.latents, drawn.means, drawn.log_probs,
-        torch.zeros(count, dtype=torch.float64), torch.ones(count), sampler, MICRO_BATCH,
+        PROMPTS, [{}] * count, conditioning, drawn.latents[:, -1], torch.zeros(count, dtype=torch.float64),
+        torch.ones(count), drawn, JpegCompressibility(), sampler, MICRO_BATCH,
     )  # fmt: skip
 
 
@@ -157,6 +158,12 @@ def test_images_lie_between_zero_and_one(policy: Policy) -> None:
     assert images.dtype == torch.float32
     assert images.min() >= 0
     assert images.max() <= 1
+
+
+def test_decoding_is_differentiable(policy: Policy) -> None:
+    latents = torch.zeros(1, *policy.latent_shape, requires_grad=True)
+    (gradient,) = torch.autograd.grad(policy.decode(latents).sum(), latents)
+    assert gradient.abs().sum() > 0
 
 
 def test_the_noise_schedule_is_known_without_the_weights(policy: Policy) -> None:

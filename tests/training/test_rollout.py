@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ddpo_bench.advantages.per_prompt import PerPrompt
+from ddpo_bench.algorithms.ppo import PPO
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import TooFewPrompts, split
 from ddpo_bench.protocols import Rollout
@@ -19,10 +20,11 @@ from ddpo_bench.training.rollout import (
     Collector,
     derived_seed,
     draw_prompts,
+    joined,
     prompt_sides,
     reference_kl,
     sample_batch,
-    sample_trajectories,
+    sample_batches,
 )
 from ddpo_bench.training.trainer import start_policy
 
@@ -34,7 +36,8 @@ def collector(tiny_run: Callable[..., RunConfig]) -> Collector:
     config = tiny_run()
     policy, sampler = start_policy(config, CPU)
     advantages, reward, prompts = config.advantages.build(), config.reward.build(), config.prompts.build()
-    return Collector(policy, sampler, prompts, reward, advantages, samples=6, repeats=2, micro_batch=4, seed=0)
+    parts = (policy, sampler, prompts, reward, advantages, PPO())
+    return Collector(*parts, samples=6, repeats=2, micro_batch=4, seed=0)
 
 
 def collect(collector: Collector, epoch: int) -> Rollout:
@@ -112,11 +115,11 @@ def test_progress_counts_the_finished_trajectories(collector: Collector) -> None
 def test_trajectories_are_drawn_one_micro_batch_after_the_other(collector: Collector) -> None:
     policy, sampler = collector.policy, collector.sampler
     conditioning = policy.encode(["rain"] * 5)
-    whole = sample_trajectories(policy, sampler, conditioning, 3, torch.Generator().manual_seed(0))
+    whole = joined(sample_batches(policy, sampler, conditioning, 3, torch.Generator().manual_seed(0)))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         parts = [sample_batch(policy, sampler, conditioning[part], generator) for part in (slice(0, 3), slice(3, 5))]
-    assert torch.equal(whole.latents, torch.cat([latents for latents, _, _ in parts]))
+    assert torch.equal(whole.latents, torch.cat([part.latents for part in parts]))
     assert not whole.latents.requires_grad
 
 
@@ -125,7 +128,7 @@ def test_the_kl_to_the_pretrained_model_is_zero_until_the_policy_moves(tiny_run:
     conditioning = policy.encode(["rain", "stairs"])
 
     def kl() -> float:
-        drawn = sample_trajectories(policy, sampler, conditioning, 2, torch.Generator().manual_seed(0))
+        drawn = joined(sample_batches(policy, sampler, conditioning, 2, torch.Generator().manual_seed(0)))
         return reference_kl(policy, sampler, drawn, conditioning, 2)
 
     assert kl() == 0
@@ -144,7 +147,7 @@ def test_the_kl_to_the_pretrained_model_is_that_of_the_two_means_summed_over_ste
     conditioning = policy.encode(["rain", "stairs"])
     with torch.no_grad():
         policy.parameters()[-1].add_(0.05)
-    drawn = sample_trajectories(policy, sampler, conditioning, 2, torch.Generator().manual_seed(0))
+    drawn = joined(sample_batches(policy, sampler, conditioning, 2, torch.Generator().manual_seed(0)))
     expected = 0.0
     for k, t in enumerate(sampler.timesteps):
         x_t, step = drawn.latents[:, k], torch.full((2,), k)
@@ -202,7 +205,7 @@ def test_an_epochs_prompts_depend_on_nothing_but_the_seed_and_the_epoch(tiny_run
         config = tiny_run(*changes)
         training, _ = split(config.prompts.build(), config.evaluation.prompts)
         policy, sampler = start_policy(config, CPU)
-        parts = (policy, sampler, training, config.reward.build(), config.advantages.build())
+        parts = (policy, sampler, training, config.reward.build(), config.advantages.build(), PPO())
         made = Collector(*parts, config.samples_per_epoch, 1, config.micro_batch, config.seed)
         return collect(made, 2).prompts
 

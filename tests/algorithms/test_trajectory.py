@@ -1,4 +1,4 @@
-"""What the loss-style algorithms share: which transitions an optimiser step sees, and how they add up."""
+"""What algorithms that descend a loss share: which transitions an optimiser step sees, and how they add up."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 import torch
 from toy import LinearPolicy, draw_rollout
 
-from ddpo_bench.algorithm_bases.gradient import GradientAlgorithm, NonFiniteGradient, shuffled_pairs
+from ddpo_bench.algorithm_bases.optimiser import NonFiniteGradient
+from ddpo_bench.algorithm_bases.trajectory import GradientAlgorithm, shuffled_pairs
 from ddpo_bench.algorithm_bases.transitions import kl_metrics, measure, transitions
 from ddpo_bench.algorithms.policy_gradient import PolicyGradient
 from ddpo_bench.algorithms.ppo import PPO

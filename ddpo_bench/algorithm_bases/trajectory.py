@@ -1,4 +1,4 @@
-"""What the loss-style algorithms share: micro-batches, accumulation, clipping and the optimiser.
+"""What algorithms share that descend a loss of stored transitions: micro-batches, accumulation and the optimiser.
 
 A subclass is a dataclass with one method, `loss`.
 """
@@ -7,40 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ddpo_bench.algorithm_bases.optimiser import Averages, step
 from ddpo_bench.algorithm_bases.transitions import Transitions, kl_metrics, measure, transitions
 from ddpo_bench.measuring import LEARNING
 from ddpo_bench.options import LARGEST_COUNT, option
-from ddpo_bench.protocols import Policy, Rollout
+from ddpo_bench.protocols import Algorithm, Policy, Rollout
 
-
-class Averages:
-    """Running means and maxima of named scalars, which stay on their device until they are asked for."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, float | Tensor] = {}
-        self.weights: dict[str, float] = {}
-        self.maxima: dict[str, Tensor] = {}
-
-    def add(self, name: str, value: float | Tensor, weight: float = 1.0) -> None:
-        exact = value.detach().double() if isinstance(value, Tensor) else value
-        self.sums[name] = self.sums.get(name, 0.0) + exact * weight
-        self.weights[name] = self.weights.get(name, 0.0) + weight
-
-    def add_maximum(self, name: str, value: Tensor) -> None:
-        self.maxima[name] = torch.maximum(self.maxima.get(name, value), value)
-
-    def result(self) -> dict[str, float]:
-        means = {name: float(total) / self.weights[name] for name, total in self.sums.items()}
-        return means | {name: float(value) for name, value in self.maxima.items()}
+if TYPE_CHECKING:
+    from ddpo_bench.config import RunConfig
 
 
 @dataclass
-class GradientAlgorithm:
+class GradientAlgorithm(Algorithm):
     """Minimises the mean of `loss` over the transitions of a rollout with AdamW."""
 
     learning_rate: float = option(3e-4, "of AdamW", above=0, maximum=100)
@@ -86,7 +69,7 @@ class GradientAlgorithm:
 
     def optimiser_step(self, policy: Policy, rollout: Rollout, minibatch: Tensor, averages: Averages) -> None:
         is_first = "grad_norm" not in averages.sums
-        for chunk in minibatch.to(rollout.latents.device).split(rollout.micro_batch):
+        for chunk in minibatch.to(policy.device).split(rollout.micro_batch):
             batch = transitions(policy, rollout, chunk[:, 0], chunk[:, 1])
             loss, metrics = self.loss(batch)
             (loss * (len(chunk) / len(minibatch))).backward()
@@ -97,42 +80,15 @@ class GradientAlgorithm:
         rollout.network_passes.work += LEARNING * len(minibatch)
         averages.add("grad_norm", step(self.optimiser, policy.parameters(), self.max_grad_norm))
 
+    def updates(self, config: RunConfig) -> int:
+        return self.passes * self.minibatches
+
     def state_dict(self) -> dict[str, Any]:
         return {"optimiser": self.optimiser.state_dict(), "rollouts_seen": self.rollouts_seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimiser.load_state_dict(state["optimiser"])
         self.rollouts_seen = state["rollouts_seen"]
-
-
-class NonFiniteGradient(ArithmeticError):
-    """A gradient that holds NaN or infinity: learning diverged, or could not begin."""
-
-
-def step(
-    optimiser: torch.optim.Optimizer,
-    parameters: list[torch.nn.Parameter],
-    max_grad_norm: float,
-    rate: str = "learning_rate",
-) -> float:
-    """Clip, step and clear; returns the gradient norm before clipping.
-
-    Args:
-        rate: the algorithm's option to lower where these parameters diverge.
-    Raises:
-        NonFiniteGradient: instead of stepping into NaN.
-    """
-    norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm).item()
-    if not norm < float("inf"):
-        if not optimiser.state:
-            raise NonFiniteGradient(
-                f"the gradient norm of the first update is {norm}, before anything was learned: the backward pass "
-                "overflows. Set policy.precision: fp32, or lower policy.guidance_scale."
-            )
-        raise NonFiniteGradient(f"the gradient norm is {norm}: learning diverged; lower algorithm.{rate}.")
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
-    return norm
 
 
 def shuffled_pairs(
