@@ -1,4 +1,4 @@
-"""One figure over several tasks (rewards): aggregate scores and probability of improvement (Agarwal et al. 2021).
+"""All tasks (rewards) on one scale, with aggregates and performance profiles over them (Agarwal et al. 2021).
 
 Scores are [n] a task, one a seed; tasks may differ in n. A replicate redraws the seeds of every task by itself.
 """
@@ -6,19 +6,19 @@ Scores are [n] a task, one a seed; tasks may differ in n. A replicate redraws th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ddpo_bench.analysis.statistics import (
-    CONFIDENCE,
     REPLICATES,
     Array,
     Estimate,
     bootstrap_interval,
-    improvement,
+    central,
+    drawn_weights,
     iqm,
-    percentiles,
     split_strata,
 )
 
@@ -31,32 +31,18 @@ def normalise(scores: Mapping[str, Scores], baseline: str) -> dict[str, list[Arr
     The two ends are taken as known: intervals of normalised scores say nothing of their error.
 
     Args:
-        scores: by algorithm; tasks in the same order for each.
+        scores: by algorithm; tasks in the same order for each; something beats the baseline on every task.
         baseline: an algorithm of `scores`.
-    Raises:
-        ValueError: where the baseline is missing, tasks do not match, or nothing beats the baseline on a task, which
-            then has no scale.
     """
-    if baseline not in scores:
-        raise ValueError(f"no scores of the baseline {baseline!r}; there are {', '.join(map(repr, scores))}")
-    if len({len(tasks) for tasks in scores.values()}) > 1:
-        counts = ", ".join(f"{name}: {len(tasks)}" for name, tasks in scores.items())
-        raise ValueError(f"algorithms must have the same tasks, got {counts}")
     centres = {name: np.array([iqm(task) for task in tasks]) for name, tasks in scores.items()}  # [tasks]
     zero, one = centres[baseline], np.max(list(centres.values()), axis=0)
-    if (one == zero).any():
-        raise ValueError(
-            f"nothing beats {baseline!r} on task {int(np.argmax(one == zero))}: it has no scale, leave it out"
-        )
     return {
         name: [(np.asarray(task) - zero[k]) / (one[k] - zero[k]) for k, task in enumerate(tasks)]
         for name, tasks in scores.items()
     }
 
 
-def aggregate_iqm(
-    scores: Scores, replicates: int = REPLICATES, seed: int = 0, confidence: float = CONFIDENCE
-) -> Estimate:
+def aggregate_iqm(scores: Scores, replicates: int = REPLICATES, seed: int = 0) -> Estimate:
     """IQM of the runs of all tasks together, with its stratified bootstrap interval.
 
     A quarter of all runs is cut off each end, so a task with more runs counts for more.
@@ -65,13 +51,10 @@ def aggregate_iqm(
         the same for the same scores; its interval is NaN where a task has one run.
     """
     tasks = split_strata(list(scores))
-    value = float(iqm(np.concatenate(tasks)))
-    return Estimate(value, *bootstrap_interval(tasks, iqm, replicates, seed, confidence))
+    return Estimate(float(iqm(np.concatenate(tasks))), *bootstrap_interval(tasks, iqm, replicates, seed))
 
 
-def aggregate_mean(
-    scores: Scores, replicates: int = REPLICATES, seed: int = 0, confidence: float = CONFIDENCE
-) -> Estimate:
+def aggregate_mean(scores: Scores, replicates: int = REPLICATES, seed: int = 0) -> Estimate:
     """Mean over tasks of a task's mean over its runs, with its stratified bootstrap interval.
 
     Every task counts the same; with equally many runs a task this is the mean of all runs.
@@ -86,26 +69,37 @@ def aggregate_mean(
         return runs @ weights
 
     value = float(mean_of_means(np.concatenate(tasks)))
-    return Estimate(value, *bootstrap_interval(tasks, mean_of_means, replicates, seed, confidence))
+    return Estimate(value, *bootstrap_interval(tasks, mean_of_means, replicates, seed))
 
 
-def average_probability_of_improvement(
-    a: Scores, b: Scores, replicates: int = REPLICATES, seed: int = 0, confidence: float = CONFIDENCE
-) -> Estimate:
-    """Mean over tasks of P(a > b) + P(a = b) / 2 (Agarwal et al. 2021, section 4.3; Mann and Whitney 1947).
+class Profile(NamedTuple):
+    """The share of runs above each tau, with its pointwise band; all [taus], `low` and `high` NaN without one."""
 
-    Only the order of scores within a task enters, so they need no normalising.
+    tau: Array
+    share: Array
+    low: Array
+    high: Array
+
+
+def performance_profile(scores: Scores, tau: ArrayLike, replicates: int = REPLICATES, seed: int = 0) -> Profile:
+    """Mean over tasks of the share of a task's runs with score > tau, with a band from the stratified bootstrap
+    (section 4.2): whether an algorithm is better everywhere, or on some tasks and seeds only.
+
+    The band holds at each tau by itself, not for the whole curve at once. Where all runs of all tasks are on one side
+    of tau it has no width: no resampled set can tell how rare the other side is.
 
     Args:
-        a, b: unpaired; tasks in the same order.
+        scores: on one scale for all tasks (`normalise`).
+        tau: [taus], in any order.
     Returns:
-        in [0, 1]; its interval resamples both sides of every task, NaN where a side of a task has one run.
-    Raises:
-        ValueError: where a and b differ in their number of tasks.
+        shares in [0, 1], the same for the same scores; the band is NaN where a task has one run.
     """
-    if len(a) != len(b):
-        raise ValueError(f"both algorithms must have the same tasks, got {len(a)} and {len(b)}")
-    rng = np.random.default_rng(seed)
-    pairs = zip(split_strata(list(a)), split_strata(list(b)), strict=True)
-    values, resampled = zip(*(improvement(*pair, replicates, rng) for pair in pairs), strict=True)
-    return Estimate(float(np.mean(values)), *percentiles(np.mean(resampled, axis=0), confidence))
+    tasks = [np.sort(task) for task in split_strata(list(scores))]
+    tau = np.asarray(tau, dtype=np.float64)
+    above = [np.heaviside(task[:, None] - tau, 0.0) for task in tasks]  # [n, taus]; of a NaN, NaN
+    share = np.mean([runs.mean(axis=0) for runs in above], axis=0)
+    if any(len(task) < 2 for task in tasks):
+        return Profile(tau, share, np.full_like(share, np.nan), np.full_like(share, np.nan))
+    weights = drawn_weights(tuple(map(len, tasks)), replicates, seed)
+    resampled = sum(drawn @ runs / len(above) for drawn, runs in zip(weights, above, strict=True))
+    return Profile(tau, share, *central(np.asarray(resampled)))

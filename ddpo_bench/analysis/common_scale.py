@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from ddpo_bench.analysis.across_tasks import normalise
+from ddpo_bench.analysis.cells import finals_of, labels_of
 from ddpo_bench.analysis.measures import BASELINE
-from ddpo_bench.analysis.plots.improvement import finals_of
-from ddpo_bench.analysis.plots.intervals import labels_of
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Array, iqm
 

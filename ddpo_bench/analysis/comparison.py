@@ -165,7 +165,7 @@ def against(runs: Runs, baseline: Runs, measure: Measure) -> dict[str, Value]:
         values["difference"] = paired_difference([ours[seed] for seed in shared], [theirs[seed] for seed in shared])
     if not measure.better:
         return values
-    sides = list(ours.values()), list(theirs.values())
+    sides = [list(ours.values())], [list(theirs.values())]
     lower = measure.better == "lower"
     values["probability"] = probability_of_improvement(*(reversed(sides) if lower else sides))
     if figure.has_interval and frozen.has_interval:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
+from ddpo_bench.analysis.cells import cells_of, tasks_of
 from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import iqm
@@ -84,11 +85,10 @@ def over_optimisation(records: Iterable[RunRecord]) -> Changes:
     measures = measures_of(learned)
     pretrained: dict[str, dict[Measured, float]] = {}
     rows: dict[str, dict[str, dict[Measured, Change | None]]] = {}
-    for task in dict.fromkeys(record.task for record in learned):
-        runs = [record for record in learned if record.task == task]
-        seeds = {run.seed: run for run in runs}.values()  # one run a seed: the pretrained model is the same in all
+    for task in tasks_of(learned):
+        cells = cells_of(learned, task)
+        seeds = {run.seed: run for runs in cells.values() for run in runs}.values()  # the pretrained model is the same
         pretrained[task] = {one: average([run.held_out(one.key, 0) for run in seeds]) for one in measures}
-        cells = {label: [run for run in runs if run.label == label] for label in dict.fromkeys(r.label for r in runs)}
         rows[task] = {label: {one: change(cell, one.key) for one in measures} for label, cell in cells.items()}
     found = {one.key for one in measures} | {one.group for one in measures}
     return Changes(measures, [name for name in ("diversity", IMAGE) if name not in found], pretrained, rows)

@@ -69,20 +69,6 @@ def test_a_lower_reward_is_a_regression(old: Path, new: Path) -> None:
     assert [row.values["verdict"] for row in found.table.rows].count("same") == 3
 
 
-def test_a_higher_reward_is_better_and_no_regression(old: Path, new: Path) -> None:
-    shift(new, 0.01, 0.02, 0.03)
-    found = compare(old, new)
-    assert row_of(found).values["verdict"] == "better"
-    assert not found.regressed
-
-
-def test_an_interval_around_zero_is_undecided(old: Path, new: Path) -> None:
-    shift(new, -0.2, 0.1, -0.2)
-    found = compare(old, new)
-    assert row_of(found).values["verdict"] == "undecided"
-    assert not found.regressed
-
-
 def test_seeds_are_paired_whatever_they_have_in_common(old: Path, new: Path) -> None:
     for results in (old, new):
         shift(results, 5.0, -7.0, 90.0)  # far larger than what is compared
@@ -92,25 +78,12 @@ def test_seeds_are_paired_whatever_they_have_in_common(old: Path, new: Path) -> 
     assert row_of(found).values["verdict"] == "worse"
 
 
-def test_swapping_the_folders_swaps_every_figure_and_verdict(old: Path, new: Path) -> None:
-    shift(new, -0.2, -0.3, -0.1)
-    forth, back = row_of(compare(old, new)).values, row_of(compare(new, old)).values
-    assert (forth["a"], forth["b"]) == (back["b"], back["a"])
-    there, again = forth["difference"], back["difference"]
-    assert isinstance(there, Estimate)
-    assert again == pytest.approx((-there.value, -there.high, -there.low))
-    assert (forth["verdict"], back["verdict"]) == ("worse", "better")
-
-
 @pytest.mark.parametrize(
     ("metric", "key", "factor", "expected"),
     [
         ("kl", "eval/kl_reference_nats", 2.0, "worse"),
-        ("kl", "eval/kl_reference_nats", 0.5, "better"),
         ("images_per_second", "images_per_second", 2.0, "better"),
-        ("images_per_second", "images_per_second", 0.5, "worse"),
         ("eval/jpeg_compressibility", "eval/jpeg_compressibility", 2.0, "worse"),  # it is negative
-        ("reward_mean", "reward_mean", 2.0, "better"),
     ],
 )
 def test_the_better_direction_is_the_metrics_own(
@@ -124,15 +97,6 @@ def test_the_better_direction_is_the_metrics_own(
     found = compare(old, new, metric)
     assert row_of(found).values["verdict"] == expected
     assert found.regressed == (expected == "worse")
-
-
-def test_a_longer_run_time_is_worse(old: Path, new: Path) -> None:
-    for path in new.glob("runs/ppo-*/*/status.json"):
-        status = json.loads(path.read_text())
-        path.write_text(json.dumps(status | {"seconds": 2 * status["seconds"]}))
-    found = compare(old, new, "seconds")
-    assert row_of(found).values["difference"] == pytest.approx((61, 60, 62))
-    assert row_of(found).values["verdict"] == "worse"
 
 
 @pytest.mark.parametrize(
@@ -212,13 +176,6 @@ def test_a_missing_or_nan_metric_is_named_and_in_no_figure(old: Path, new: Path,
     assert "No `eval/target_colour` in B, and in no figure: ppo on target_colour seed 2." in found.table.notes
 
 
-def test_a_final_reward_that_was_not_measured_is_named_too(old: Path, new: Path) -> None:
-    change(new, lambda rows, seed: rows.pop() and rows.pop(0) if seed == 2 else None)
-    found = compare(old, new)
-    assert row_of(found).values["n"] == 2
-    assert "No `final` in B, and in no figure: ppo on target_colour seed 2." in found.table.notes
-
-
 def test_a_metric_that_no_pair_has_is_an_error(old: Path, new: Path) -> None:
     for results in (old, new):
         for cell in ("frozen-*", "ppo-*"):
@@ -253,11 +210,6 @@ def test_nothing_in_common_is_one_line_that_tells_what_there_is(tmp_path: Path) 
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_folder_is_named(old: Path) -> None:
-    with pytest.raises(ResultsError, match=r"algso: no such folder. Did you mean .*algos\?$"):
-        compare(old, old.parent / "algso")
-
-
 def test_commits_and_versions_of_both_sides_are_told(old: Path, new: Path) -> None:
     for path in new.glob("runs/*/*/provenance.json"):
         path.write_text(json.dumps({"torch": "2.14.0", "git_commit": "def5678", "ddpo_bench": "0.2.0"}))
@@ -277,10 +229,6 @@ def test_settings_that_changed_are_named(old: Path, new: Path) -> None:
         "Settings that differ from A to B: ppo on jpeg_compressibility and ppo on target_colour: epochs 6 to 7."
         in compare(old, new).table.notes
     )
-
-
-def test_few_pairs_say_what_their_interval_is_worth(old: Path) -> None:
-    assert any("over 3 seeds is their range" in note for note in compare(old, old).table.notes)
 
 
 @pytest.mark.parametrize(

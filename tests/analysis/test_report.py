@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
 import yaml
 from fabricate import without
 from fabricate_tuning import fabricate_tuning
 
+from ddpo_bench.analysis.report import summary
 from ddpo_bench.analysis.report.summary import summarise
 
 
@@ -39,6 +42,18 @@ def read(page: str) -> Tags:
     tags = Tags()
     tags.feed(page)
     return tags
+
+
+@pytest.fixture
+def page(suite: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """Makes the page of the suite, without pictures."""
+    monkeypatch.setattr(summary, "draw_each", lambda plans, folder: {})
+
+    def made() -> str:
+        summarise(suite)
+        return (suite / "report.html").read_text()
+
+    return made
 
 
 def test_it_is_one_well_formed_file_without_script_or_request(suite: Path) -> None:
@@ -100,37 +115,34 @@ def test_results_of_an_older_version_give_what_they_hold(suite: Path) -> None:
     assert not (suite / "plots" / "time.png").exists()
 
 
-def test_it_escapes_what_runs_say(suite: Path) -> None:
+def test_it_escapes_what_runs_say(suite: Path, page: Callable[[], str]) -> None:
     path = next(suite.glob("runs/ppo-*/seed-0/status.json"))
     path.write_text(json.dumps({"state": "failed", "reason": "<script>alert(1)</script>", "seconds": 1.0}))
-    summarise(suite)
-    assert "<script" not in (suite / "report.html").read_text()
+    assert "<script" not in page()
 
 
-def test_runs_that_are_not_done_are_listed_with_their_reasons(suite: Path) -> None:
-    summarise(suite)
-    assert "Runs that are not done" not in (suite / "report.html").read_text()
+def test_runs_that_are_not_done_are_listed_with_their_reasons(suite: Path, page: Callable[[], str]) -> None:
+    assert "Runs that are not done" not in page()
     path = suite / next(suite.glob("runs/ppo-*/seed-1")) / "status.json"
     path.write_text(json.dumps({"state": "failed", "reason": "OSError: no\n judge", "seconds": 1.0}))
-    summarise(suite)
-    page = (suite / "report.html").read_text()
-    assert "Runs that are not done" in page
+    found = page()
+    assert "Runs that are not done" in found
     cell = path.parent.parent.name[:-13]
     assert (
-        f'<td class="key">{cell}, seed 1</td><td class="key">failed</td><td class="text">OSError: no judge</td>' in page
+        f'<td class="key">{cell}, seed 1</td><td class="key">failed</td><td class="text">OSError: no judge</td>'
+        in found
     )
 
 
-def test_provenance_counts_the_runs_where_they_differ(suite: Path) -> None:
+def test_provenance_counts_the_runs_where_they_differ(suite: Path, page: Callable[[], str]) -> None:
     path = next(suite.glob("runs/ppo-*/seed-0/provenance.json"))
     path.write_text(path.read_text().replace("2.13.0", "2.14.0"))
-    summarise(suite)
-    page = (suite / "report.html").read_text()
-    assert "2.13.0 (17 runs)<br>2.14.0 (1 runs)" in page
-    assert '<td class="key">precision</td><td class="text">fp32</td>' in page
+    found = page()
+    assert "2.13.0 (17 runs)<br>2.14.0 (1 runs)" in found
+    assert '<td class="key">precision</td><td class="text">fp32</td>' in found
 
 
-def test_it_gives_the_commands_and_the_plan_that_they_ran(suite: Path) -> None:
+def test_it_gives_the_commands_and_the_plan_that_they_ran(suite: Path, page: Callable[[], str]) -> None:
     plan = {
         "name": "algos",
         "base": {"epochs": 6},
@@ -141,21 +153,19 @@ def test_it_gives_the_commands_and_the_plan_that_they_ran(suite: Path) -> None:
     folders = sorted({path.parent.name for path in suite.glob("runs/*/seed-0")})
     cells = [{"name": name[:-13], "hash": name[-12:], "varied": {}} for name in folders]
     (suite / "suite.yaml").write_text(yaml.safe_dump(plan | {"cells": cells, "wall_seconds": 1.0}))
-    summarise(suite)
-    page = (suite / "report.html").read_text()
-    assert "git checkout abc1234\nddpo-bench run algos\n" in page
-    found = re.search(r"ddpo-bench train results/algos/(\S+)", page)
-    assert found
-    assert (suite / found[1]).exists()
-    shown = re.search(r"</summary><pre>(.*?)</pre>", page, re.DOTALL)
+    found = page()
+    assert "git checkout abc1234\nddpo-bench run algos\n" in found
+    trained = re.search(r"ddpo-bench train results/algos/(\S+)", found)
+    assert trained
+    assert (suite / trained[1]).exists()
+    shown = re.search(r"</summary><pre>(.*?)</pre>", found, re.DOTALL)
     assert shown
     assert yaml.safe_load(shown[1]) == plan
 
 
-def test_a_sweep_with_nothing_done_yet_still_has_a_report(suite: Path) -> None:
+def test_a_sweep_with_nothing_done_yet_still_has_a_report(suite: Path, page: Callable[[], str]) -> None:
     for path in suite.glob("runs/*/*/status.json"):
         path.write_text(json.dumps({"state": "queued", "reason": None, "seconds": 0.0}))
-    summarise(suite)
-    page = (suite / "report.html").read_text()
-    assert read(page).sources == []
-    assert page.count('<td class="key">queued</td>') == 18
+    found = page()
+    assert read(found).sources == []
+    assert found.count('<td class="key">queued</td>') == 18

@@ -15,8 +15,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from ddpo_bench.analysis.across_tasks import aggregate_mean, average_probability_of_improvement
-from ddpo_bench.analysis.statistics import bootstrap_interval
+from ddpo_bench.analysis.across_tasks import aggregate_mean
+from ddpo_bench.analysis.statistics import bootstrap_interval, probability_of_improvement
 
 Array = NDArray[np.float64]
 
@@ -88,5 +88,5 @@ def test_probability_of_improvement_of_normals_is_covered_about_as_often_as_its_
     rng, deltas = np.random.default_rng(6), np.array([0.2, 0.8])
     truth = float(stats.norm.cdf(deltas / np.sqrt(2)).mean())
     a, b = rng.normal(deltas[:, None], size=(1000, 2, 20)), rng.normal(size=(1000, 2, 20))
-    found = [average_probability_of_improvement(list(a[i]), list(b[i]), replicates=500, seed=i) for i in range(1000)]
+    found = [probability_of_improvement(list(a[i]), list(b[i]), replicates=500, seed=i) for i in range(1000)]
     assert 0.92 <= coverage(np.array([(one.low, one.high) for one in found]).T, truth) <= 0.97

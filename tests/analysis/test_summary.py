@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import yaml
+from fabricate_tuning import fabricate_tuning
 
 import ddpo_bench.analysis
 from ddpo_bench.analysis.report.summary import summarise
@@ -23,6 +24,7 @@ def test_everything_is_written_and_nothing_temporary_stays(suite: Path) -> None:
 
 
 def test_writing_twice_changes_no_byte(suite: Path) -> None:
+    fabricate_tuning(suite)
     summarise(suite)
     first = {path: path.read_bytes() for path in suite.rglob("*") if path.is_file()}
     summarise(suite)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fabricate import final_reward
-from fabricate_tuning import BEST, FAILED, INFEASIBLE, PRUNED, TRIALS, fabricate_tuning
+from fabricate_tuning import BEST, FAILED, INFEASIBLE, PRUNED, fabricate_tuning
 from matplotlib.figure import Figure
 
 from ddpo_bench.analysis.collect import collect
@@ -19,7 +19,6 @@ from ddpo_bench.analysis.plots.tuning import (
     draw_trials,
     study_panels,
     tuning_history,
-    tuning_importance,
     tuning_pareto,
 )
 from ddpo_bench.analysis.report.page import templates
@@ -46,22 +45,6 @@ def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> Study:
 @pytest.fixture
 def study(suite: Path) -> Study:
     return read_study(fabricate_tuning(suite)[0])
-
-
-def test_a_suite_without_studies_has_none(suite: Path) -> None:
-    assert read_studies(suite) == []
-
-
-def test_studies_are_read_by_name(suite: Path) -> None:
-    fabricate_tuning(suite)
-    studies = read_studies(suite)
-    assert [study.cell for study in studies] == [
-        "ppo-jpeg_compressibility",
-        "ppo-target_colour",
-        "trpo_penalty-jpeg_compressibility",
-        "trpo_penalty-target_colour",
-    ]
-    assert [trial.number for trial in studies[0].trials] == list(range(TRIALS))
 
 
 def test_the_best_met_its_constraints(study: Study) -> None:
@@ -125,14 +108,6 @@ def test_winners_are_ringed_where_their_trial_is(study: Study) -> None:
     draw_trials(axes, study, [(trial.number, *trial.values) for trial in study.complete])
     rings = [line.get_xydata()[0] for line in axes.lines if line.get_markerfacecolor() == "none"]
     assert rings == [pytest.approx((BEST, 0.3))]
-
-
-@pytest.mark.parametrize("draw", [tuning_history, tuning_parallel, tuning_importance])
-def test_pictures_of_studies_are_the_same_bytes_each_time(suite: Path, draw: Callable, tmp_path: Path) -> None:
-    fabricate_tuning(suite)
-    for name in ("first.png", "second.png"):
-        draw(read_studies(suite), tmp_path / name)
-    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "second.png").read_bytes()
 
 
 def test_eight_studies_fill_two_rows() -> None:
@@ -202,7 +177,3 @@ def test_the_note_admits_a_seed_that_is_reported_too(suite: Path) -> None:
     path = fabricate_tuning(suite)[0]
     study = change(path, lambda data: data.update(report_seeds=[0, 101]))
     assert "of which 101 is also reported, so that these figures are too good." in tuning_notes([study], [])[0]
-
-
-def test_a_table_of_what_was_not_tuned_has_no_note(suite: Path) -> None:
-    assert not any("uned" in note for note in tabulate(suite).notes)

@@ -14,7 +14,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from ddpo_bench.analysis.plots.shared import STYLE, Appearance, appearance, cells_of, make_panels, name_below, save
+from ddpo_bench.analysis.cells import cells_of, tasks_of
+from ddpo_bench.analysis.plots.shared import PANEL, STYLE, Appearance, appearance, make_panels, name_below, save
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import iqm
 
@@ -30,8 +31,9 @@ def frontier(records: list[RunRecord], path: Path) -> None:
         records: done runs.
     """
     with mpl.rc_context(STYLE):
-        figure, panels = make_panels(records)
-        for task, axes in panels.items():
+        tasks = tasks_of(records)
+        figure, panels = make_panels(tasks, PANEL)
+        for task, axes in zip(tasks, panels, strict=True):
             axes.set_xscale("function", functions=(signed_root, signed_square))
             for label, runs in cells_of(records, task).items():
                 draw_paths(axes, runs, appearance(records, label))

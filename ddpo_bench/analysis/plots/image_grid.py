@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ddpo_bench.analysis.cells import tasks_of
 from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.plots.shared import STYLE
 from ddpo_bench.analysis.records import RunRecord
@@ -66,7 +67,7 @@ def before_after(records: list[RunRecord], path: Path) -> None:
     """
     blocks = []
     learned = illustrated(records)
-    for task in dict.fromkeys(record.task for record in learned):
+    for task in tasks_of(learned):
         runs = one_seed([record for record in learned if record.task == task])
         pretrained = Row("pretrained", runs[0].held_out(runs[0].reward, 0), tiles(runs[0], min))
         rows = [pretrained, *(Row(run.label, run.final, tiles(run, max)) for run in runs)]
@@ -83,7 +84,7 @@ def through_training(records: list[RunRecord], path: Path) -> None:
         ResultsError: where a picture or its index is damaged.
     """
     blocks = []
-    for task in dict.fromkeys(record.task for record in records):
+    for task in tasks_of(records):
         runs = one_seed([record for record in records if record.task == task])
         epochs = spread_evenly(sorted(set.intersection(*(set(grids_of(run)) for run in runs))), COLUMNS)
         images = {run.label: [tiles(run, epoch) for epoch in epochs] for run in runs}

@@ -8,25 +8,23 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 
-from ddpo_bench.analysis.across_tasks import average_probability_of_improvement
+from ddpo_bench.analysis.cells import finals_of, labels_of
 from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.plots.intervals import (
     NAME,
     ROWS_STYLE,
     draw_estimate,
-    labels_of,
     note_right,
     row_panels,
-    tasks_of,
 )
-from ddpo_bench.analysis.plots.shared import appearance, cells_of, save
+from ddpo_bench.analysis.plots.shared import appearance, save
 from ddpo_bench.analysis.records import RunRecord
+from ddpo_bench.analysis.statistics import probability_of_improvement
 
 ALL_REWARDS = "all rewards"
 MOST_PAIRS = 45  # of ten algorithms; more are not readable, and those over the baseline are the first question
 
 Pair = tuple[str, str]
-Finals = dict[str, dict[str, list[float]]]  # by reward and algorithm
 
 
 def improvement_intervals(records: list[RunRecord], path: Path) -> None:
@@ -43,7 +41,7 @@ def improvement_intervals(records: list[RunRecord], path: Path) -> None:
             for row, (ours, theirs) in enumerate(pairs):
                 if all({ours, theirs} <= {*finals[task]} for task in tasks):
                     a, b = ([finals[task][label] for task in tasks] for label in (ours, theirs))
-                    draw_estimate(axes, row, average_probability_of_improvement(a, b), appearance(records, ours))
+                    draw_estimate(axes, row, probability_of_improvement(a, b), appearance(records, ours))
                     note_right(axes, row, f"n = {sum(map(len, a))} : {sum(map(len, b))}")
             divide(axes, pairs)
         save(figure, path)
@@ -63,14 +61,6 @@ def pair_name(ours: str, theirs: str) -> str:
     """In one line where there is room for it."""
     name = f"{ours} > {theirs}"
     return name if len(name) <= NAME else f"{ours}\n> {theirs}"
-
-
-def finals_of(records: list[RunRecord]) -> Finals:
-    """Final rewards of the seeds."""
-    return {
-        task: {label: [run.final for run in runs] for label, runs in cells_of(records, task).items()}
-        for task in tasks_of(records)
-    }
 
 
 def divide(axes: Axes, pairs: list[Pair]) -> None:

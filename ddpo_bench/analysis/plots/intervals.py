@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ddpo_bench.analysis.cells import cells_of, labels_of, tasks_of
 from ddpo_bench.analysis.measures import BASELINE
-from ddpo_bench.analysis.plots.shared import COLOURS, PANELS_A_ROW, STYLE, Appearance, appearance, cells_of, save
+from ddpo_bench.analysis.plots.shared import COLOURS, STYLE, Appearance, appearance, make_panels, save
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Estimate, estimate
 
@@ -71,29 +72,12 @@ def note_right(axes: Axes, row: float, text: str) -> None:
 def row_panels(titles: Sequence[str], names: Sequence[str]) -> tuple[Figure, list[Axes]]:
     """A panel a title, all with the same named rows, the first at the top; names stand at the left edge alone."""
     names = ["\n".join(fill(line, NAME) for line in name.split("\n")) for name in names]
-    columns = min(len(titles), PANELS_A_ROW)
-    lines = -(-len(titles) // columns)
     room = 0.075 * max(len(line) for name in names for line in name.split("\n"))
     row = ROW * (1 + 0.6 * max(name.count("\n") for name in names))
-    size = WIDTH * columns + room, (AROUND + row * len(names)) * lines
-    figure = Figure(figsize=size, layout="constrained")
-    grid = list(figure.subplots(lines, columns, squeeze=False, sharey=True).flatten())
-    for spare in grid[len(titles) :]:
-        spare.set_visible(False)
-    panels = grid[: len(titles)]
-    for title, axes in zip(titles, panels, strict=True):
-        axes.set_title(title)
+    figure, panels = make_panels(titles, (WIDTH, AROUND + row * len(names)), sharey=True)
+    figure.set_figwidth(figure.get_figwidth() + room)
+    for axes in panels:
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.spines["left"].set_visible(False)
     return figure, panels
-
-
-def tasks_of(records: list[RunRecord]) -> list[str]:
-    return list(dict.fromkeys(record.task for record in records))
-
-
-def labels_of(records: list[RunRecord]) -> list[str]:
-    """Every algorithm on any reward, the baseline first."""
-    ordered = sorted(records, key=lambda record: record.algorithm != BASELINE)
-    return list(dict.fromkeys(record.label for record in ordered))

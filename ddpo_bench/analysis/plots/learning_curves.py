@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from ddpo_bench.analysis.plots.shared import STYLE, appearance, cells_of, make_panels, name_below, save
+from ddpo_bench.analysis.cells import cells_of, tasks_of
+from ddpo_bench.analysis.plots.shared import PANEL, STYLE, appearance, make_panels, name_below, save
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import iqm
 
@@ -27,8 +28,9 @@ def learning_curves(records: list[RunRecord], path: Path) -> None:
     """
     beside = max(len(record.label) for record in records) <= LONGEST_BESIDE
     with mpl.rc_context(STYLE):
-        figure, panels = make_panels(records)
-        for task, axes in panels.items():
+        tasks = tasks_of(records)
+        figure, panels = make_panels(tasks, PANEL)
+        for task, axes in zip(tasks, panels, strict=True):
             ends = []
             for label, runs in cells_of(records, task).items():
                 curves = seeds_by_query(runs)

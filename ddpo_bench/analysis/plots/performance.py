@@ -10,11 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ddpo_bench.analysis.across_tasks import aggregate_iqm, aggregate_mean
+from ddpo_bench.analysis.across_tasks import aggregate_iqm, aggregate_mean, performance_profile
 from ddpo_bench.analysis.common_scale import on_common_scale
 from ddpo_bench.analysis.plots.intervals import AROUND, FAINT, ROW, draw_estimate, note_right
 from ddpo_bench.analysis.plots.shared import PANEL, STYLE, appearance, name_below, save
-from ddpo_bench.analysis.profiles import performance_profile
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Array
 

@@ -44,14 +44,6 @@ class Appearance(NamedTuple):
     marker: str
 
 
-def cells_of(records: list[RunRecord], task: str) -> dict[str, list[RunRecord]]:
-    """The runs of one reward by label, the baseline first."""
-    runs = sorted(
-        (record for record in records if record.task == task), key=lambda record: record.algorithm != "frozen"
-    )
-    return {label: [run for run in runs if run.label == label] for label in dict.fromkeys(run.label for run in runs)}
-
-
 def appearance(records: list[RunRecord], label: str) -> Appearance:
     """One colour an algorithm, one line style an option set of it."""
     names = {record.label: record.algorithm for record in records}
@@ -62,19 +54,24 @@ def appearance(records: list[RunRecord], label: str) -> Appearance:
     return Appearance(colours[names[label]], LINE_STYLES[variant % len(LINE_STYLES)], MARKERS[variant % len(MARKERS)])
 
 
-def make_panels(records: list[RunRecord]) -> tuple[Figure, dict[str, Axes]]:
-    """A figure with one panel a reward."""
-    tasks = list(dict.fromkeys(record.task for record in records))
-    columns = min(len(tasks), PANELS_A_ROW)
-    rows = -(-len(tasks) // columns)
-    figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).flatten()
-    for spare in grid[len(tasks) :]:
+def make_panels(
+    titles: Sequence[str], size: tuple[float, float], columns: int = PANELS_A_ROW, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure with one panel a title, from left to right and from the top.
+
+    Args:
+        size: inches of a panel.
+        columns: at most so many side by side.
+    """
+    columns = min(len(titles), columns)
+    rows = -(-len(titles) // columns)
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).flatten())
+    for spare in panels[len(titles) :]:
         spare.set_visible(False)
-    panels = dict(zip(tasks, grid, strict=False))
-    for task, axes in panels.items():
-        axes.set_title(task)
-    return figure, panels
+    for title, axes in zip(titles, panels, strict=False):
+        axes.set_title(title)
+    return figure, panels[: len(titles)]
 
 
 def name_below(figure: Figure, records: list[RunRecord], marked: bool = False) -> None:

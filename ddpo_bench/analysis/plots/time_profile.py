@@ -9,8 +9,9 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from ddpo_bench.analysis.plots.intervals import ROWS_STYLE, labels_of, row_panels, tasks_of
-from ddpo_bench.analysis.plots.shared import cells_of, legend_below, save
+from ddpo_bench.analysis.cells import cells_of, labels_of, tasks_of
+from ddpo_bench.analysis.plots.intervals import ROWS_STYLE, row_panels
+from ddpo_bench.analysis.plots.shared import legend_below, save
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import iqm
 

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ddpo_bench.analysis.plots.frontier import signed_root, signed_square
-from ddpo_bench.analysis.plots.shared import STYLE, legend_below, save
+from ddpo_bench.analysis.plots.shared import STYLE, legend_below, make_panels, save
 from ddpo_bench.analysis.tuning import Study, Trial
 
 SMALL = (3.3, 2.3)  # inches of a panel
@@ -146,12 +146,8 @@ def study_panels(studies: list[Study], width: float = SMALL[0], height: float = 
     """A small panel a study, a larger one where it is alone."""
     if len(studies) == 1:
         width, height = ALONE * width, ALONE * height
-    columns = min(len(studies), max(1, int(A_ROW * SMALL[0] // width)))
-    rows = -(-len(studies) // columns)
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    grid = list(figure.subplots(rows, columns, squeeze=False).flatten())
-    for spare in grid[len(studies) :]:
-        spare.set_visible(False)
-    for study, axes in zip(studies, grid, strict=False):
-        axes.set_title(fill(study.cell, TITLE), fontsize=8.5)
-    return figure, grid[: len(studies)]
+    titles = [fill(study.cell, TITLE) for study in studies]
+    figure, panels = make_panels(titles, (width, height), max(1, int(A_ROW * SMALL[0] // width)))
+    for axes in panels:
+        axes.set_title(axes.get_title("left"), fontsize=8.5)
+    return figure, panels

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ddpo_bench.analysis.cells import cells_of, tasks_of
 from ddpo_bench.analysis.notes import is_done
 from ddpo_bench.analysis.over_optimisation import over_optimisation
-from ddpo_bench.analysis.plots.shared import cells_of
 from ddpo_bench.analysis.plots.time_profile import PARTS, seconds_of, timed
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.report.filters import FILTERS
@@ -91,7 +91,7 @@ def time_rows(records: list[RunRecord]) -> list[TimeRow]:
         records: `timed` runs.
     """
     rows = []
-    for task in dict.fromkeys(record.task for record in records):
+    for task in tasks_of(records):
         for label, runs in cells_of(records, task).items():
             seconds = seconds_of(runs)
             whole = sum(seconds.values())

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ddpo_bench.analysis.profiles import performance_profile
+from ddpo_bench.analysis.across_tasks import performance_profile
 
 SCORES = st.lists(st.lists(st.integers(-3, 3), min_size=2, max_size=6), min_size=1, max_size=4)
 TAU = np.linspace(-4, 4, 17)
