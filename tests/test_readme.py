@@ -7,8 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from run_rows import rows_of
 
 from ddpo_bench import registry
+from ddpo_bench.config import run_config
+from ddpo_bench.training.trainer import train
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -43,11 +46,14 @@ def test_it_has_at_most_150_lines() -> None:
     assert len(README.splitlines()) <= 150
 
 
-def test_its_example_algorithm_registers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_its_example_algorithm_trains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     registry.names("algorithm")
     monkeypatch.setitem(registry._known, "algorithm", dict(registry._known["algorithm"]))
     (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     (tmp_path / "awr_of_the_readme.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(str(tmp_path))
     __import__("awr_of_the_readme")
-    assert registry.get("algorithm", "awr")().temperature == 1.0
+    made_up = {"policy": "pooled", "sampler": "constant_sde", "prompts": "weather", "reward": "redness"}
+    sizes = {"samples_per_epoch": 4, "micro_batch": 4, "epochs": 1, "evaluation": {"samples": 4}}
+    train(run_config({"algorithm": "awr", **made_up, **sizes}, "test"), tmp_path / "run")
+    assert rows_of(tmp_path / "run")[1]["kl_behaviour"] > 0

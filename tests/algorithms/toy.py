@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ddpo_bench.advantages.batch import Batch
 from ddpo_bench.algorithms.frozen import Frozen
-from ddpo_bench.protocols import Algorithm, Conditioning, CopyName, Metadata, RewardOutput, Rollout, SeenPrompt
+from ddpo_bench.protocols import Algorithm, Conditioning, CopyName, Metadata, Reward, RewardOutput, Rollout, SeenPrompt
 from ddpo_bench.samplers.law import GaussianLaw
 from ddpo_bench.training.rollout import Collector
 
@@ -45,6 +45,12 @@ class Chain:
 
     def law(self, model_output: Tensor, x_t: Tensor, step: Tensor, guidance_scale: float) -> ChainLaw:
         return ChainLaw(model_output, torch.tensor(STDS, dtype=x_t.dtype)[step])
+
+    def noised(self, x_0: Tensor, noise: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+        """x_k = k / T x_0 + std_{k-1} z, and the mean of the next state, (k + 1) / T x_0."""
+        std = torch.tensor((1.0, *STDS[:-1]), dtype=x_0.dtype)[step]
+        share, following = (((step + ahead) / len(STDS)).view(-1, 1, 1, 1) for ahead in (0, 1))
+        return share * x_0 + std.view(-1, 1, 1, 1) * noise, following * x_0
 
 
 class LinearPolicy:
@@ -98,20 +104,28 @@ class LinearPolicy:
 
 
 @dataclass
-class Nearness:
+class Nearness(Reward):
     """-|x_0 - target|^2, times a factor."""
 
     factor: float = 1.0
     targets: dict[str, tuple[float, float]] = field(default_factory=lambda: TARGETS)
+
+    differentiable: ClassVar[bool] = True
 
     def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
         wanted = torch.tensor([self.targets[prompt] for prompt in prompts])
         return RewardOutput(-self.factor * (images.flatten(1) - wanted).square().sum(1).double())
 
 
-def draw_rollout(policy: LinearPolicy, epoch: int = 1, samples: int = 32, micro_batch: int = 32) -> Rollout:
-    """The trainer's own rollout of the toy."""
-    return collector(policy, samples, micro_batch).collect(epoch, lambda done: None)[0]
+def draw_rollout(
+    policy: LinearPolicy,
+    epoch: int = 1,
+    samples: int = 32,
+    micro_batch: int = 32,
+    algorithm: Algorithm | None = None,
+) -> Rollout:
+    """The trainer's own rollout of the toy, with what an algorithm needs."""
+    return collector(policy, samples, micro_batch, algorithm).collect(epoch, lambda done: None)[0]
 
 
 def collector(policy: LinearPolicy, samples: int, micro_batch: int, algorithm: Algorithm | None = None) -> Collector:
@@ -127,7 +141,7 @@ def learn(algorithm: Algorithm, epochs: int, samples: int = 256) -> tuple[Linear
     """Train on the toy; returns the policy and the metrics of each epoch."""
     policy = LinearPolicy()
     algorithm.start(policy, seed=0)
-    source = collector(policy, samples, samples)
+    source = collector(policy, samples, samples, algorithm)
     rows = [algorithm.update(policy, source.collect(epoch, lambda done: None)[0]) for epoch in range(epochs)]
     return policy, rows
 
