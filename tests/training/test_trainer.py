@@ -299,7 +299,7 @@ def test_a_checkpoint_that_was_being_written_is_no_checkpoint(
 def test_another_configuration_in_the_same_folder_is_refused_by_its_key(
     finished: Path, tiny_run: MakeConfig, override: str, key: str
 ) -> None:
-    with pytest.raises(DifferentConfig, match=f"another {key};") as raised:
+    with pytest.raises(DifferentConfig, match=f"another {key}\\.") as raised:
         train(tiny_run(override), finished)
     assert "\n" not in str(raised.value)
     assert status_of(finished)["state"] == "done"
@@ -393,7 +393,7 @@ def test_a_file_changed_since_the_run_began_is_refused_by_its_name(
     with pytest.raises(DifferentConfig, match=r"^prompts.path \(own.txt\): changed since this command began"):
         train(config, tmp_path / "run")
     again = tiny_run("epochs=1", prompts={"name": "from_file", "path": "own.txt"})
-    with pytest.raises(DifferentConfig, match=r"other files; changed since: prompts.path \(own.txt\)\."):
+    with pytest.raises(DifferentConfig, match=r"other input files; changed since: prompts.path \(own.txt\)\."):
         train(again, tmp_path / "run")
     (tmp_path / "own.txt").unlink()
     with pytest.raises(DifferentConfig, match=r"^A file that the run reads has changed: path: no such file 'own.txt'"):
