@@ -17,7 +17,7 @@ MADE_UP = Path(__file__).parent / "plugins"
 OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or with which it is quick
     ("reward", "python"): {"function": "example_reward:brightness"},
     ("prompts", "from_file"): {"path": "prompts.txt"},
-    ("algorithm", "sac"): {"critic_updates": 2, "batch": 16},
+    ("algorithm", "sac"): {"critic_updates": 5, "batch": 32},
 }
 
 

@@ -40,8 +40,8 @@ EVERY = [
     for name in names(kind)
     if kind != "prompts" and "model" not in options_of(get(kind, name))  # pipelines train in tests/training
 ]
-LEARNERS = [name for name in names("algorithm") if get("algorithm", name).learns]
-QUICK = {"learning_rate": 0.01, "minibatches": 8, "critic_updates": 10, "actor_updates": 5, "batch": 64}
+LARGER = {"samples_per_epoch": 64, "micro_batch": 64, "evaluation": {"samples": 32}}
+LEARNABLE = [each for each in EVERY if each[0] != "reward" and getattr(get(*each), "learns", True)]
 MakeConfig = Callable[..., RunConfig]
 
 
@@ -50,7 +50,8 @@ def config_of(user_files: Path) -> MakeConfig:
     """Makes the tiny run with one plugin in its place, and a policy and a sampler that go together."""
 
     def make_config(kind: str, name: str, **changes: Any) -> RunConfig:
-        data = BASE | {kind: {"name": name, **OPTIONS.get((kind, name), {})}}
+        rate = {"learning_rate": 0.01} if "learning_rate" in options_of(get(kind, name)) else {}
+        data = BASE | {kind: {"name": name, **rate, **OPTIONS.get((kind, name), {})}}
         if kind == "policy":
             data["sampler"] = sampler_for(make("policy", name))
         if kind == "sampler":
@@ -81,13 +82,13 @@ def test_a_run_resumes_bit_for_bit(kind: str, name: str, config_of: MakeConfig, 
     assert one == other
 
 
-@pytest.mark.parametrize("name", LEARNERS)
-def test_an_algorithm_raises_the_reward_above_that_of_frozen(name: str, config_of: MakeConfig, tmp_path: Path) -> None:
-    """On held-out prompts, for every seed; the two share their prompts and noise."""
-    quick = {key: value for key, value in QUICK.items() if key in options_of(get("algorithm", name))}
-    size = {"samples_per_epoch": 64, "micro_batch": 64, "evaluation": {"samples": 32}}
+@pytest.mark.parametrize(("kind", "name"), LEARNABLE)
+def test_learning_raises_the_reward_of_held_out_prompts(
+    kind: str, name: str, config_of: MakeConfig, tmp_path: Path
+) -> None:
+    """Above that of the first evaluation, which is what frozen keeps, for every seed."""
     for seed in range(2):
-        config = config_of("algorithm", name, algorithm={"name": name, **quick}, seed=seed, epochs=6, **size)
+        config = config_of(kind, name, seed=seed, epochs=6, **LARGER)
         train(config, tmp_path / str(seed))
         before, after = (row["eval/redness"] for row in rows_of(tmp_path / str(seed)) if "eval/redness" in row)
-        assert after > before + 0.02  # which is what frozen has
+        assert after > before + 0.015

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from every_plugin import make, scheduler_for
+from every_plugin import fits, make, scheduler_for
+from torch import Tensor
 
 from ddpo_bench.protocols import Sampler
 from ddpo_bench.registry import names
@@ -62,3 +63,29 @@ def test_log_prob_is_differentiable_in_the_model_output(sampler: Sampler) -> Non
     sampler.law(output, x_t, torch.tensor([0, 1]), 1.0).log_prob(x_prev).sum().backward()
     assert output.grad is not None
     assert (output.grad != 0).any()
+
+
+def test_a_perfect_model_walks_the_forward_process_back(sampler: Sampler) -> None:
+    """The law of a model that predicts the target leads to the marginal of the next step.
+
+    Both are linear in x_0 and the noise: their coefficients are compared, those of all noise as a standard deviation.
+    """
+    step = torch.arange(len(sampler.timesteps) - 1)
+    one, zero = torch.ones(len(step), *SHAPE), torch.zeros(len(step), *SHAPE)
+
+    def mean(x_0: Tensor, noise: Tensor) -> Tensor:
+        x_t, target = sampler.noised(x_0, noise, step)
+        return sampler.law(target, x_t, step, 1.0).mean
+
+    std = sampler.law(zero, zero, step, 1.0).std.view(-1, 1, 1, 1)
+    found = mean(one, zero), (mean(zero, one).square() + std.square()).sqrt()
+    expected = sampler.noised(one, zero, step + 1)[0], sampler.noised(zero, one, step + 1)[0]
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.03)  # an SDE is exact as steps become many
+
+
+def test_a_scheduler_of_another_process_is_refused_in_a_line_that_begins_with_the_key(sampler: Sampler) -> None:
+    schedulers = [make("policy", policy).scheduler_config for policy in ("pooled", "pooled_diffusion")]
+    for other in (scheduler for scheduler in schedulers if not fits(sampler, scheduler)):
+        for ask in (sampler.fits, lambda scheduler: sampler.start(scheduler, torch.device("cpu"))):
+            with pytest.raises(ValueError, match=r"^(policy\.model|sampler(\.\w+)?): .+$"):
+                ask(other)
