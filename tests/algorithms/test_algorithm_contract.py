@@ -12,9 +12,10 @@ import every_plugin
 import pytest
 import torch
 from torch import Tensor
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from toy import LinearPolicy, collector, draw_rollout
 
-from ddpo_bench.config import RunConfig, run_config
+from ddpo_bench.config import RunConfig
 from ddpo_bench.protocols import Algorithm, Conditioning
 from ddpo_bench.registry import get, names
 
@@ -111,14 +112,23 @@ def test_all_but_frozen_change_the_policy(make: Callable[[], Algorithm]) -> None
     assert moved is algorithm.learns
 
 
+def test_an_epoch_makes_as_many_updates_of_the_policy_as_were_told(make: Callable[[], Algorithm]) -> None:
+    algorithm, policy = begun(make)
+    updated(algorithm, policy, range(1))  # critics may warm up
+    trained, steps = policy.parameters()[0], []
+
+    def count(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        steps.extend(group for group in optimiser.param_groups if any(p is trained for p in group["params"]))
+
+    hook = register_optimizer_step_post_hook(count)
+    updated(algorithm, policy, range(1, 2))
+    hook.remove()
+    assert len(steps) == algorithm.updates(RunConfig())
+
+
 def test_a_rollout_is_left_as_it_was(make: Callable[[], Algorithm]) -> None:
     algorithm, policy = begun(make)
     rollout, same = draw_rollout(policy), draw_rollout(policy)
     algorithm.update(policy, rollout)
     for name in ("latents", "means", "log_probs", "rewards", "advantages", "x_0"):
         assert torch.equal(getattr(rollout, name), getattr(same, name))
-
-
-def test_a_class_says_how_often_it_updates(make: Callable[[], Algorithm]) -> None:
-    assert (make().updates(RunConfig()) > 0) is make().learns
-    assert make().mistakes(run_config({"reward": "redness", "samples_per_prompt": 2}, "test")) == []
