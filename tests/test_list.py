@@ -34,12 +34,12 @@ def test_a_reserved_name_is_refused_with_the_reason(capsys: pytest.CaptureFixtur
 
 def test_nested_options_and_units_are_listed_too(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(listed(capsys, "stable_diffusion").split())
-    assert "adapter.name full or lora, default full every weight, or low-rank updates" in text
-    assert "adapter.rank whole number, default 4, 1 to 4,096 of the LoRA matrices" in text
-    assert "steps whole number, default 10, 1 to 1,000 steps denoising steps" in " ".join(
+    assert "adapter.name full or lora, default full what is trained: every weight, or low-rank updates" in text
+    assert "adapter.rank whole number, default 4, 1 to 4,096 rank of the LoRA matrices" in text
+    assert "steps whole number, default 10, 1 to 1,000 steps number of denoising steps" in " ".join(
         listed(capsys, "ddim").split()
     )
-    assert "function text, required module:function" in " ".join(listed(capsys, "python").split())
+    assert "function text, required module:function, where" in " ".join(listed(capsys, "python").split())
 
 
 def test_the_page_of_options_is_that_of_the_code(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,8 +25,8 @@ class PerPromptStatTracker:
     """Rewards normalised by the mean and standard deviation of their prompt's buffer.
 
     Args:
-        buffer_size: rewards kept a prompt.
-        min_count: rewards a prompt needs before its own statistics are used.
+        buffer_size: number of rewards kept for each prompt.
+        min_count: number of rewards of a prompt from which its own statistics are used.
     """
 
     def __init__(self, buffer_size: int, min_count: int):
@@ -62,10 +62,12 @@ class PerPromptStatTracker:
 class PerPrompt:
     """Each reward against the last rewards of its prompt (DDPO)."""
 
-    buffer_size: int = option(16, "rewards kept a prompt", minimum=2, maximum=LARGEST_COUNT, unit="rewards")
+    buffer_size: int = option(
+        16, "number of rewards kept for each prompt", minimum=2, maximum=LARGEST_COUNT, unit="rewards"
+    )
     min_count: int = option(
         16,
-        "rewards a prompt needs before its own statistics are used, instead of the whole epoch's",
+        "number of rewards of a prompt from which its own statistics are used, not those of the whole epoch",
         minimum=2,  # one reward has no spread: its advantage would be 0
         maximum=LARGEST_COUNT,
         unit="rewards",

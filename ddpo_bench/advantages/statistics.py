@@ -22,4 +22,4 @@ def mean_and_std(values: Tensor) -> tuple[float, float]:
 
 
 def clip_option() -> Any:
-    return option(5.0, "largest absolute advantage", above=0, maximum=1e6)
+    return option(5.0, "largest absolute value of an advantage", above=0, maximum=1e6)

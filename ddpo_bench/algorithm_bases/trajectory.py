@@ -26,21 +26,19 @@ if TYPE_CHECKING:
 class GradientAlgorithm(Algorithm):
     """Minimises the mean of `loss` over the transitions of a rollout with AdamW."""
 
-    learning_rate: float = option(3e-4, "of AdamW", above=0, maximum=100)
+    learning_rate: float = option(3e-4, "learning rate of AdamW", above=0, maximum=100)
     minibatches: int = option(
         5,
         "optimiser steps in one pass over a rollout, each on an equal share of its transitions",
         minimum=1,
         maximum=LARGEST_COUNT,
     )
-    passes: int = option(
-        1, "times that an epoch's learning goes over the whole rollout", minimum=1, maximum=LARGEST_COUNT
-    )
+    passes: int = option(1, "number of passes over the rollout in an epoch", minimum=1, maximum=LARGEST_COUNT)
     timestep_fraction: float = option(
-        1.0, "share of each trajectory's timesteps that is trained on, drawn at random", above=0, maximum=1
+        1.0, "share of the timesteps of each trajectory, drawn at random, that is trained on", above=0, maximum=1
     )
-    weight_decay: float = option(1e-4, "of AdamW", minimum=0, maximum=100)
-    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", above=0, maximum=1e9)
+    weight_decay: float = option(1e-4, "weight decay of AdamW", minimum=0, maximum=100)
+    max_grad_norm: float = option(1.0, "norm to which larger gradients are scaled down", above=0, maximum=1e9)
 
     renamed: ClassVar[dict[str, str]] = {"updates_per_epoch": "minibatches", "inner_epochs": "passes"}
 

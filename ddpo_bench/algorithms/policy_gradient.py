@@ -19,7 +19,7 @@ class PolicyGradient(GradientAlgorithm):
 
     minibatches: int = option(
         1,
-        "optimiser steps in one pass over a rollout; with 1, and 1 pass, learning is on-policy",
+        "optimiser steps in one pass over a rollout; learning is on-policy with 1, and 1 pass",
         minimum=1,
         maximum=LARGEST_COUNT,
     )

@@ -23,7 +23,7 @@ class PPO(GradientAlgorithm):
 
     clip_range: Quantity = option(
         Quantity(1.6, NATS),
-        "how far a transition's importance ratio may move from 1 before it is clipped",
+        "distance of a transition's importance ratio from 1 at which it is clipped",
         above=0,
         maximum=1e9,
     )

@@ -33,22 +33,28 @@ if TYPE_CHECKING:
 class SAC(Algorithm):
     """Reparameterised actor against twin critics of the noisy latents, with a KL penalty to the pretrained model."""
 
-    learning_rate: float = option(3e-4, "of the actor's AdamW", above=0, maximum=100)
-    critic_learning_rate: float = option(1e-3, "of the critics' AdamW", above=0, maximum=100)
-    actor_updates: int = option(5, "optimiser steps of the actor an epoch", minimum=1, maximum=LARGEST_COUNT)
+    learning_rate: float = option(3e-4, "learning rate of the actor's AdamW", above=0, maximum=100)
+    critic_learning_rate: float = option(1e-3, "learning rate of the critics' AdamW", above=0, maximum=100)
+    actor_updates: int = option(5, "optimiser steps of the actor in an epoch", minimum=1, maximum=LARGEST_COUNT)
     critic_updates: int = option(
-        40, "optimiser steps of the critics an epoch, before the actor's", minimum=1, maximum=LARGEST_COUNT
+        40, "optimiser steps of the critics in an epoch, before those of the actor", minimum=1, maximum=LARGEST_COUNT
     )
-    batch: int = option(256, "transitions in an actor or critic step", minimum=1, maximum=LARGEST_COUNT)
-    replay_rollouts: int = option(4, "latest rollouts that are learned from", minimum=1, maximum=LARGEST_COUNT)
-    warmup_epochs: int = option(1, "first epochs in which only the critics learn", minimum=0, maximum=LARGEST_COUNT)
-    tau: float = option(0.005, "Polyak step of the target critics, per critic step", above=0, maximum=1)
+    batch: int = option(
+        256, "transitions in an optimiser step of the actor or the critics", minimum=1, maximum=LARGEST_COUNT
+    )
+    replay_rollouts: int = option(4, "number of latest rollouts to learn from", minimum=1, maximum=LARGEST_COUNT)
+    warmup_epochs: int = option(
+        1, "number of first epochs in which only the critics learn", minimum=0, maximum=LARGEST_COUNT
+    )
+    tau: float = option(0.005, "Polyak step of the target critics, after each step of the critics", above=0, maximum=1)
     reward_share: float = option(
-        0.5, "of the trajectory's own reward in a critic's target; the rest is bootstrapped", minimum=0, maximum=1
+        0.5, "share of the trajectory's own reward in a critic's target; the rest is bootstrapped", minimum=0, maximum=1
     )
-    alpha: float = option(0.01, "weight of a step's KL to the pretrained model in mean units", minimum=0, maximum=1e6)
-    weight_decay: float = option(1e-4, "of both AdamW", minimum=0, maximum=100)
-    max_grad_norm: float = option(1.0, "gradients are scaled down to this norm", above=0, maximum=1e9)
+    alpha: float = option(
+        0.01, "weight of a step's KL to the pretrained model, which is in mean units", minimum=0, maximum=1e6
+    )
+    weight_decay: float = option(1e-4, "weight decay of both AdamW", minimum=0, maximum=100)
+    max_grad_norm: float = option(1.0, "norm to which larger gradients are scaled down", above=0, maximum=1e9)
 
     renamed: ClassVar[dict[str, str]] = {"updates_per_epoch": "actor_updates"}
 

@@ -39,7 +39,9 @@ class TRPOPenalty(GradientAlgorithm):
         above=0,
         maximum=1e9,
     )
-    initial_beta: float = option(1.0, "first weight of the penalty on a step's KL in mean units", above=0, maximum=1e9)
+    initial_beta: float = option(
+        1.0, "initial weight of the penalty on a step's KL, which is in mean units", above=0, maximum=1e9
+    )
 
     def start(self, policy: Policy, seed: int) -> None:
         super().start(policy, seed)

@@ -46,8 +46,10 @@ class ModelNotFound(ValueError):
 class Adapter:
     """What of the UNet is trained."""
 
-    name: Literal["full", "lora"] = option("full", "every weight, or low-rank updates of the attention projections")
-    rank: int = option(4, "of the LoRA matrices", minimum=1, maximum=4096)
+    name: Literal["full", "lora"] = option(
+        "full", "what is trained: every weight, or low-rank updates of the attention projections"
+    )
+    rank: int = option(4, "rank of the LoRA matrices", minimum=1, maximum=4096)
 
 
 @register("policy", "stable_diffusion")
@@ -55,13 +57,13 @@ class Adapter:
 class StableDiffusion:
     """Stable Diffusion 1.x, 2.x or the embedded model, with classifier-free guidance as part of the policy."""
 
-    model: str = option("embedded", "embedded, a folder that StableDiffusionPipeline saved, or a hub name")
+    model: str = option("embedded", "embedded, a folder saved by StableDiffusionPipeline, or a hub name")
     adapter: Adapter = option(Adapter(), "what of the UNet is trained")
     guidance_scale: float = option(
-        1.0, "classifier-free guidance, in sampling and in learning; 1.0 is none", minimum=0, maximum=100
+        1.0, "scale of classifier-free guidance, in sampling and in learning; 1.0 turns it off", minimum=0, maximum=100
     )
     precision: Literal["auto", "fp32", "bf16"] = option(
-        "auto", "of the UNet's arithmetic; weights and transition laws stay fp32; auto is bf16 where it is native"
+        "auto", "precision of the UNet; weights and transition laws stay fp32; auto is bf16 where that is native"
     )
 
     def start(self, device: torch.device, seed: int) -> None:

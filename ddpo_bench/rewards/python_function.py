@@ -26,7 +26,7 @@ from ddpo_bench.rewards.user_code import as_script, told
 class PythonFunction(Reward):
     """Your own function(images, prompts, metadata) -> scores, or (scores, info); write it as python:module:function."""
 
-    function: str = option(MISSING, "module:function, importable or a file in the current directory")
+    function: str = option(MISSING, "module:function, where the module is installed or in the current directory")
     call: Callable[..., Any] = field(init=False, repr=False)
 
     offline: ClassVar[bool] = True  # as far as anybody can tell: a wrong function is best found before a run

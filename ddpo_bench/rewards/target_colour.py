@@ -21,7 +21,7 @@ WIDTH = 0.25  # RGB distance at which a pixel still counts exp(-1/2); black and 
 class TargetColour(Reward):
     """Share of the picture near a colour, 0 to 1: the mean over pixels of exp(-|rgb - colour|^2 / (2 * 0.25^2))."""
 
-    colour: str = option("blue", f"a background colour of the embedded model: {', '.join(COLOURS)}")
+    colour: str = option("blue", f"one of the embedded model's background colours: {', '.join(COLOURS)}")
 
     differentiable: ClassVar[bool] = True
     offline: ClassVar[bool] = True

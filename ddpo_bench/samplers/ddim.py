@@ -24,9 +24,9 @@ from ddpo_bench.samplers.noise_schedule import NoiseSchedule, noise_schedule
 class DDIM:
     """DDIM with eta > 0, as DDPO uses it (Song et al. 2021)."""
 
-    steps: int = option(10, "denoising steps of a trajectory", minimum=1, maximum=1000, unit="steps")
+    steps: int = option(10, "number of denoising steps in a trajectory", minimum=1, maximum=1000, unit="steps")
     eta: float = option(
-        1.0, "share of the DDPM posterior's noise; at 0 a step has no density, hence no log-prob", above=0, maximum=1
+        1.0, "share of the DDPM posterior's noise; at 0 a step has no density, and so no log-prob", above=0, maximum=1
     )
 
     def fits(self, scheduler_config: Mapping[str, Any]) -> None:

@@ -14,11 +14,11 @@ from ddpo_bench.sweep.matrix import LABEL, LONGEST_VALUE, SETUP, covers, setting
 
 Fields = Mapping[str, dataclasses.Field[Any]]  # of a run's configuration
 KEYS = {
-    "name": "of the results folder; the file's stem by default",
-    "base": "the keys of a run that all share, except seed",
-    "matrix": "keys of a run to lists of their values, and `setup`, whose values set several keys at once",
-    "seeds": f"of every cell, a list of whole numbers from {SEEDS.span}",
-    "tune": "what is searched for each cell before its runs",
+    "name": "name of the results folder; by default that of the file",
+    "base": "keys of a run that all runs share, except seed",
+    "matrix": "mapping of keys of a run to lists of values; a value of `setup` sets several keys at once",
+    "seeds": f"seeds of every cell, a list of whole numbers from {SEEDS.span}",
+    "tune": "search for settings of each cell before its runs",
 }
 
 

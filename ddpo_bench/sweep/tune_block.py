@@ -32,26 +32,29 @@ class Tune:
     the interquartile mean of the final reward.  The `top` ones are run again on the suite's own seeds.
     """
 
-    space: dict = option(MISSING, "key to {low, high, log} or {choices}; or algorithm to such a mapping")
-    trials: int = option(MISSING, "configurations a cell", minimum=1, maximum=LARGEST_COUNT)
+    space: dict = option(MISSING, "mapping of keys to {low, high, log} or {choices}, or of algorithms to such mappings")
+    trials: int = option(MISSING, "number of configurations tried for each cell", minimum=1, maximum=LARGEST_COUNT)
     seeds: list[int] = option(
-        MISSING, "of every trial; none of those that are reported", minimum=0, maximum=LARGEST_SEED
+        MISSING, "seeds of every trial, none of which is reported", minimum=0, maximum=LARGEST_SEED
     )
     equal_budget: bool = option(
-        False, "promises that every algorithm but frozen is tuned, and one configuration of each swept"
+        False, "checks that every algorithm except frozen is tuned, and that one configuration of each is run"
     )
     top: int = option(
-        1, "configurations of a cell that are run again on the suite's seeds", minimum=1, maximum=LARGEST_COUNT
+        1,
+        "number of configurations of each cell that are run again on the suite's seeds",
+        minimum=1,
+        maximum=LARGEST_COUNT,
     )
-    sampler: Literal["tpe", "gp", "random"] = option("tpe", "how settings are searched; gp for few costly trials")
+    sampler: Literal["tpe", "gp", "random"] = option("tpe", "how settings are searched; gp suits few expensive trials")
     pruner: Literal["none", "wilcoxon", "hyperband"] = option(
-        "none", "wilcoxon gives up between seeds, hyperband between epochs"
+        "none", "how trials are stopped early: wilcoxon between seeds, hyperband between epochs"
     )
     objectives: list[Literal["reward", "kl"]] = option(
-        ["reward"], "[reward] or [reward, kl]; kl is that to the pretrained model, in nats"
+        ["reward"], "[reward] or [reward, kl], where kl is the KL to the pretrained model in nats"
     )
-    constraints: dict = option({}, "measure to {min, max}")
-    seed: int = option(0, "of the sampler", minimum=0, maximum=LARGEST_SEED)
+    constraints: dict = option({}, "mapping of metrics to {min, max}")
+    seed: int = option(0, "seed of the sampler", minimum=0, maximum=LARGEST_SEED)
 
     def __post_init__(self) -> None:
         if self.top > self.trials:

@@ -22,7 +22,7 @@ class GRPOWithKL(GradientAlgorithm):
     """Clipped importance-weighted policy gradient with a KL to the pretrained policy."""
 
     clip_range: Quantity = option(Quantity(1.6, NATS), "how far a ratio may move from 1", above=0, maximum=1e9)
-    kl_weight: float = option(0.04, "of the KL to the pretrained policy in mean units", minimum=0, maximum=1e6)
+    kl_weight: float = option(0.04, "weight of the KL to the pretrained policy", minimum=0, maximum=1e6)
 
     def start(self, policy: Policy, seed: int) -> None:
         super().start(policy, seed)

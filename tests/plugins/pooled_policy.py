@@ -37,7 +37,7 @@ class Velocity(nn.Module):
 class Pooled:
     """A small flow-matching network that reads a prompt as a bag of words."""
 
-    width: int = option(32, "of the hidden layer", minimum=1, maximum=4096)
+    width: int = option(32, "width of the hidden layer", minimum=1, maximum=4096)
 
     guidance_scale = 1.0
     latent_shape = LATENT

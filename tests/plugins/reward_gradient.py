@@ -22,7 +22,7 @@ from ddpo_bench.registry import get, register
 class RewardGradient(Algorithm):
     """Ascends the reward of the last step's mean, decoded (DRaFT-LV)."""
 
-    learning_rate: float = option(3e-4, "of AdamW", above=0, maximum=100)
+    learning_rate: float = option(3e-4, "learning rate of AdamW", above=0, maximum=100)
     steps: int = option(10, "optimiser steps an epoch, each on all samples", minimum=1, maximum=LARGEST_COUNT)
 
     needs: ClassVar[Literal["transitions", "x_0"]] = "x_0"

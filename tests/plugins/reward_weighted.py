@@ -21,7 +21,7 @@ from ddpo_bench.registry import register
 class RewardWeighted(Algorithm):
     """Denoising regression on final samples that are noised again, weighted by exponentiated advantages."""
 
-    learning_rate: float = option(3e-4, "of AdamW", above=0, maximum=100)
+    learning_rate: float = option(3e-4, "learning rate of AdamW", above=0, maximum=100)
     steps: int = option(10, "optimiser steps an epoch, each on all samples", minimum=1, maximum=LARGEST_COUNT)
     temperature: float = option(1.0, "of the weights exp(A / temperature)", above=0, maximum=1e6)
 
