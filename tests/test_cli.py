@@ -22,22 +22,29 @@ ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "pandas", "rich", "matplotlib", "diffusers", "numpy", "yaml")
 sys.path.insert(0, str(ROOT / "tests" / "sweep"))
 
-import fake_training  # noqa: E402
+
+def run_suite_here(suite, runs, root, workers, display, retry_failed=False, storage=None):
+    """As the runner, with the fake trainer and in this process: another one would import torch for seconds."""
+    settled = {"done"} if retry_failed else {"done", "failed"}
+    if any(runner.state(run, root) not in settled for run in runs):
+        runner.work_on_suite(suite, runs, root, display, storage, train="fake_training:train")
+    return [run for run in runs if runner.state(run, root) == "failed"]
+
+
+def write_suite(*algorithms):
+    base = {"epochs": 2, "samples_per_epoch": 4}
+    content = {"base": base, "matrix": {"algorithm": list(algorithms)}, "seeds": [0]}
+    Path("mine.yaml").write_text(yaml.safe_dump(content))
+    return "mine.yaml"
 
 
 @pytest.fixture
 def suite(tmp_path, monkeypatch):
     """Writes a suite of these algorithms and returns its path; its runs are trained by the fake trainer."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(runner, "run_suite", fake_training.run_suite)
+    monkeypatch.setattr(runner, "run_suite", run_suite_here)
 
-    def write(*algorithms):
-        base = {"epochs": 2, "samples_per_epoch": 4}
-        content = {"base": base, "matrix": {"algorithm": list(algorithms)}, "seeds": [0]}
-        Path("mine.yaml").write_text(yaml.safe_dump(content))
-        return "mine.yaml"
-
-    return write
+    return write_suite
 
 
 def python(code):
@@ -168,28 +175,45 @@ def test_a_suite_in_which_everything_failed_gives_exit_code_2(suite):
     assert cli.main(["run", suite("trpo_penalty"), "--workers", "1"]) == 2
 
 
-@pytest.mark.parametrize(("form", "begins"), [("md", "# "), ("csv", "algorithm,reward,"), ("tex", "% "), ("json", "{")])
-def test_a_table_is_printed_in_the_form_asked_for(suite, capsys, form, begins):
-    cli.main(["run", suite("frozen"), "--workers", "1"])
+@pytest.fixture(scope="module")
+def frozen_and_ppo(tmp_path_factory):
+    """A folder with mine.yaml and its results."""
+    folder = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(runner, "run_suite", run_suite_here)
+        write_suite("frozen", "ppo")
+        assert cli.main(["run", "mine.yaml", "--workers", "1"]) == 0
+    return folder
+
+
+@pytest.fixture
+def finished(frozen_and_ppo, tmp_path, monkeypatch, capsys):
+    """In a folder of its own, mine.yaml and results/mine."""
+    shutil.copytree(frozen_and_ppo, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     capsys.readouterr()
+
+
+@pytest.mark.usefixtures("finished")
+@pytest.mark.parametrize(("form", "begins"), [("md", "# "), ("csv", "algorithm,reward,"), ("tex", "% "), ("json", "{")])
+def test_a_table_is_printed_in_the_form_asked_for(capsys, form, begins):
     assert cli.main(["table", "results/mine", "--format", form]) == 0
     assert capsys.readouterr().out.startswith(begins)
 
 
+@pytest.mark.usefixtures("finished")
 @pytest.mark.parametrize("options", [["--format", "md"], ["--metric", "kl"], ["--budget", "queries", "--at", "4"]])
-def test_a_table_with_options_is_printed_and_writes_nothing(suite, capsys, options):
-    cli.main(["run", suite("frozen", "ppo"), "--workers", "1"])
+def test_a_table_with_options_is_printed_and_writes_nothing(capsys, options):
     for path in Path("results/mine").glob("table.*"):
         path.unlink()
-    capsys.readouterr()
     assert cli.main(["table", "results/mine", *options]) == 0
     assert "frozen" in capsys.readouterr().out
     assert not list(Path("results/mine").glob("table.*"))
 
 
-def test_a_table_by_another_metric_says_so_in_its_heading(suite, capsys):
-    cli.main(["run", suite("frozen", "ppo"), "--workers", "1"])
-    capsys.readouterr()
+@pytest.mark.usefixtures("finished")
+def test_a_table_by_another_metric_says_so_in_its_heading(capsys):
     cli.main(["table", "results/mine", "--metric", "eval/jpeg_compressibility"])
     assert capsys.readouterr().out.startswith("mine: eval/jpeg_compressibility by algorithm\n")
     cli.main(["table", "results/mine", "--budget", "queries"])
@@ -197,10 +221,8 @@ def test_a_table_by_another_metric_says_so_in_its_heading(suite, capsys):
 
 
 @pytest.fixture
-def two_results(suite, capsys):
+def two_results(finished):
     """results/mine, and new/mine with another final reward of ppo."""
-    cli.main(["run", suite("frozen", "ppo"), "--workers", "1"])
-    capsys.readouterr()
 
     def change(by):
         shutil.copytree("results/mine", "new/mine")
