@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/attention.py embedded --batch 64
 
 Prints CPU seconds of a pass forward, and of one forward and backward: the least of several, the two taken in turn.
-docs/performance.md has the figures that `makes_attention_maps` rests on.
+docs/performance.md has the figures that `choose_attention` rests on.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> None:
         seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in PROCESSORS}
         for _ in range(given.rounds):
             for name, processor in PROCESSORS.items():
-                policy.unet.set_attn_processor(processor())
+                policy.network.set_attn_processor(processor())
                 seconds[name].append(measured(policy, given.batch))
         for name, pairs in seconds.items():
             forward, both = (min(values) for values in zip(*pairs, strict=True))

@@ -151,7 +151,7 @@ def inconsistencies(config: RunConfig) -> list[str]:
     """Mistakes that only several keys together show."""
     if config.samples_per_epoch % config.samples_per_prompt:
         return [f"samples_per_epoch: must be a multiple of samples_per_prompt ({config.samples_per_prompt})."]
-    advantages = config.advantages.build()
-    found = advantages.mistakes(config) if hasattr(advantages, "mistakes") else []
+    plugins = (config.algorithm.build(), config.advantages.build())
+    found = [mistake for plugin in plugins if hasattr(plugin, "mistakes") for mistake in plugin.mistakes(config)]
     lack = too_few(config.prompts.build(), config.evaluation.prompts)
     return [*found, f"prompts: {lack}"] if lack else found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
@@ -126,8 +126,27 @@ class SeenPrompt(NamedTuple):
     tokens_cut: int
 
 
+@dataclass(frozen=True)
+class Footprint:
+    """What a policy needs of memory, in bytes, as far as it is known before the model is loaded.
+
+    Attributes:
+        trained: how many numbers are trained, fp32 each.
+        weights: of all networks, trained and frozen, the pretrained copy among them.
+        latents, conditioning: of one sample.
+    """
+
+    trained: int
+    weights: int
+    latents: int
+    conditioning: int
+
+
 class Policy(Protocol):
-    """A diffusion model with its conditioning and guidance."""
+    """A diffusion model with its conditioning and guidance.
+
+    A class that has this one as its base inherits what is said of a model about which nothing is known before `start`.
+    """
 
     device: torch.device
     guidance_scale: float
@@ -135,6 +154,19 @@ class Policy(Protocol):
 
     def mistakes(self) -> list[str]:
         """What would keep `start` from loading the model, each line beginning with the key to change; loads nothing."""
+        return []
+
+    def architecture_mistakes(self) -> list[str]:
+        """What is wrong with the networks of a model without other mistakes; may import what takes seconds."""
+        return []
+
+    def footprint(self, device: torch.device) -> Footprint | None:
+        """What the model needs on a device; None where that is not known."""
+        return None
+
+    def too_long(self, prompts: Iterable[str]) -> list[str]:
+        """Those prompts that `encode` would not read to their end; also before `start`."""
+        return []
 
     def stored_scheduler_config(self) -> Mapping[str, Any] | None:
         """As `scheduler_config`, before `start`; None where the model is not on this machine yet."""
@@ -298,10 +330,12 @@ class Algorithm(Protocol):
 
     Attributes:
         learns: whether it changes the policy.
+        learns_from_all: whether an epoch's learning grows with its samples; not where it draws from a replay.
         needs: what a rollout must hold: "transitions" (latents, means and log-probs of every step) or "x_0" alone.
     """
 
     learns: ClassVar[bool] = True
+    learns_from_all: ClassVar[bool] = True
     needs: ClassVar[Literal["transitions", "x_0"]] = "transitions"
 
     def mistakes(self, config: RunConfig) -> list[str]:
@@ -309,7 +343,11 @@ class Algorithm(Protocol):
         return []
 
     def updates(self, config: RunConfig) -> int:
-        """Optimiser steps of the policy in one epoch."""
+        """Optimiser steps of the policy in a whole run."""
+
+    def state_bytes(self, config: RunConfig, policy: Footprint) -> int:
+        """What the state of a run holds, in memory and in a checkpoint: by default AdamW's two moments."""
+        return 2 * 4 * policy.trained if self.learns else 0
 
     def start(self, policy: Policy, seed: int) -> None:
         """Bind to a policy before the first update: make optimisers, critics, generators."""

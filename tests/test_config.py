@@ -189,7 +189,8 @@ def test_an_override_that_cannot_be_applied_is_refused_in_one_line(override: str
     [(kind, name) for kind in ("algorithm", "sampler", "advantages", "policy") for name in names(kind)],
 )
 def test_a_configuration_goes_through_its_own_file(tmp_path: Path, kind: str, name: str) -> None:
-    config = run_config({kind: name, "seed": 3, "samples_per_prompt": 2, "evaluation": {"samples": 5}}, "test")
+    settings = {"reward": "target_colour", "seed": 3, "samples_per_prompt": 2, "evaluation": {"samples": 5}}
+    config = run_config({kind: name} | settings, "test")
     write_yaml(tmp_path / "config.yaml", config.to_dict())
     again = run_config(load_yaml(tmp_path / "config.yaml"), "config.yaml")
     assert again == config

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from ddpo_bench import cli
 from ddpo_bench.config import run_config
 from ddpo_bench.files import write_json
-from ddpo_bench.policies.model_folder import local_folder, model_mistakes
+from ddpo_bench.policies.stable_diffusion import StableDiffusion
 from ddpo_bench.policies.stored_weights import shapes
 from ddpo_bench.preflight import checks, memory, probe
-from ddpo_bench.preflight.model_files import read_model
 from ddpo_bench.sweep.plan import plan
 from ddpo_bench.sweep.suite import load_suite
 
+CPU = torch.device("cpu")
 GOOD = {"epochs": 2, "samples_per_epoch": 8, "micro_batch": 4, "sampler": {"name": "ddim", "steps": 2}}
 Captured = pytest.CaptureFixture[str]
 
@@ -69,11 +69,11 @@ def test_prompts_that_are_too_long_are_counted(folder: Path, capsys: Captured) -
     Path("prompts.txt").write_text("a dog\n" + "a red dog and a cat on blue, " * 3 + "\nrain\n")
     Path("run.yaml").write_text("prompts: {name: from_file, path: prompts.txt}\n")
     told = line(output_of(capsys, "run.yaml"), "prompts")
-    assert "1 of 3 different prompts drawn from from_file have more than the 16 tokens that the text encoder" in told
+    assert "1 of 3 different prompts drawn from from_file are longer than what the text encoder reads" in told
     assert not any(text.startswith("prompts") for text in output_of(capsys, suite()))
 
 
-def test_updates_that_an_algorithm_does_not_tell_are_not_made_up(folder: Path, capsys: Captured) -> None:
+def test_updates_of_a_warm_up_are_not_counted(folder: Path, capsys: Captured) -> None:
     Path("run.yaml").write_text("algorithm: {name: sac, warmup_epochs: 2, actor_updates: 4}\nepochs: 5\n")
     assert line(output_of(capsys, "run.yaml"), "learning") == "learning  12 optimiser updates"
 
@@ -94,15 +94,20 @@ def test_the_time_of_finished_runs_of_the_same_configuration_is_taken(folder: Pa
 
 def test_a_measurement_gives_the_time(folder: Path, tiny_model: Path, capsys: Captured) -> None:
     path = suite({"policy": {"name": "stable_diffusion", "model": str(tiny_model)}}, algorithm=["ppo"])
-    assert "(by measuring a micro-batch)" in line(output_of(capsys, path, "--measure"), "time")
+    counted = line(output_of(capsys, path), "memory")
+    lines = output_of(capsys, path, "--measure")
+    assert "(by measuring a micro-batch)" in line(lines, "time")
+    assert "at least" in counted
+    assert "before any micro-batch" in counted
+    assert " by measuring a micro-batch; " in line(lines, "memory")
 
 
 def test_the_measured_parts_are_added_up_over_a_run() -> None:
     config = run_config(GOOD | {"epochs": 5, "evaluation": {"samples": 16, "every": 2}}, "test")
-    pace = probe.Pace(samples=4, start=1.0, sampling=2.0, learning=3.0, scales=True)
+    pace = probe.Pace(samples=4, start=1.0, sampling=2.0, learning=3.0, scales=True, peak=0)
     evaluations = 4 * 4 * 2.0  # before, twice between, after; four micro-batches each
     assert pace.of_run(config) == 1.0 + 5 * 2 * (2.0 + 3.0) + evaluations
-    fixed = probe.Pace(samples=4, start=1.0, sampling=2.0, learning=3.0, scales=False)
+    fixed = probe.Pace(samples=4, start=1.0, sampling=2.0, learning=3.0, scales=False, peak=0)
     assert fixed.of_run(config) == 1.0 + 5 * (2 * 2.0 + 3.0) + evaluations
 
 
@@ -206,9 +211,9 @@ def test_a_model_folder_that_is_not_whole_is_a_mistake(
     tiny_model: Path, tmp_path: Path, damage: Any, mistake: str
 ) -> None:
     copy = Path(shutil.copytree(tiny_model, tmp_path / "copy"))
-    assert model_mistakes(str(copy)) == []
+    assert StableDiffusion(str(copy)).mistakes() == []
     damage(copy)
-    (only,) = model_mistakes(str(copy))
+    (only,) = StableDiffusion(str(copy)).mistakes()
     assert mistake in only
     assert only.endswith(".")
 
@@ -218,32 +223,29 @@ def cut(path: Path, size: int) -> None:
 
 
 def test_weights_in_several_files_are_found_and_counted(tiny_model: Path, tmp_path: Path) -> None:
-    whole = read_model(tiny_model)
+    whole = StableDiffusion(str(tiny_model)).footprint(CPU)
     copy = Path(shutil.copytree(tiny_model, tmp_path / "parts"))
     file = copy / "unet" / "diffusion_pytorch_model.safetensors"
     part = file.with_name("diffusion_pytorch_model-00001-of-00001.safetensors")
     file.rename(part)
     index = {"weight_map": dict.fromkeys(shapes(part), part.name)}
     file.with_name(f"{file.name}.index.json").write_text(json.dumps(index))
-    split = read_model(copy)
-    assert model_mistakes(str(copy)) == []
+    split = StableDiffusion(str(copy)).footprint(CPU)
+    assert StableDiffusion(str(copy)).mistakes() == []
     assert whole
-    assert split
-    assert split.unet_numbers == whole.unet_numbers
+    assert split == whole
     part.unlink()
-    assert "lacks unet's weights" in model_mistakes(str(copy))[0]
+    assert "lacks unet's weights" in StableDiffusion(str(copy)).mistakes()[0]
 
 
 @pytest.mark.parametrize("adapter", ["full", "lora"])
 def test_counted_weights_are_those_that_training_holds(tiny_model: Path, adapter: str) -> None:
-    import torch
-
     from ddpo_bench.training.trainer import start_policy
 
     options = {"name": "stable_diffusion", "model": str(tiny_model), "adapter": {"name": adapter}, "precision": "fp32"}
     config = run_config({"policy": options, "algorithm": "ppo"}, "test")
     need = memory.needs(config)
-    policy, _ = start_policy(config, torch.device("cpu"))
+    policy, _ = start_policy(config, CPU)
     trained = policy.parameters()
     optimiser = torch.optim.AdamW(trained)
     sum(weight.sum() for weight in trained).backward()  # type: ignore[union-attr]
@@ -251,13 +253,11 @@ def test_counted_weights_are_those_that_training_holds(tiny_model: Path, adapter
     moments = [value for state in optimiser.state.values() for value in state.values() if value.ndim]
     assert need
     assert need.trained == sum(weight.numel() for weight in trained)
-    assert need.optimiser == sum(moment.nbytes for moment in moments)
+    assert need.state == sum(moment.nbytes for moment in moments)
     assert need.gradients == sum(weight.grad.nbytes for weight in trained if weight.grad is not None)
 
 
 def test_the_counted_replay_is_what_a_checkpoint_holds(tiny_model: Path, tmp_path: Path) -> None:
-    import torch
-
     from ddpo_bench.training.trainer import train
 
     (tmp_path / "prompts.txt").write_text("a quiet harbour\nthe old library\nrain\n")
@@ -283,53 +283,10 @@ def test_the_counted_replay_is_what_a_checkpoint_holds(tiny_model: Path, tmp_pat
         train(config, tmp_path / "run", stop)
     newest = max((tmp_path / "run" / "checkpoint").iterdir())
     replay = torch.load(newest, weights_only=True)["algorithm"]["replay"]
-    model = memory.read_model(tiny_model)
-    assert model
     kept = [replay["latents"], replay["conditioning"]["pooled"], *replay["conditioning"]["tensors"].values()]
-    assert memory.rollout_bytes(config, model)[1] == sum(part.nbytes for part in kept)
-
-
-def test_the_heights_of_learning_and_decoding_are_those_of_real_tensors(tiny_model: Path) -> None:
-    """The same passes with real tensors, counted by the same rule, on the CPU."""
-    import torch
-    from diffusers import UNet2DConditionModel
-    from diffusers.models.attention_processor import AttnProcessor
-
-    unet = UNet2DConditionModel.from_pretrained(tiny_model / "unet").requires_grad_(False)
-    unet.set_attn_processor(AttnProcessor())
-    kept: dict[int, int] = {}
-    own = {weight.untyped_storage().data_ptr() for weight in unet.parameters()}
-
-    def keep(saved: torch.Tensor) -> torch.Tensor:
-        storage = saved.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return saved
-
-    x_t = torch.randn(1, 4, 8, 8, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda saved: saved):
-        unet(x_t, torch.zeros(1, dtype=torch.long), encoder_hidden_states=torch.randn(1, 16, 16))
-    for_backward = sum(kept.values())
-    height = memory.learning_bytes(tiny_model, with_maps=True, lora=True)
-    assert for_backward <= height <= 2 * for_backward
-    assert memory.learning_bytes(tiny_model, with_maps=False, lora=True) < height
-    assert memory.learning_bytes(tiny_model, with_maps=True, lora=False) > height
-    assert memory.decoding_bytes(tiny_model) > 3 * 16 * 16 * 4
-
-
-def test_guidance_bf16_and_micro_batches_scale_what_learning_needs(tiny_model: Path) -> None:
-    def micro_batch(guidance: float, precision: str, size: int) -> int:
-        options = {"name": "stable_diffusion", "model": str(tiny_model), "precision": precision}
-        data = {"policy": options | {"guidance_scale": guidance}, "algorithm": "ppo", "micro_batch": size}
-        need = memory.needs(run_config(data, "test"))
-        assert need
-        return need.micro_batch
-
-    one = micro_batch(1.0, "fp32", 4)
-    assert micro_batch(1.0, "fp32", 8) == 2 * one
-    assert micro_batch(5.0, "fp32", 4) == 2 * one
-    half_of_eight_rows = 4 * memory.learning_bytes(tiny_model, with_maps=True, lora=False)
-    assert math.isclose(micro_batch(5.0, "bf16", 4), half_of_eight_rows, rel_tol=0.01)
+    footprint = config.policy.build().footprint(CPU)
+    optimiser = 8 * footprint.trained
+    assert config.algorithm.build().state_bytes(config, footprint) - optimiser == sum(part.nbytes for part in kept)
 
 
 def test_a_cached_hub_model_is_looked_at_where_it_lies(
@@ -339,7 +296,8 @@ def test_a_cached_hub_model_is_looked_at_where_it_lies(
 
     cached = {name: str(tiny_model / name) for name in ("unet/config.json", "model_index.json")}
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name: cached.get(name))
-    assert local_folder("owner/name") == tiny_model
+    assert StableDiffusion("owner/name").local_folder() == tiny_model
+    assert StableDiffusion("owner/name").mistakes() == []
     del cached["unet/config.json"]
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name: None)
-    assert local_folder("owner/name") is None
+    assert StableDiffusion("owner/name").local_folder() is None

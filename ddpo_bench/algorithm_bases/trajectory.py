@@ -79,7 +79,7 @@ class GradientAlgorithm(Algorithm):
         averages.add("grad_norm", step(self.optimiser, policy.parameters(), self.max_grad_norm))
 
     def updates(self, config: RunConfig) -> int:
-        return self.passes * self.minibatches
+        return config.epochs * self.passes * self.minibatches
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimiser": self.optimiser.state_dict(), "rollouts_seen": self.rollouts_seen}

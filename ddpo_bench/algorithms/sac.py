@@ -21,7 +21,7 @@ from ddpo_bench.algorithm_bases.replay import Replay
 from ddpo_bench.algorithm_bases.transitions import kl_metrics, measure
 from ddpo_bench.measuring import LEARNING
 from ddpo_bench.options import LARGEST_COUNT, option
-from ddpo_bench.protocols import Algorithm, Policy, Rollout, Sampler
+from ddpo_bench.protocols import Algorithm, Footprint, Policy, Rollout, Sampler
 from ddpo_bench.registry import register
 
 if TYPE_CHECKING:
@@ -56,10 +56,16 @@ class SAC(Algorithm):
     weight_decay: float = option(1e-4, "weight decay of both AdamW", minimum=0, maximum=100)
     max_grad_norm: float = option(1.0, "norm to which larger gradients are scaled down", above=0, maximum=1e9)
 
+    learns_from_all: ClassVar[bool] = False
     renamed: ClassVar[dict[str, str]] = {"updates_per_epoch": "actor_updates"}
 
     def updates(self, config: RunConfig) -> int:
-        return self.actor_updates
+        return max(0, config.epochs - self.warmup_epochs) * self.actor_updates
+
+    def state_bytes(self, config: RunConfig, policy: Footprint) -> int:
+        """Also of the replay; the critics are small."""
+        sample = (config.sampler.options["steps"] + 1) * policy.latents + policy.conditioning
+        return super().state_bytes(config, policy) + self.replay_rollouts * config.samples_per_epoch * sample
 
     def start(self, policy: Policy, seed: int) -> None:
         self.seed = seed

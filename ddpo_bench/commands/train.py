@@ -35,7 +35,7 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.console import display
     from ddpo_bench.files import DiskTrouble, exclusive, naming_disk_trouble
     from ddpo_bench.noise import errors_into
-    from ddpo_bench.policies.stable_diffusion import ModelNotFound
+    from ddpo_bench.policies.loading import ModelNotFound
     from ddpo_bench.preflight.checks import network_mistakes
     from ddpo_bench.preflight.startup import config_mistakes
     from ddpo_bench.run_folder.places import run_folder

@@ -5,39 +5,46 @@ They are made on torch's meta device, which computes and allocates nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ddpo_bench.policies.model_folder import PARTS
-from ddpo_bench.policies.stored_weights import read_json, shapes, weight_files
+from ddpo_bench.policies.pipeline_folder import Layout
+from ddpo_bench.policies.stored_weights import part_shapes, read_json
 
 
-def architecture_mistakes(folder: Path) -> list[str]:
-    """What is wrong with the networks of a folder that is otherwise sound."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    makers: dict[str, Callable[[dict[str, Any]], torch.nn.Module]] = {
-        "unet": UNet2DConditionModel.from_config,
-        "vae": AutoencoderKL.from_config,
-        "text_encoder": lambda config: CLIPTextModel(CLIPTextConfig.from_dict(config)),
-    }
+def architecture_mistakes(folder: Path, layout: Layout) -> list[str]:
+    """What is wrong with the networks of a folder that is otherwise sound; imports diffusers and transformers."""
     made = {}
-    for part, make in makers.items():
-        path = folder / part / "config.json"
+    for part in layout.networks:
+        path, kind = folder / part / "config.json", layout.parts[part][0]
         try:
             with torch.device("meta"):
-                made[part] = make(read_json(path))
+                made[part] = make(kind, read_json(path))
         except Exception as error:  # the constructors check little and raise anything
             reason = (str(error).strip() or "no message").splitlines()[0]
-            return [f"{path}: no {PARTS[part][0]} can be made of it: {type(error).__name__}: {reason.rstrip('.')}."]
-    expected = {name: list(weight.shape) for name, weight in made["unet"].state_dict().items()}
-    stored = {name: shape for path in weight_files(folder, "unet") for name, shape in shapes(path).items()}
+            return [f"{path}: no {kind} can be made of it: {type(error).__name__}: {reason.rstrip('.')}."]
+    trained = layout.trained
+    expected = {name: list(weight.shape) for name, weight in made[trained].state_dict().items()}
+    stored = part_shapes(folder, trained)
     wrong = [name for name, shape in expected.items() if stored.get(name) != shape]
     if not wrong:
         return []
     first = f"{wrong[0]} is {stored.get(wrong[0], 'missing')}, not {expected[wrong[0]]}"
-    return [f"{folder}/unet: {len(wrong)} of {len(expected)} weights do not fit config.json: {first}. Save it again."]
+    return [
+        f"{folder}/{trained}: {len(wrong)} of {len(expected)} weights do not fit config.json: {first}. Save it again."
+    ]
+
+
+def make(name: str, config: dict[str, Any]) -> torch.nn.Module:
+    """A network of diffusers or transformers, by its class."""
+    import diffusers
+    import transformers
+
+    if hasattr(diffusers, name):
+        network: torch.nn.Module = getattr(diffusers, name).from_config(config)
+        return network
+    kind = getattr(transformers, name)
+    text: torch.nn.Module = kind(kind.config_class.from_dict(config))
+    return text

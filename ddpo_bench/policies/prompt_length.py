@@ -1,10 +1,17 @@
-"""How much of a prompt a text encoder reads."""
+"""How much of a prompt a text encoder reads, by its tokenizer: of a loaded pipeline, or of a folder alone."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+from ddpo_bench.parsing import ConfigError
 from ddpo_bench.protocols import SeenPrompt
+
+ENDS = 2  # tokens that stand for start and end
 
 
 def seen_prompt(tokenizer: Any, prompt: str) -> SeenPrompt:
@@ -19,3 +26,47 @@ def seen_prompt(tokenizer: Any, prompt: str) -> SeenPrompt:
         return SeenPrompt(prompt, 0)
     kept = [*tokens[: longest - 1], tokens[-1]]  # also where all fit: a longer prompt may begin with the very same
     return SeenPrompt(tokenizer.decode(kept, skip_special_tokens=True), len(tokens) - longest)
+
+
+def is_longer(prompt: str, tokenizer: Path) -> bool:
+    """Whether a prompt has more tokens than fit; False where the tokenizer's folder does not tell."""
+    longest = longest_input(tokenizer)
+    if longest is None or len(prompt.encode()) + ENDS <= longest:  # a token is a byte at least
+        return False
+    return counter(tokenizer)(prompt) > longest
+
+
+@cache
+def longest_input(tokenizer: Path) -> int | None:
+    """Tokens, start and end included; None where the tokenizer does not tell."""
+    try:
+        length = json.loads((tokenizer / "tokenizer_config.json").read_text(encoding="utf-8")).get("model_max_length")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return length if isinstance(length, int) else None
+
+
+@cache
+def counter(tokenizer: Path) -> Callable[[str], int]:
+    """Counts the tokens of a prompt; without transformers, whose import takes a second, where the folder allows it.
+
+    Raises:
+        ConfigError: where the tokenizer is damaged.
+    """
+    file = tokenizer / "tokenizer.json"
+    if file.is_file():
+        from tokenizers import Tokenizer
+
+        try:
+            fast = Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises no narrower class
+            raise ConfigError([f"policy.model: {file} cannot be read: {error}. Copy it again."]) from None
+        fast.no_truncation()
+        fast.no_padding()
+        return lambda prompt: len(fast.encode(prompt).ids)
+    from transformers import CLIPTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    slow = CLIPTokenizer.from_pretrained(str(tokenizer))
+    return lambda prompt: len(slow(prompt).input_ids)

@@ -6,15 +6,10 @@ Weights are read as safetensors alone: a .bin file is a pickle, which may run co
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-WEIGHTS = {  # part to its file's name without the ending, whole or in several files with an index
-    "unet": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model",
-    "text_encoder": "model",
-}
 HEADER_BYTES = 100_000_000  # safetensors' own limit
 
 
@@ -24,6 +19,11 @@ class NotSafetensors(ValueError):
 
 class NotReadable(ValueError):
     """A JSON file that holds no mapping."""
+
+
+def weights_name(part: str) -> str:
+    """The name of a part's weights without the ending: transformers has its own, diffusers another."""
+    return "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
 
 
 def weight_files(folder: Path, part: str) -> Iterator[Path]:
@@ -36,7 +36,7 @@ def weight_files(folder: Path, part: str) -> Iterator[Path]:
 
 
 def stored(folder: Path, part: str, variant: str) -> list[Path]:
-    stem = WEIGHTS[part]
+    stem = weights_name(part)
     whole = folder / part / f"{stem}{variant}.safetensors"
     index = folder / part / f"{stem}.safetensors.index{variant}.json"
     if whole.is_file():
@@ -49,17 +49,22 @@ def stored(folder: Path, part: str, variant: str) -> list[Path]:
 
 def variants(folder: Path, part: str) -> list[str]:
     """Names of the variants in which a part's weights are stored, as in `model.fp16.safetensors`."""
-    whole = (folder / part).glob(f"{WEIGHTS[part]}.*.safetensors")
-    parts = (folder / part).glob(f"{WEIGHTS[part]}.safetensors.index.*.json")
+    whole = (folder / part).glob(f"{weights_name(part)}.*.safetensors")
+    parts = (folder / part).glob(f"{weights_name(part)}.safetensors.index.*.json")
     return sorted({path.name.split(".")[-2] for path in (*whole, *parts)})
 
 
-def variant_of(folder: Path) -> str | None:
-    """The variant that must be named to load a folder; None where some part has weights of no variant."""
-    for part in WEIGHTS:
+def variant_of(folder: Path, parts: Iterable[str]) -> str | None:
+    """The variant that must be named to load a folder; None where these parts have weights of no variant."""
+    for part in parts:
         if not stored(folder, part, "") and (names := variants(folder, part)):
             return names[0]
     return None
+
+
+def part_shapes(folder: Path, part: str) -> dict[str, list[int]]:
+    """Shapes of a part's weights by name."""
+    return {name: shape for path in weight_files(folder, part) for name, shape in shapes(path).items()}
 
 
 def shapes(path: Path) -> dict[str, list[int]]:

@@ -16,8 +16,9 @@ import numpy as np
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import split
-from ddpo_bench.policies.model_folder import local_folder, model_mistakes
+from ddpo_bench.parsing import choose
 from ddpo_bench.protocols import Reward
+from ddpo_bench.registry import DEFAULTS
 from ddpo_bench.sweep.estimate import size
 from ddpo_bench.sweep.matrix import LABEL, SETUP, covers
 from ddpo_bench.sweep.suite import Cell, Suite, is_suite
@@ -28,23 +29,30 @@ PIXELS = 64  # of the sides of the images that rewards are tried on
 
 def settings_mistakes(data: Mapping[str, Any]) -> list[str]:
     """What is wrong with the models and loggers of a file that has other mistakes, each with its place."""
+    families = {place: family_of(value) for place, value in values_of(data, "policy")}
+    base = next((family for place, family in families.items() if place in ("policy", "base.policy")), family_of(None))
     found = []
     for place, model in values_of(data, "policy.model"):
-        if isinstance(model, str):
-            found += [f"{place}: {mistake}" for mistake in model_mistakes(model)]
+        wanted = {"name": families.get(place.removesuffix(".model"), base), "model": model}
+        wrong: list[str] = []
+        choice = choose("policy", wanted, "policy", wrong)
+        mistakes = [] if wrong else choice.build().mistakes()
+        found += [f"{place}: {mistake.removeprefix('policy.model: ')}" for mistake in mistakes]
     for place, logger in values_of(data, "logger"):
         if mistake := logger_mistake(logger):
             found.append(f"{place}: {mistake}")
     return found
 
 
-def network_mistakes(configs: Iterable[RunConfig]) -> list[str]:
-    """Networks of otherwise sound folders that cannot be made, or whose weights are others'; imports diffusers."""
-    from ddpo_bench.policies.architecture import architecture_mistakes
+def family_of(policy: Any) -> Any:
+    """The name of a policy as a file gives it; that of the default where it gives none."""
+    return policy.get("name", DEFAULTS["policy"]) if isinstance(policy, Mapping) else policy or DEFAULTS["policy"]
 
-    models = dict.fromkeys(str(config.policy.options.get("model", "embedded")) for config in configs)
-    folders = [folder for model in models if model != "embedded" and (folder := local_folder(model))]
-    return [f"policy.model: {mistake}" for folder in folders for mistake in architecture_mistakes(folder)]
+
+def network_mistakes(configs: Iterable[RunConfig]) -> list[str]:
+    """What is wrong with the networks of models that are otherwise sound, whose classes are imported for it."""
+    policies = {(config.policy.name, config.policy.options.get("model")): config.policy for config in configs}
+    return [mistake for policy in policies.values() for mistake in policy.build().architecture_mistakes()]
 
 
 def values_of(data: Mapping[str, Any], key: str) -> Iterator[tuple[str, Any]]:

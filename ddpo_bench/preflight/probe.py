@@ -1,4 +1,4 @@
-"""Seconds that a run would take, by a measurement: one micro-batch is sampled, judged and learned from."""
+"""The time and memory that a run would take, by a measurement: one micro-batch is sampled, judged and learned from."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ PASSES = 2  # of which the last is timed: the first allocates, compiles, and is 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds on this machine, with one thread where there is no GPU, as every worker has.
+    """Seconds and bytes on this machine, with one thread where there is no GPU, as every worker has.
 
     Attributes:
         samples: in the micro-batch.
         start: loading the model.
         sampling: of the micro-batch, with its reward and its KL to the pretrained model.
         learning: of one update on it.
-        scales: whether learning takes longer with more samples; with a replay it does not.
+        scales: whether learning takes longer with more samples.
+        peak: bytes of memory, torch itself among them.
     """
 
     samples: int
@@ -29,6 +30,7 @@ class Pace:
     sampling: float
     learning: float
     scales: bool
+    peak: int
 
     def of_run(self, config: RunConfig) -> float:
         """A whole run: epochs, and the evaluations between and around them."""
@@ -44,9 +46,8 @@ def measure(config: RunConfig) -> Pace:
     import accelerate
     import torch
 
-    from ddpo_bench.algorithm_bases.trajectory import GradientAlgorithm
     from ddpo_bench.training.rollout import Collector, prompt_sides
-    from ddpo_bench.training.trainer import start_policy
+    from ddpo_bench.training.trainer import peak_memory_mb, start_policy
 
     device = accelerate.PartialState().device
     if device.type == "cpu":
@@ -73,7 +74,8 @@ def measure(config: RunConfig) -> Pace:
         learned = now(device)
         collector.compare(epoch, rollout)
         sampling = sampled - clock + now(device) - learned
-    return Pace(samples, start, sampling, learned - sampled, isinstance(algorithm, GradientAlgorithm))
+    peak = round(peak_memory_mb(device) * 1e6)
+    return Pace(samples, start, sampling, learned - sampled, algorithm.learns_from_all, peak)
 
 
 def samples_of(config: RunConfig) -> int:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpo_bench.options import option
-from ddpo_bench.protocols import Conditioning, CopyName, SeenPrompt
+from ddpo_bench.protocols import Conditioning, CopyName, Policy, SeenPrompt
 from ddpo_bench.registry import register
 
 WORDS, LATENT = 8, (3, 4, 4)
@@ -34,7 +34,7 @@ class Velocity(nn.Module):
 
 @register("policy", "pooled")
 @dataclass
-class Pooled:
+class Pooled(Policy):
     """A small flow-matching network that reads a prompt as a bag of words."""
 
     width: int = option(32, "width of the hidden layer", minimum=1, maximum=4096)

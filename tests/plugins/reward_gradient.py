@@ -33,7 +33,7 @@ class RewardGradient(Algorithm):
         return [f"reward: {config.reward.name} is not differentiable, which reward_gradient needs."]
 
     def updates(self, config: RunConfig) -> int:
-        return self.steps
+        return config.epochs * self.steps
 
     def start(self, policy: Policy, seed: int) -> None:
         self.seed, self.rollouts_seen = seed, 0

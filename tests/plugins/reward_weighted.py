@@ -28,7 +28,7 @@ class RewardWeighted(Algorithm):
     needs: ClassVar[Literal["transitions", "x_0"]] = "x_0"
 
     def updates(self, config: RunConfig) -> int:
-        return self.steps
+        return config.epochs * self.steps
 
     def start(self, policy: Policy, seed: int) -> None:
         self.seed, self.rollouts_seen = seed, 0

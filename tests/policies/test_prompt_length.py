@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from ddpo_bench.embedded.tokenizer import MAX_LENGTH, build_tokenizer
-from ddpo_bench.policies.prompt_length import seen_prompt
+from ddpo_bench.policies.prompt_length import counter, longest_input, seen_prompt
 from ddpo_bench.policies.stable_diffusion import StableDiffusion
-from ddpo_bench.preflight.prompt_length import counter, longest_input
 
 FULL = "red " * (MAX_LENGTH - 2)  # and two tokens for start and end
 

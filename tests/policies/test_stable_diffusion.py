@@ -11,7 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpo_bench.policies.stable_diffusion import Adapter, ModelNotFound, StableDiffusion, makes_attention_maps
+from ddpo_bench.policies.loading import ModelNotFound
+from ddpo_bench.policies.precision import choose_attention
+from ddpo_bench.policies.stable_diffusion import StableDiffusion
+from ddpo_bench.policies.stored_pipeline import Adapter
 
 CPU = torch.device("cpu")
 VARIANTS = list(itertools.product(["full", "lora"], [1.0, 3.0], ["fp32", "bf16"]))
@@ -43,9 +46,11 @@ def test_guidance_predicts_for_the_empty_prompt_and_the_prompt(policy: StableDif
 
 
 def test_attention_is_plain_in_bf16_on_a_cpu_alone(policy: StableDiffusion) -> None:
-    processors = {type(processor).__name__ for processor in policy.unet.attn_processors.values()}
+    processors = {type(processor).__name__ for processor in policy.network.attn_processors.values()}
     assert processors == {"AttnProcessor" if policy.precision == "bf16" else "AttnProcessor2_0"}
-    assert not makes_attention_maps(torch.device("cuda"), policy.resolved_precision)
+    if policy.precision == "fp32":
+        choose_attention(policy.network, torch.device("cuda"), torch.bfloat16)
+        assert {type(each).__name__ for each in policy.network.attn_processors.values()} == processors
 
 
 def test_a_checkpoint_of_another_adapter_is_refused(tiny_model: Path) -> None:
@@ -55,7 +60,7 @@ def test_a_checkpoint_of_another_adapter_is_refused(tiny_model: Path) -> None:
 
 def test_full_training_changes_every_weight_of_the_unet_alone(tiny_model: Path) -> None:
     policy = started(tiny_model)
-    assert len(policy.parameters()) == len(list(policy.unet.parameters()))
+    assert len(policy.parameters()) == len(list(policy.network.parameters()))
     frozen = [*policy.pipeline.vae.parameters(), *policy.pipeline.text_encoder.parameters()]
     assert not any(parameter.requires_grad for parameter in [*frozen, *policy.pretrained.parameters()])
 
@@ -66,7 +71,7 @@ def test_lora_trains_the_adapters_alone_in_float32(tiny_model: Path, precision: 
     assert policy.state_dict()
     assert all(".lora_" in name for name in policy.state_dict())
     assert all(parameter.dtype == torch.float32 for parameter in policy.parameters())
-    assert sum(p.numel() for p in policy.parameters()) < sum(p.numel() for p in policy.unet.parameters()) / 10
+    assert sum(p.numel() for p in policy.parameters()) < sum(p.numel() for p in policy.network.parameters()) / 10
 
 
 def test_lora_starts_from_the_seed(tiny_model: Path) -> None:

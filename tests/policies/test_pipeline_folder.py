@@ -13,13 +13,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ddpo_bench.policies.model_folder import model_mistakes
-from ddpo_bench.policies.stable_diffusion import Adapter, ModelNotFound, StableDiffusion
-from ddpo_bench.policies.stored_weights import WEIGHTS
+from ddpo_bench.policies.loading import ModelNotFound
+from ddpo_bench.policies.stable_diffusion import StableDiffusion
+from ddpo_bench.policies.stored_pipeline import Adapter
+from ddpo_bench.policies.stored_weights import weights_name
 from ddpo_bench.samplers.ddim import DDIM
 from ddpo_bench.training.rollout import decode_in_batches, final_latents, sample_batches
 
 CPU = torch.device("cpu")
+
+
+def mistakes_of(model: Path | str) -> list[str]:
+    return StableDiffusion(str(model)).mistakes()
 
 
 @pytest.fixture
@@ -94,13 +99,13 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
 def test_a_folder_that_cannot_be_trained_is_refused_as_what_it_is_before_and_at_start(folder: Path, kind: str) -> None:
     change, mistake = REFUSED[kind]
     change(folder)
-    (found,) = model_mistakes(str(folder))
+    (found,) = mistakes_of(str(folder))
     assert mistake in found
     assert "\n" not in found
     assert str(folder) in found
     with pytest.raises(ModelNotFound) as raised:
         StableDiffusion(str(folder)).start(CPU, seed=0)
-    assert str(raised.value) == f"policy.model: {found}"
+    assert str(raised.value) == found
 
 
 @pytest.mark.parametrize("name", ["PNDMScheduler", "EulerDiscreteScheduler", "DDIMScheduler"])
@@ -128,14 +133,14 @@ def test_the_schedule_is_that_of_the_folder_as_diffusers_own_pipeline_reads_it(f
 
 def test_a_file_in_place_of_a_folder_is_refused_with_the_way_to_make_one(tmp_path: Path) -> None:
     (tmp_path / "v1-5.safetensors").write_bytes(b"")
-    (mistake,) = model_mistakes(str(tmp_path / "v1-5.safetensors"))
+    (mistake,) = mistakes_of(str(tmp_path / "v1-5.safetensors"))
     assert "v1-5.safetensors is a file. Make a folder of it: StableDiffusionPipeline.from_single_file" in mistake
 
 
 @pytest.mark.parametrize("size", [[8, 12], [4, 6]])
 def test_latents_that_are_not_square_are_used(folder: Path, size: list[int]) -> None:
     edit(folder / "unet" / "config.json", sample_size=size)
-    assert model_mistakes(str(folder)) == []
+    assert mistakes_of(str(folder)) == []
     policy, sampler = StableDiffusion(str(folder)), DDIM(steps=2)
     policy.start(CPU, seed=0)
     sampler.start(policy.scheduler_config, CPU)
@@ -147,11 +152,11 @@ def test_latents_that_are_not_square_are_used(folder: Path, size: list[int]) -> 
 @pytest.mark.parametrize("parts", [["unet", "vae", "text_encoder"], ["unet"]])
 def test_weights_of_a_variant_alone_are_used(folder: Path, parts: list[str]) -> None:
     for part in parts:
-        path = folder / part / f"{WEIGHTS[part]}.safetensors"
+        path = folder / part / f"{weights_name(part)}.safetensors"
         half = {name: weight.half() for name, weight in load_file(path).items()}
         path.unlink()
-        save_file(half, path.with_name(f"{WEIGHTS[part]}.fp16.safetensors"), metadata={"format": "pt"})
-    assert model_mistakes(str(folder)) == []
+        save_file(half, path.with_name(f"{weights_name(part)}.fp16.safetensors"), metadata={"format": "pt"})
+    assert mistakes_of(str(folder)) == []
     policy = StableDiffusion(str(folder))
     policy.start(CPU, seed=0)
     assert all(weight.dtype == torch.float32 for weight in policy.pipeline.text_encoder.parameters())
@@ -166,13 +171,13 @@ def test_every_way_to_write_a_path_is_understood(folder: Path, monkeypatch: pyte
     folder.rename(here / "model")
     monkeypatch.chdir(here)
     monkeypatch.setenv("HOME", os.fspath(here))
-    assert model_mistakes(written) == []
+    assert mistakes_of(written) == []
     StableDiffusion(written, Adapter("lora")).start(CPU, seed=0)
 
 
 @pytest.mark.parametrize(("part", "value"), [("unet", float("nan")), ("vae", float("inf"))])
 def test_weights_that_are_not_finite_are_named_when_they_are_loaded(folder: Path, part: str, value: float) -> None:
-    path = folder / part / f"{WEIGHTS[part]}.safetensors"
+    path = folder / part / f"{weights_name(part)}.safetensors"
     weights = load_file(path)
     name = sorted(weights)[3]
     weights[name].view(-1)[0] = value

@@ -1,0 +1,189 @@
+"""What policies of diffusers pipelines share: precision, LoRA, the pretrained copy and the trained tensors.
+
+A family is a subclass in a file of its own, which says what its pipeline is made of, how prompts are encoded, the
+network is called and latents are decoded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ddpo_bench.policies.architecture import architecture_mistakes
+from ddpo_bench.policies.loading import import_pipeline, naming_model_trouble, refuse, weight_mistakes
+from ddpo_bench.policies.pipeline_folder import latent_shape, model_path
+from ddpo_bench.policies.precision import choose_attention, resolve_precision
+from ddpo_bench.policies.prompt_length import seen_prompt
+from ddpo_bench.policies.stored_pipeline import ATTENTION_PROJECTIONS, StoredPipeline
+from ddpo_bench.policies.stored_weights import variant_of
+from ddpo_bench.protocols import Conditioning, CopyName, SeenPrompt
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+UNCONDITIONAL = "unconditional_"
+
+
+@dataclass
+class DiffusersPolicy(StoredPipeline):
+    """A diffusers pipeline with classifier-free guidance as part of the policy.
+
+    Under guidance every tensor of a conditioning has another of the empty prompt next to it, `unconditional_<name>`.
+    A family sets `layout` and gives `encode`, `output` and `decode`.
+    """
+
+    without: ClassVar[dict[str, Any]] = {"scheduler": None}  # parts that are not loaded
+
+    def output(self, network: Any, x_t: Tensor, timesteps: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+        """One pass of the trained network or a copy of it.
+
+        Args:
+            x_t: [N, C, H, W].
+            timesteps: [N].
+            tensors: of the conditioning, N entries each.
+        """
+        raise NotImplementedError
+
+    def start(self, device: torch.device, seed: int) -> None:
+        """Load the model and make it trainable.
+
+        Args:
+            seed: of the LoRA matrices.
+        Raises:
+            ModelNotFound: where there is no such pipeline, or it is one that this policy cannot train.
+        """
+        self.device = device
+        self.resolved_precision = resolve_precision(self.precision, device)
+        pipeline, self.folder = self.load()
+        self.pipeline = pipeline.to(device)
+        for part in pipeline.components.values():
+            if isinstance(part, torch.nn.Module):
+                part.requires_grad_(False)
+        self.seen_of = lru_cache(maxsize=10_000)(partial(seen_prompt, self.pipeline.tokenizer))
+        self.network: Any = getattr(pipeline, self.layout.trained)
+        choose_attention(self.network, device, self.resolved_precision)
+        self.pretrained = self.network
+        if self.adapter.name == "lora":
+            self.add_lora(seed)
+        else:
+            self.pretrained = copy.deepcopy(self.network)
+            self.network.requires_grad_(True)
+        self.network.train()  # there is no dropout; checkpointed blocks need the flag
+        self.in_use = self.network
+
+    def load(self) -> tuple[DiffusionPipeline, Path]:
+        """The pipeline in fp32 and its folder, which is read offline; a hub model may be fetched."""
+        refuse(self.mistakes())
+        name = self.layout.pipeline
+        kind = import_pipeline(name)
+        with naming_model_trouble(name, self.model):
+            folder = model_path(self.model)
+            if not folder.is_dir():
+                folder = Path(kind.download(self.model, use_safetensors=True, safety_checker=None))
+                refuse(self.named(self.sound(folder)))
+            if self.model != "embedded":
+                refuse(self.named(architecture_mistakes(folder, self.layout)))
+            pipeline = kind.from_pretrained(
+                str(folder),
+                local_files_only=True,
+                use_safetensors=True,
+                variant=variant_of(folder, self.layout.networks),
+                **self.without,
+            )
+        refuse(self.named(weight_mistakes(pipeline, self.layout.networks, folder)))
+        return pipeline.to(torch.float32), folder
+
+    @property
+    def scheduler_config(self) -> dict[str, Any]:
+        return self.scheduler_config_of(self.folder)
+
+    def add_lora(self, seed: int) -> None:
+        from diffusers.training_utils import cast_training_params
+        from peft import LoraConfig
+
+        if self.resolved_precision is torch.bfloat16:
+            self.network.to(torch.bfloat16)  # frozen weights need no master copy
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network.add_adapter(
+                LoraConfig(
+                    r=self.adapter.rank,
+                    lora_alpha=self.adapter.rank,
+                    init_lora_weights="gaussian",
+                    target_modules=list(ATTENTION_PROJECTIONS),
+                )
+            )
+        cast_training_params(self.network, torch.float32)
+
+    def seen(self, prompt: str) -> SeenPrompt:
+        """The part of a prompt that `encode` reads."""
+        return self.seen_of(prompt)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        return latent_shape(self.network.config)
+
+    @property
+    def guided(self) -> bool:
+        return self.guidance_scale != 1.0
+
+    def predict(self, x_t: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        """One pass of the network.
+
+        Args:
+            x_t: [B, C, H, W] float32.
+            timesteps: [B].
+        Returns:
+            [2B, C, H, W] as (uncond, cond) under guidance, else [B, C, H, W], in the precision of the network.
+        """
+        tensors = conditioning.tensors
+        if self.guided:
+            x_t, timesteps = torch.cat([x_t, x_t]), torch.cat([timesteps, timesteps])
+            tensors = {
+                name: torch.cat([tensors[UNCONDITIONAL + name], tensor])
+                for name, tensor in tensors.items()
+                if not name.startswith(UNCONDITIONAL)
+            }
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.resolved_precision is torch.bfloat16):
+            return self.output(self.in_use, x_t, timesteps, tensors)
+
+    @contextlib.contextmanager
+    def copy(self, name: CopyName) -> Iterator[None]:
+        """Within this context `predict` is the pretrained model, without gradients."""
+        lora = self.adapter.name == "lora"
+        self.in_use = self.pretrained
+        if lora:
+            self.network.disable_adapters()
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.in_use = self.network
+            if lora:
+                self.network.enable_adapters()
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        return list(self.named_parameters().values())
+
+    def named_parameters(self) -> dict[str, torch.nn.Parameter]:
+        return {name: weight for name, weight in self.network.named_parameters() if weight.requires_grad}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The trained tensors by name."""
+        return {name: weight.detach() for name, weight in self.named_parameters().items()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        parameters = self.named_parameters()
+        if state.keys() != parameters.keys():
+            raise ValueError("the checkpoint holds other tensors than this policy trains.")
+        for name, parameter in parameters.items():
+            parameter.copy_(state[name])
