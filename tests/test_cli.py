@@ -119,7 +119,7 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_1(capsys, arguments, mis
         (["train", str(ROOT / "suites" / "smoke.yaml")], "is a suite, not the configuration of one run"),
         (["list", "algoritm"], "unknown kind or name 'algoritm'. Did you mean 'algorithm'?"),
         (["table", "nowhere"], "nowhere: no such folder or file; unknown shipped suite"),
-        (["table", "nowhere", "--at", "3"], "--at: says how much of a budget."),
+        (["table", "nowhere", "--at", "3"], "--at: needs a budget."),
         (["compare", "nowhere", "elsewhere"], "nowhere: no such folder or file; unknown shipped suite"),
         (["validate", "missing"], "missing: no such file"),
         (["sample", "--run", "nowhere"], "nowhere/config.yaml: no such file."),

@@ -1,4 +1,4 @@
-"""`ddpo-bench compare`: what differs between two results folders."""
+"""`ddpo-bench compare`: the differences between two results folders."""
 
 from __future__ import annotations
 
@@ -11,21 +11,19 @@ from ddpo_bench.commands.results_folder import results_folder
 EXAMPLES = """\
 examples:
   ddpo-bench compare results/algos new/algos                     A is the old folder, B the new one
-  ddpo-bench compare results/algos new/algos --min-effect 0.05   a smaller change does not count
+  ddpo-bench compare results/algos new/algos --min-effect 0.05   ignore smaller changes
   ddpo-bench compare results/algos new/algos --metric seconds --format json
 
-Exit code 3 where any algorithm is worse on any reward, 0 where none is: it can guard a CI.
+The exit code is 3 if any algorithm is worse on any reward, and 0 if none is, for use in CI.
 """
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("old", metavar="A", help="the old results folder, results/<suite>, or a suite's name or file")
-    parser.add_argument("new", metavar="B", help="the new one")
+    parser.add_argument("old", metavar="A", help="the old results: a results folder, or a suite's name or file")
+    parser.add_argument("new", metavar="B", help="the new results, named in the same way")
     add_metric(parser)
-    parser.add_argument(
-        "--min-effect", type=amount, metavar="X", help="the smallest difference that counts (default: any)"
-    )
-    parser.add_argument("--format", choices=["md", "json"], help="print that instead of a table for reading")
+    parser.add_argument("--min-effect", type=amount, metavar="X", help="smallest difference that counts (default: any)")
+    parser.add_argument("--format", choices=["md", "json"], help="output format (default: a table for reading)")
 
 
 def execute(args: Namespace) -> int:

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  ddpo-bench profile smoke                             after ddpo-bench run smoke
-  ddpo-bench profile results/smoke                     the same, by its folder
-  ddpo-bench profile suites/algos.yaml --results new   of the runs in new/algos
+  ddpo-bench profile smoke                             a suite that has run, or is running
+  ddpo-bench profile results/smoke                     the same suite, by its results folder
+  ddpo-bench profile suites/algos.yaml --results new   the runs in new/algos
 
-Also while the suite runs.  Overhead is everything that is not sampling, reward or learning; docs/metrics.md says
-exactly what counts as what.
+Overhead is everything that is not sampling, reward, learning or KL; docs/metrics.md defines the columns.
 """
 
 

@@ -1,4 +1,4 @@
-"""`ddpo-bench table`: the comparison of a results folder, again or otherwise."""
+"""`ddpo-bench table`: the comparison of the runs in a results folder."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from ddpo_bench.commands.results_folder import add_results_folder, results_folde
 
 EXAMPLES = """\
 examples:
-  ddpo-bench table results/algos                                 for reading; makes the plots and the report again
-  ddpo-bench table results/algos --format tex                    for the paper
-  ddpo-bench table results/algos --metric eval/target_colour     judged by another reward
-  ddpo-bench table results/algos --budget seconds                training reward after equal time
+  ddpo-bench table results/algos                                 print it, and make plots and report again
+  ddpo-bench table results/algos --format tex                    print it for a paper
+  ddpo-bench table results/algos --metric eval/target_colour     compare by another reward
+  ddpo-bench table results/algos --budget seconds                compare training rewards after equal time
   ddpo-bench table results/algos --budget kl --at 500            ... within 500 nats of the pretrained model
 
-With any option it prints only, and writes nothing.
+With any option it only prints, and writes nothing.
 """
 
 
 def add_options(parser: ArgumentParser) -> None:
     add_results_folder(parser)
     parser.add_argument(
-        "--format", choices=["md", "csv", "tex", "json"], help="print that instead of a table for reading"
+        "--format", choices=["md", "csv", "tex", "json"], help="output format (default: a table for reading)"
     )
     chosen = parser.add_mutually_exclusive_group()
     add_metric(chosen)
@@ -30,7 +30,10 @@ def add_options(parser: ArgumentParser) -> None:
         "--budget", choices=["queries", "seconds", "kl"], help="compare training rewards at an equal budget"
     )
     parser.add_argument(
-        "--at", type=amount, metavar="X", help="the budget: images, s or nats (default: the largest that all reached)"
+        "--at",
+        type=amount,
+        metavar="X",
+        help="the budget in images, seconds or nats (default: the largest that all runs reached)",
     )
 
 
@@ -39,7 +42,7 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.config import ConfigError
 
     if args.at is not None and args.budget is None:
-        raise ConfigError(["--at: says how much of a budget. Give --budget queries, seconds or kl too."])
+        raise ConfigError(["--at: needs a budget. Add --budget queries, seconds or kl."])
     results = results_folder(args.suite, args.results)
     if not (args.format or args.metric or args.budget):
         print_summary(results, anew=True)
