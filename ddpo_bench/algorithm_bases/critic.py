@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 WIDTHS = (32, 64)  # channels at full resolution, and after the first stride
-SMALLEST_SIDE = 4  # strided convolutions go on down to this
+SMALLEST_SIDE = 4  # strided convolutions halve the latent down to this
 STEP_FEATURES = 32
 
 

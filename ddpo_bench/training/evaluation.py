@@ -1,6 +1,6 @@
 """Evaluation: fixed prompts and noise a seed, judged under every shipped reward.
 
-What a reward does not see is measured beside it: diversity and low-level image statistics.
+What no reward sees is measured too: diversity and low-level image statistics.
 """
 
 from __future__ import annotations
@@ -23,15 +23,8 @@ from ddpo_bench.rewards.judges import judges
 from ddpo_bench.training.finite import check_finite
 from ddpo_bench.training.image_statistics import diversity, image_statistics
 from ddpo_bench.training.phases import Phases
-from ddpo_bench.training.rollout import (
-    decode_in_batches,
-    derived_seed,
-    draw_prompts,
-    joined,
-    reference_kl,
-    sample_batches,
-    seed_globals,
-)
+from ddpo_bench.training.rollout import derived_seed, draw_prompts, seed_globals
+from ddpo_bench.training.sampling import decode_in_batches, joined, reference_kl, sample_batches
 
 EVALUATION = 1_000_000_007  # separates evaluation seeds from training seeds
 COLUMNS, PICTURES = 8, 16

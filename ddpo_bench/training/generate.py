@@ -11,7 +11,7 @@ import torch
 from ddpo_bench.config import RunConfig
 from ddpo_bench.training.checkpoint import load_newest
 from ddpo_bench.training.evaluation import to_pixels
-from ddpo_bench.training.rollout import decode_in_batches, final_latents, sample_batches
+from ddpo_bench.training.sampling import decode_in_batches, final_latents, sample_batches
 from ddpo_bench.training.trainer import start_policy
 
 

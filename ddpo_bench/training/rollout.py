@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ddpo_bench.algorithm_bases.law import law_of
 from ddpo_bench.algorithm_bases.transitions import kl_metrics, measure
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import PromptFunction, split
@@ -29,86 +28,7 @@ from ddpo_bench.protocols import (
 )
 from ddpo_bench.rewards.checking import score
 from ddpo_bench.training.finite import check_finite
-
-REFERENCE_SAMPLES = 16  # trajectories of an evaluation on which the KL to the pretrained model is measured
-
-
-@torch.no_grad()
-def sample_batches(
-    policy: Policy,
-    sampler: Sampler,
-    conditioning: Conditioning,
-    micro_batch: int,
-    generator: torch.Generator,
-    on_batch: Callable[[int], None] = lambda done: None,
-) -> Iterator[Trajectories]:
-    """Draw one trajectory a prompt, a micro-batch at a time.
-
-    Args:
-        generator: a CPU generator, so that the noise is the same on every device.
-        on_batch: called with the number of finished trajectories.
-    """
-    count = len(conditioning)
-    for start in range(0, count, micro_batch):
-        batch = conditioning[start : start + micro_batch]
-        yield sample_batch(policy, sampler, batch, generator)
-        on_batch(start + len(batch))
-
-
-def sample_batch(
-    policy: Policy, sampler: Sampler, conditioning: Conditioning, generator: torch.Generator
-) -> Trajectories:
-    shape = (len(conditioning), *policy.latent_shape)
-    drawn = [torch.randn(shape, generator=generator) for _ in range(1 + len(sampler.timesteps))]
-    x_t, *noises = torch.stack(drawn).to(policy.device)  # one transfer: none of the steps waits for the host
-    latents, means, log_probs = [x_t], [], []
-    for k, noise in enumerate(noises):
-        step = torch.full((len(x_t),), k, device=policy.device)
-        x_t, mean, log_prob = law_of(policy, sampler, x_t, step, conditioning).draw(noise)
-        latents.append(x_t)
-        means.append(mean)
-        log_probs.append(log_prob)
-    return Trajectories(torch.stack(latents, 1), torch.stack(means, 1), torch.stack(log_probs, 1))
-
-
-def joined(batches: Iterable[Trajectories]) -> Trajectories:
-    """Micro-batches as one."""
-    parts = [(batch.latents, batch.means, batch.log_probs) for batch in batches]
-    return Trajectories(*(torch.cat(values) for values in zip(*parts, strict=True)))
-
-
-def final_latents(batches: Iterable[Trajectories]) -> Tensor:
-    """[N, C, H, W]: x_0 of each trajectory, of which nothing else is kept."""
-    return torch.cat([batch.latents[:, -1].clone() for batch in batches])
-
-
-@torch.no_grad()
-def decode_in_batches(policy: Policy, latents: Tensor, micro_batch: int) -> Tensor:
-    """Images [N, 3, H, W], float32 in [0, 1], on the CPU."""
-    return torch.cat([policy.decode(part).cpu() for part in latents.split(micro_batch)])
-
-
-@torch.no_grad()
-def reference_kl(
-    policy: Policy, sampler: Sampler, drawn: Trajectories, conditioning: Conditioning, micro_batch: int
-) -> float:
-    """Exact KL(policy || pretrained model) of a trajectory, summed over steps, mean units.
-
-    Estimated on the first `REFERENCE_SAMPLES` trajectories, which the policy itself drew.
-
-    Args:
-        micro_batch: trajectories in one pass.
-    """
-    measured = range(min(REFERENCE_SAMPLES, len(conditioning)))
-    total = torch.zeros((), device=policy.device, dtype=torch.float64)
-    with policy.copy("pretrained"):
-        for start in measured[::micro_batch]:
-            part = slice(start, min(start + micro_batch, len(measured)))
-            text, latents, means = conditioning[part], drawn.latents[part], drawn.means[part]
-            for k in range(len(sampler.timesteps)):
-                x_t, step = latents[:, k], torch.full((len(latents),), k, device=latents.device)
-                total += law_of(policy, sampler, x_t, step, text).kl(means[:, k]).sum()
-    return total.item() / len(measured)
+from ddpo_bench.training.sampling import decode_in_batches, final_latents, joined, sample_batches
 
 
 def prompt_sides(config: RunConfig, policy: Policy) -> tuple[PromptFunction, PromptFunction]:

@@ -1,7 +1,7 @@
-"""One training, from a configuration to a finished run folder; the only place that knows the whole way of a run.
+"""One training, from a configuration to a finished run folder; the only place that knows all of a run.
 
-A run killed at any moment goes on from its newest checkpoint and ends with the numbers of an unbroken one: everything
-random in an epoch follows from (seed, epoch), and everything else that an epoch depends on is in the checkpoint.
+A run killed at any moment resumes from its newest checkpoint and ends with the numbers of an uninterrupted one: all
+that is random in an epoch follows from (seed, epoch), and all else that an epoch depends on is in the checkpoint.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ Row = dict[str, Any]
 
 
 def train(config: RunConfig, folder: Path, on_row: Callable[[Row], None] = lambda row: None) -> None:
-    """Train, or go on training, in a run folder; a finished run returns at once, unless it is given more epochs.
+    """Train, or resume training, in a run folder; a finished run returns at once, unless it is given more epochs.
 
     Args:
         on_row: called with every row of metrics.jsonl as it is written, and with {"epoch", "sampled"} while sampling.
     Raises:
         DifferentConfig: where `folder` holds a run of another configuration, or a file that it reads has changed.
-        DiskTrouble: where nothing more can be written; the run can go on later.
+        DiskTrouble: where nothing more can be written; the run can be resumed later.
         Exception: whatever stopped the run; status.json says why.
     """
     refuse_other_run(folder, config)
@@ -136,10 +136,10 @@ def start_policy(config: RunConfig, device: torch.device) -> tuple[Policy, Sampl
 
 
 def snapshot(parts: dict[str, Any], epoch: int, last: bool) -> dict[str, Any]:
-    """What a run goes on from, a finished one too, should it be given more epochs.
+    """The state from which a run resumes, also a finished one that is given more epochs.
 
-    Before the first epoch every part but the rows is as it starts; the weights are there for pictures where it is also
-    the last.
+    Before the first epoch every part except for the rows is as it starts; the weights are kept for pictures if that
+    epoch is also the last.
     """
     kept = parts.keys() if epoch else {"policy", "metrics"} if last else {"metrics"}
     return {"epoch": epoch, **{name: part.state_dict() for name, part in parts.items() if name in kept}}

@@ -145,7 +145,7 @@ def amd_opcodes(amdgcn: str) -> list[str]:
 
 
 class Reduction(NamedTuple):
-    """All that decides the order in which a tile is summed, but for what is in it.
+    """All that decides the order in which a tile is summed, except for its values.
 
     `tl.sum` of a whole tile first deals its elements out anew within their threads, so both layouts matter.
     """

@@ -18,7 +18,7 @@ from ddpo_bench.policies.stable_diffusion import StableDiffusion
 from ddpo_bench.policies.stored_pipeline import Adapter
 from ddpo_bench.policies.stored_weights import weights_name
 from ddpo_bench.samplers.ddim import DDIM
-from ddpo_bench.training.rollout import decode_in_batches, final_latents, sample_batches
+from ddpo_bench.training.sampling import decode_in_batches, final_latents, sample_batches
 
 CPU = torch.device("cpu")
 

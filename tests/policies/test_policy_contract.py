@@ -18,7 +18,7 @@ from ddpo_bench.options import options_of
 from ddpo_bench.protocols import Policy, Rollout
 from ddpo_bench.registry import get, names
 from ddpo_bench.rewards.jpeg import JpegCompressibility
-from ddpo_bench.training.rollout import joined, sample_batches
+from ddpo_bench.training.sampling import joined, sample_batches
 
 CPU = torch.device("cpu")
 PROMPTS = ["a dog", "two cats", "a frog", "an apple", "a cow and a pig", "three bees", "a horse"]

@@ -16,16 +16,8 @@ from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import TooFewPrompts, split
 from ddpo_bench.protocols import Rollout
 from ddpo_bench.training.finite import NotFinite
-from ddpo_bench.training.rollout import (
-    Collector,
-    derived_seed,
-    draw_prompts,
-    joined,
-    prompt_sides,
-    reference_kl,
-    sample_batch,
-    sample_batches,
-)
+from ddpo_bench.training.rollout import Collector, derived_seed, draw_prompts, prompt_sides
+from ddpo_bench.training.sampling import joined, reference_kl, sample_batch, sample_batches
 from ddpo_bench.training.trainer import start_policy
 
 CPU = torch.device("cpu")
@@ -65,7 +57,7 @@ def test_what_is_not_finite_is_named_and_blamed_on_learning_only_after_an_update
 ) -> None:
     method = getattr(collector.policy, broken)
     monkeypatch.setattr(collector.policy, broken, lambda *args: method(*args) * torch.nan)
-    with pytest.raises(NotFinite, match=f"^{named}.*before the first update, so that learning is") as first:
+    with pytest.raises(NotFinite, match=f"^{named}.*before the first update, so the cause is not learning") as first:
         collect(collector, 1)
     assert "learning_rate" not in str(first.value)
     with pytest.raises(NotFinite, match=f"^{named}.*after 2 epochs of learning: it diverged. Lower"):
