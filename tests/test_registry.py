@@ -30,10 +30,6 @@ def test_every_plugin_is_a_dataclass_with_a_line_that_says_what_it_is(kind: str,
     assert not first.startswith(f"{plugin.__name__}(")  # what dataclasses generate
 
 
-def test_the_algorithms_of_the_design_are_all_there() -> None:
-    assert {"frozen", "policy_gradient", "ppo", "trpo_penalty", "sac"} <= set(names("algorithm"))
-
-
 def test_names_are_sorted() -> None:
     assert all(names(kind) == sorted(names(kind)) for kind in FOLDERS)
 

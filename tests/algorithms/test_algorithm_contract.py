@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from functools import partial
@@ -132,3 +133,15 @@ def test_a_rollout_is_left_as_it_was(make: Callable[[], Algorithm]) -> None:
     algorithm.update(policy, rollout)
     for name in ("latents", "means", "log_probs", "rewards", "advantages", "x_0"):
         assert torch.equal(getattr(rollout, name), getattr(same, name))
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_micro_batch_does_not_change_an_update(make: Callable[[], Algorithm]) -> None:
+    results = []
+    for size in (32, 1, 5, 1000):
+        algorithm, policy = begun(make)
+        rollout = draw_rollout(policy, algorithm=algorithm)
+        row = algorithm.update(policy, dataclasses.replace(rollout, micro_batch=size))
+        results.append([*policy.parameters(), *(torch.tensor(row[name]) for name in sorted(row))])
+    for result in results[1:]:
+        torch.testing.assert_close(result, results[0], rtol=1e-6, atol=1e-9)

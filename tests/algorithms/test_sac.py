@@ -231,15 +231,3 @@ def test_a_larger_alpha_holds_the_policy_nearer_to_the_pretrained_one() -> None:
             sum(float((p - q).square().sum()) for p, q in zip(parameters_of(policy), policy.pretrained, strict=True))
         )
     assert distance[1] < distance[0] / 4
-
-
-def test_the_micro_batch_does_not_change_the_actor_step() -> None:
-    results = []
-    for size in (64, 16):
-        algorithm, policy, rollout = after_one_rollout()
-        averages = Averages()
-        generator = torch.Generator().manual_seed(0)
-        algorithm.actor_step(policy, dataclasses.replace(rollout, micro_batch=size), generator, averages)
-        results.append([*parameters_of(policy), torch.tensor(averages.result()["grad_norm"])])
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other)

@@ -14,7 +14,6 @@ from ddpo_bench.algorithm_bases.trajectory import GradientAlgorithm, shuffled_pa
 from ddpo_bench.algorithm_bases.transitions import kl_metrics, measure, transitions
 from ddpo_bench.algorithms.policy_gradient import PolicyGradient
 from ddpo_bench.algorithms.ppo import PPO
-from ddpo_bench.algorithms.trpo_penalty import TRPOPenalty
 
 
 def pairs_of(samples: int, steps: int, algorithm: GradientAlgorithm) -> list[torch.Tensor]:
@@ -47,21 +46,6 @@ def test_timesteps_are_shuffled_independently_for_each_sample() -> None:
 def test_every_optimiser_step_sees_as_many_samples_as_it_can() -> None:
     for batch in pairs_of(6, 10, PPO(minibatches=5)):
         assert batch[:, 0].bincount().tolist() == [2] * 6
-
-
-@pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("make", [PolicyGradient, PPO, TRPOPenalty])
-@pytest.mark.parametrize("micro_batch", [1, 5, 32, 1000])
-def test_the_micro_batch_does_not_change_an_update(make: type[GradientAlgorithm], micro_batch: int) -> None:
-    results = []
-    for size in (64, micro_batch):
-        policy, algorithm = LinearPolicy(), make()
-        rollout = dataclasses.replace(draw_rollout(policy), micro_batch=size)
-        algorithm.start(policy, seed=0)
-        metrics = algorithm.update(policy, rollout)
-        results.append([*policy.parameters(), *(torch.tensor(metrics[name]) for name in sorted(metrics))])
-    for one, other in zip(*results, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.usefixtures("float64")
