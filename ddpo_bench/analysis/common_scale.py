@@ -8,7 +8,7 @@ from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Array, iqm
 
-LEFT_OUT = "No performance profiles and no figures over all rewards: "
+LEFT_OUT = "No performance profiles and no averages over all rewards: "
 
 
 def on_common_scale(records: list[RunRecord]) -> dict[str, list[Array]]:

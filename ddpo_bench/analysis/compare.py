@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ddpo_bench.analysis.cells import cells_of, tasks_of
 from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.measures import Measure, find_measure
 from ddpo_bench.analysis.notes import few_seeds, is_done, provenance, unfinished
@@ -43,7 +44,7 @@ def compare(a: Path, b: Path, metric: str = "final", min_effect: float | None = 
     """
     old, new = collect(a), collect(b)
     measure = measure_of_both(metric, old, new)
-    ours, theirs = cells_of(old), cells_of(new)
+    ours, theirs = by_seed(old), by_seed(new)
     shared = [cell for cell in ours if cell in theirs and ours[cell].keys() & theirs[cell].keys()]
     if not shared:
         raise ResultsError(nothing_shared(a, b, ours, theirs))
@@ -75,18 +76,18 @@ def measure_of_both(metric: str, old: list[RunRecord], new: list[RunRecord]) -> 
     return measure
 
 
-def cells_of(records: list[RunRecord]) -> dict[Cell, Runs]:
-    """The done runs, cells in the order of the plan."""
-    cells: dict[Cell, Runs] = {}
-    for record in records:
-        if is_done(record):
-            cells.setdefault((record.task, record.label), {})[record.seed] = record
-    tasks = list(dict.fromkeys(task for task, _ in cells))
-    return {cell: cells[cell] for task in tasks for cell in cells if cell[0] == task}
+def by_seed(records: list[RunRecord]) -> dict[Cell, Runs]:
+    """The done runs by cell and seed."""
+    done = [record for record in records if is_done(record)]
+    return {
+        (task, label): {run.seed: run for run in runs}
+        for task in tasks_of(done)
+        for label, runs in cells_of(done, task).items()
+    }
 
 
 def row(cell: Cell, ours: Runs, theirs: Runs, measure: Measure, min_effect: float | None) -> Row:
-    """A cell's figures over the seeds that both sides measured."""
+    """A cell's values over the seeds that both sides measured."""
     both = sorted(ours.keys() & theirs.keys())
     pairs = [(measure.of(ours[seed]), measure.of(theirs[seed])) for seed in both]
     pairs = [pair for pair in pairs if not any(map(math.isnan, pair))]
@@ -149,7 +150,7 @@ def alone(name: str, ours: Mapping[Cell, Runs], theirs: Mapping[Cell, Runs]) -> 
         task, label = cell
         if seeds := runs.keys() - theirs.get(cell, {}).keys():
             named.append(f"{label} on {task} seed {ranges(seeds)}")
-    return [f"Done only in {name}, and in no figure: {'; '.join(named)}."] if named else []
+    return [f"Done only in {name}, and left out: {'; '.join(named)}."] if named else []
 
 
 def unmeasured(name: str, cells: Mapping[Cell, Runs], shared: list[Cell], measure: Measure) -> list[str]:
@@ -160,7 +161,7 @@ def unmeasured(name: str, cells: Mapping[Cell, Runs], shared: list[Cell], measur
         for seed, run in sorted(cells[task, label].items())
         if math.isnan(measure.of(run))
     ]
-    return [f"No `{measure.key}` in {name}, and in no figure: {'; '.join(lacking)}."] if lacking else []
+    return [f"No `{measure.key}` in {name}, and left out: {'; '.join(lacking)}."] if lacking else []
 
 
 def other_settings(ours: Mapping[Cell, Runs], theirs: Mapping[Cell, Runs], shared: list[Cell]) -> list[str]:

@@ -1,15 +1,15 @@
-"""Runs to the comparison table: one row an algorithm and reward, its figures estimated over seeds."""
+"""Runs to the comparison table: one row an algorithm and reward, its values estimated over seeds."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 
 from ddpo_bench.analysis.budget import UNITS, Budget
+from ddpo_bench.analysis.cells import cells_of, tasks_of
 from ddpo_bench.analysis.measures import BASELINE, FINAL, NAMED, Measure
 from ddpo_bench.analysis.notes import (
     explanations,
@@ -63,9 +63,9 @@ def comparison(records: list[RunRecord], suite: str, measure: Measure = FINAL, b
         _ = run.final  # raises
     measure = budget.measure if budget else measure
     judged = judged_columns(records)
-    tasks = dict.fromkeys(record.task for record in records if record.config)
+    tasks = tasks_of([record for record in records if record.config])
     rows = [row for task in tasks for row in task_rows(records, task, judged, measure)]
-    columns = [*KEYS, *figure_columns(measure), *judged]
+    columns = [*KEYS, *measured_columns(measure), *judged]
     if budget:
         rows = [replace(row, values=row.values | {"budget": limit(budget, row.group)}) for row in rows]
         columns.insert(len(KEYS), Column("budget", "budget", UNITS[budget.kind], digits=BUDGET_DIGITS[budget.kind]))
@@ -82,7 +82,7 @@ def comparison(records: list[RunRecord], suite: str, measure: Measure = FINAL, b
     return Table(f"{suite}: {measure.title} by algorithm{where}", columns, rows, measure.key, tuple(notes))
 
 
-def figure_columns(measure: Measure) -> list[Column]:
+def measured_columns(measure: Measure) -> list[Column]:
     """MEASUREMENTS with a measure in place of the final reward; no "beats" where neither direction is better."""
     columns = []
     for column in MEASUREMENTS:
@@ -96,7 +96,7 @@ def figure_columns(measure: Measure) -> list[Column]:
 
 
 def limit(budget: Budget, task: str) -> Value:
-    """A task's budget as a figure of the table: images are counted, seconds and nats measured."""
+    """A task's budget as a value of the table: images are counted, seconds and nats measured."""
     at = budget.limits.get(task)
     return None if at is None else Estimate(at, math.nan, math.nan) if BUDGET_DIGITS[budget.kind] else round(at)
 
@@ -111,14 +111,11 @@ def judged_columns(records: list[RunRecord]) -> list[Column]:
 
 def task_rows(records: list[RunRecord], task: str, judged: list[Column], measure: Measure) -> list[Row]:
     """The rows of one reward, the baseline first."""
-    cells: dict[str, Runs] = defaultdict(list)
-    for record in sorted(records, key=lambda record: record.algorithm != BASELINE):
-        if record.config and record.task == task:
-            cells[record.label] += [record] if is_done(record) else []
+    begun = cells_of([record for record in records if record.config], task)
+    cells = {label: sorted(filter(is_done, runs), key=lambda run: run.seed) for label, runs in begun.items()}
     lines = []
     for label, runs in cells.items():
         keys: dict[str, Value] = {"algorithm": label, "reward": task, "n": len(runs)}
-        runs.sort(key=lambda run: run.seed)
         lines.append(keys | values_of(runs, baseline_of(runs, cells), judged, measure))
     best = best_of([line[measure.key] for line in lines], measure)
     return [Row(task, line, rank(line[measure.key], best)) for line in lines]
@@ -139,7 +136,7 @@ def judged_by(record: RunRecord) -> list[object]:
 
 
 def values_of(runs: Runs, baseline: Runs, judged: list[Column], measure: Measure) -> dict[str, Value]:
-    """The figures of one row; None where not measured."""
+    """The values of one row; None where not measured."""
     values: dict[str, Value] = {
         "kl": over_seeds(runs, held_out("kl_reference")),
         "kl_nats": over_seeds(runs, held_out("kl_reference_nats")),
@@ -153,9 +150,9 @@ def values_of(runs: Runs, baseline: Runs, judged: list[Column], measure: Measure
 
 
 def against(runs: Runs, baseline: Runs, measure: Measure) -> dict[str, Value]:
-    """The figures that compare a cell with the baseline."""
-    figure, frozen = over_seeds(runs, measure.of), over_seeds(baseline, measure.of)
-    if figure is None or frozen is None:
+    """The values that compare a cell with the baseline."""
+    reached, frozen = over_seeds(runs, measure.of), over_seeds(baseline, measure.of)
+    if reached is None or frozen is None:
         return {}
     ours = {run.seed: measure.of(run) for run in runs}
     theirs = {run.seed: measure.of(run) for run in baseline}
@@ -168,8 +165,9 @@ def against(runs: Runs, baseline: Runs, measure: Measure) -> dict[str, Value]:
     sides = [list(ours.values())], [list(theirs.values())]
     lower = measure.better == "lower"
     values["probability"] = probability_of_improvement(*(reversed(sides) if lower else sides))
-    if figure.has_interval and frozen.has_interval:
-        values["beats_baseline"] = "yes" if (figure.high < frozen.low if lower else figure.low > frozen.high) else "no"
+    if reached.has_interval and frozen.has_interval:
+        beats = reached.high < frozen.low if lower else reached.low > frozen.high
+        values["beats_baseline"] = "yes" if beats else "no"
     return values
 
 

@@ -1,4 +1,4 @@
-"""What a run can be judged by: one figure a run, its name, and which direction is better."""
+"""What a run can be judged by: one number a run, its name, and which direction is better."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Better = Literal["higher", "lower", ""]
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of a run.
+    """One number of a run.
 
     Attributes:
         key: its column in CSV and JSON.
         title: in headings.
         meaning: one clause for the note under the table, as `meaning_for` completes it.
         better: which direction is; "" where neither is.
-        of: the figure of a done run; NaN where it was not measured.
+        of: its value for a done run; NaN where it was not measured.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""What a table says under itself: what the figures mean, which runs are in none, on what they were measured."""
+"""The notes under a table: what its values mean, which runs it leaves out, on what they were measured."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_done(record: RunRecord) -> bool:
 
 
 def explanations(rows: list[Row], measure: Measure, records: list[RunRecord]) -> list[str]:
-    """What the figures mean, as far as this table needs it."""
+    """What the values mean, as far as this table needs it."""
     seeds = {int(str(row.values["n"])) for row in rows}
     average = "Interquartile mean" if max(seeds, default=0) > 3 else "Mean"
     what = f"`{measure.key}`" if measure.title == measure.key else f"{measure.title[0].upper()}{measure.title[1:]}"
@@ -106,7 +106,7 @@ def unfinished(records: Iterable[RunRecord]) -> list[str]:
             reason = f" ({' '.join(record.reason.split())})" if record.reason else ""
             seeds[f"{record.cell} {record.status}{reason}"].append(str(record.seed))
     named = [f"{what}: seed {', '.join(which)}" for what, which in seeds.items()]
-    return [f"Not done, and in no figure: {'; '.join(named)}."] if named else []
+    return [f"Not done, and left out: {'; '.join(named)}."] if named else []
 
 
 def provenance(records: list[RunRecord]) -> list[str]:

@@ -14,10 +14,10 @@ checkpoint), checkpoints and all other files, what lies between a worker's runs,
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from ddpo_bench.analysis.cells import cells_of, tasks_of
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Estimate
 from ddpo_bench.analysis.tables import Column, Row, Table, Value
@@ -86,20 +86,13 @@ def profile(records: list[RunRecord], suite: str, results: Path, workers: Worker
         )
     if len(runs) < len(begun):
         workers = None
-    cells: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
-    for run in runs:
-        cells[run.task, run.label].append(run)
     rows = [
-        Row(task, values_of(label, task, cell, total_of(cell))) for (task, label), cell in sorted_by_task(cells).items()
+        Row(task, values_of(label, task, cell, total_of(cell)))
+        for task in tasks_of(runs)
+        for label, cell in cells_of(runs, task).items()
     ]
     whole = Row(WHOLE, values_of("all", "", runs, suite_total(runs, workers)))
     return Table(f"{suite}: where the time went", COLUMNS, [*rows, whole], "", notes(len(begun) - len(runs), workers))
-
-
-def sorted_by_task(cells: dict[tuple[str, str], list[RunRecord]]) -> dict[tuple[str, str], list[RunRecord]]:
-    """Cells of one reward next to each other, else in their order."""
-    order = list(dict.fromkeys(task for task, _ in cells))
-    return dict(sorted(cells.items(), key=lambda item: order.index(item[0][0])))
 
 
 def is_measured(run: RunRecord) -> bool:

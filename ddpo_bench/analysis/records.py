@@ -61,13 +61,6 @@ class RunRecord:
         return pd.DataFrame(self.epochs)
 
     @cached_property
-    def evaluations(self) -> pd.DataFrame:
-        """`evaluated` as a frame."""
-        import pandas as pd
-
-        return pd.DataFrame(self.evaluated)
-
-    @cached_property
     def label(self) -> str:
         """The setup, else the algorithm, with the options that tell it from others: "ppo clip_range=0.001"."""
         return labelled(

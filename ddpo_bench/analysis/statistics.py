@@ -2,7 +2,7 @@
 precipice").
 
 The unit is the seed: whatever a run measured on many images is averaged before it comes here. A NaN among the values
-makes every figure of them NaN: a run that lacks its measurement is never quietly the best or the worst one.
+makes every result NaN: a run that lacks its measurement is never quietly the best or the worst one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Statistic = Callable[[Array], Array]  # reduces the last axis
 
 
 class Estimate(NamedTuple):
-    """A figure with its interval; `low` and `high` are NaN where there is no interval (one seed)."""
+    """A value with its interval; `low` and `high` are NaN where there is no interval (one seed)."""
 
     value: float
     low: float
@@ -126,7 +126,7 @@ def share_of_wins(a: ArrayLike, b: ArrayLike) -> Array:
 
 @lru_cache(maxsize=4)
 def drawn_indices(sizes: tuple[int, ...], replicates: int, seed: int) -> list[NDArray[np.int64]]:
-    """Which values each replicate draws from strata of these sizes, [replicates, n] each: the figures of a table that
+    """Which values each replicate draws from strata of these sizes, [replicates, n] each: the estimates of a table that
     have equally many seeds share them."""
     rng = np.random.default_rng(seed)
     return [rng.integers(n, size=(replicates, n)) for n in sizes]
@@ -134,7 +134,7 @@ def drawn_indices(sizes: tuple[int, ...], replicates: int, seed: int) -> list[ND
 
 @lru_cache(maxsize=4)
 def drawn_weights(sizes: tuple[int, ...], replicates: int, seed: int) -> list[Array]:
-    """The share of each value in what each replicate draws, [replicates, n] each; a linear figure needs no more."""
+    """The share of each value in what each replicate draws, [replicates, n] each; a linear statistic needs no more."""
     rng = np.random.default_rng(seed)
     return [rng.multinomial(n, np.full(n, 1 / n), size=replicates) / n for n in sizes]
 

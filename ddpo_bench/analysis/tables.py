@@ -34,7 +34,7 @@ class Column:
             decimals.  0 for text and counts.
         interval: whether text shows the interval; CSV and data frame always hold it.
         part: "main" for the first table, "further" for the second, None for both (the keys).
-        scale: key of the column whose figures decide the decimals, where that is not this one.
+        scale: key of the column whose values decide the decimals, where that is not this one.
     """
 
     key: str
@@ -82,7 +82,7 @@ class Table:
         return "\n\n".join(block for block in blocks if block) + "\n"
 
     def to_csv(self) -> str:
-        """Plain figures, an interval as two more columns `<key>_low` and `<key>_high`; empty where not measured."""
+        """Plain numbers, an interval as two more columns `<key>_low` and `<key>_high`; empty where not measured."""
         return self.to_frame().to_csv(index=False, float_format=f"%{DIGITS}", lineterminator="\n")
 
     def to_latex(self) -> str:
@@ -100,7 +100,7 @@ class Table:
         return json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
     def to_frame(self) -> pd.DataFrame:
-        """Figures as in `to_csv`."""
+        """Numbers as in `to_csv`."""
         import pandas as pd
 
         return pd.DataFrame([flat(self.columns, row.values) for row in self.rows])
@@ -134,7 +134,7 @@ class Table:
 
 
 def flat(columns: list[Column], values: dict[str, Value]) -> dict[str, Any]:
-    """One row of plain figures."""
+    """One row of plain numbers."""
     plain: dict[str, Any] = {}
     for column in columns:
         value = plain[column.key] = values.get(column.key)

@@ -1,4 +1,4 @@
-"""A table for the terminal: one grid where it fits, else several under each other, so that no figure is cut off."""
+"""A table for the terminal: one grid where it fits, else several under each other, so that no number is cut off."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TerminalTable:
 
 
 def side_by_side(table: Table, width: int) -> Iterator[list[Column]]:
-    """The main part's columns, in as few lists as fit the width beside the first key."""
+    """The main part's columns, in as few lists as fit the width next to the first key."""
     first, *_ = table.columns
     chosen: list[Column] = []
     for column in [column for column in table.part("main") if not column.is_key]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,9 @@ ENDED = ("complete", "pruned", "failed")
 
 @dataclass(frozen=True)
 class Parameter:
-    """One searched key: a range, maybe of a quantity with a unit, or choices."""
+    """One searched key; `unit` is that of its quantity, where it has one."""
 
     key: str
-    low: float = math.nan
-    high: float = math.nan
-    log: bool = False
-    choices: tuple[Setting, ...] = ()
     unit: str | None = None
 
     @property

@@ -43,7 +43,7 @@ def read_study(path: Path) -> Study:
 
 
 def parse_study(path: Path, data: dict[str, Any]) -> Study:
-    space = tuple(parse_parameter(key, given) for key, given in data["space"].items())
+    space = tuple(Parameter(key, unit_of(given.get("low"))) for key, given in data["space"].items())
     trials = [parse_trial(trial, space) for trial in data["trials"]]
     return Study(
         path=path,
@@ -62,14 +62,6 @@ def parse_study(path: Path, data: dict[str, Any]) -> Study:
     )
 
 
-def parse_parameter(key: str, given: dict[str, Any]) -> Parameter:
-    if "choices" in given:
-        return Parameter(key, choices=tuple(given["choices"]))
-    low, high = (Quantity.parse(given[end]) for end in ("low", "high"))
-    unit = low.unit if isinstance(given["low"], str) else None
-    return Parameter(key, low.value, high.value, bool(given.get("log", False)), unit=unit)
-
-
 def parse_trial(data: dict[str, Any], space: tuple[Parameter, ...]) -> Trial:
     params = dict(data["params"])
     for parameter in space:
@@ -84,3 +76,8 @@ def parse_trial(data: dict[str, Any], space: tuple[Parameter, ...]) -> Trial:
         data.get("feasible", True),
         data.get("hash") or "",
     )
+
+
+def unit_of(end: Any) -> str | None:
+    """The unit of the end of a range, where it is a quantity with one."""
+    return Quantity.parse(end).unit if isinstance(end, str) else None

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.tuning import Study
+from ddpo_bench.run_folder.places import identity_of
 
 
 def tuning_notes(studies: list[Study], records: list[RunRecord]) -> list[str]:
@@ -42,7 +43,7 @@ def seed_clause(studies: Iterable[Study]) -> str:
     if not seen:
         return "on other seeds than reported"
     return (
-        f"of which {listed(seen)} {'is' if len(seen) == 1 else 'are'} also reported, so that these figures are too good"
+        f"of which {listed(seen)} {'is' if len(seen) == 1 else 'are'} also reported, so that these results are too good"
     )
 
 
@@ -50,7 +51,7 @@ def untuned(studies: list[Study], records: list[RunRecord]) -> list[str]:
     """The cells that learn with a configuration that no search has tried."""
     tried = {trial.hash for study in studies for trial in study.trials}
     learned = [record for record in records if record.algorithm not in ("", BASELINE)]
-    left = [record for record in learned if record.folder.parent.name[-12:] not in tried]
+    left = [record for record in learned if identity_of(record.folder) not in tried]
     return list(dict.fromkeys(f"{record.label} on {record.task}" for record in left))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.short_numbers import shortened
 from ddpo_bench.config import EXECUTION_KEYS
+from ddpo_bench.run_folder.places import identity_of
 
 
 def tell_apart(records: list[RunRecord]) -> list[RunRecord]:
@@ -20,7 +21,7 @@ def tell_apart(records: list[RunRecord]) -> list[RunRecord]:
         homes[str(flat)].add(record.folder.parent.name)
     for record, flat in zip(records, flats, strict=True):
         if len(homes[str(flat)]) > 1:  # the same settings under other versions of a plugin are other cells
-            flat["cell"] = record.folder.parent.name[-12:]
+            flat["cell"] = identity_of(record.folder)
     pairs: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
     for record, flat in zip(records, flats, strict=True):
         pairs[record.setup or record.algorithm, record.reward].append(flat)

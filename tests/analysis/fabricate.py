@@ -60,8 +60,7 @@ def fabricate_run(results: Path, algorithm: str, reward: str, seed: int, state: 
     reason = "the reward returned NaN\nat epoch 3" if state == "failed" else None
     status = {"state": state, "reason": reason, "epoch": EPOCHS, "epochs": EPOCHS, "seconds": 60.0 + seed}
     (folder / "status.json").write_text(json.dumps(status))
-    rows = metrics(algorithm, reward, seed)
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(folder, metrics(algorithm, reward, seed))
     write_samples(folder / "samples", GAIN[algorithm])
     return folder
 
@@ -95,24 +94,44 @@ def metrics(algorithm: str, reward: str, seed: int) -> list[dict[str, float]]:
     return [*rows, evaluation(algorithm, reward, seed, EPOCHS)]
 
 
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.jsonl."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def write_rows(run: Path, rows: list[dict[str, Any]]) -> None:
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def update(run: Path, file: str, *dropped: str, **values: Any) -> None:
+    """Change some keys of config.yaml, status.json or provenance.json, and drop others."""
+    held = yaml.safe_load((run / file).read_text()) | values
+    (run / file).write_text(json.dumps({key: value for key, value in held.items() if key not in dropped}))
+
+
+def plan(suite: Path, seeds: int = 3, cells: int | None = None, **others: Any) -> None:
+    """Write suite.yaml: a plan of the first cells that there are."""
+    names = sorted({path.parent.name for path in suite.glob("runs/*/seed-0")})[:cells]
+    planned = [{"name": name[:-13], "hash": name[-12:], "varied": {}} for name in names]
+    (suite / "suite.yaml").write_text(yaml.safe_dump({"cells": planned, "seeds": list(range(seeds)), **others}))
+
+
 def measure_parts(suite: Path) -> None:
     """Give every run the seconds of its parts: `EPOCH`, `EVALUATION` and `OVERHEADS`."""
     for run in suite.glob("runs/*/*"):
-        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        for row in rows:
-            row |= {f"seconds_{part}": seconds for part, seconds in (EPOCH if "queries" in row else EVALUATION).items()}
-        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        status = json.loads((run / "status.json").read_text())
-        status |= {f"seconds_{part}": seconds for part, seconds in OVERHEADS.items()}
-        (run / "status.json").write_text(json.dumps(status))
+        parts = {True: EPOCH, False: EVALUATION}
+        write_rows(run, [row | in_seconds(parts["queries" in row]) for row in rows_of(run)])
+        update(run, "status.json", **in_seconds(OVERHEADS))
+
+
+def in_seconds(parts: dict[str, float]) -> dict[str, float]:
+    return {f"seconds_{part}": seconds for part, seconds in parts.items()}
 
 
 def without(suite: Path, start: str, pattern: str = "runs/*/*") -> None:
     """Drop the measures of some runs, as an older version would have written them."""
-    for path in suite.glob(f"{pattern}/metrics.jsonl"):
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        kept = [{key: value for key, value in row.items() if not key.startswith(start)} for row in rows]
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+    for run in suite.glob(pattern):
+        write_rows(run, [{k: v for k, v in row.items() if not k.startswith(start)} for row in rows_of(run)])
 
 
 def write_samples(folder: Path, gain: float) -> None:

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from fabricate import fabricate_run
+from fabricate import fabricate_run, rows_of, write_rows
 
 from ddpo_bench.analysis.tables import Row, Table
 from ddpo_bench.analysis.tabulate import tabulate
@@ -21,13 +20,13 @@ CURVES = {
 def make(results: Path, curves: dict[tuple[str, int], list[tuple[int, float, float, float]]]) -> Path:
     for (algorithm, seed), curve in curves.items():
         folder = fabricate_run(results, algorithm, "target_colour", seed)
-        first, *_, last = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+        first, *_, last = rows_of(folder)
         rows = [
             {"epoch": epoch, "queries": queries, "reward_mean": reward, "kl_reference_nats": kl,
              "seconds_sampling": seconds / 2, "seconds_reward": seconds / 4, "seconds_learning": seconds / 4}
             for epoch, (queries, seconds, kl, reward) in enumerate(curve, start=1)
         ]  # fmt: skip
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [first, *rows, last]))
+        write_rows(folder, [first, *rows, last])
     return results
 
 
@@ -91,8 +90,7 @@ def test_the_shortest_run_of_any_seed_sets_the_budget(tmp_path: Path) -> None:
 def test_a_failed_run_sets_no_budget(uneven: Path) -> None:
     before = tabulate(uneven, budget="queries")
     folder = fabricate_run(uneven, "sac", "target_colour", 1, state="failed")
-    rows = [line for line in (folder / "metrics.jsonl").open() if '"epoch": 1,' in line]
-    (folder / "metrics.jsonl").write_text("".join(rows))
+    write_rows(folder, [row for row in rows_of(folder) if row["epoch"] == 1])
     after = tabulate(uneven, budget="queries")
     assert after.to_csv() == before.to_csv()
 

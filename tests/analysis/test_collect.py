@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fabricate import EPOCHS, SAMPLES, fabricate_run, fabricate_suite, final_reward
+from fabricate import EPOCHS, SAMPLES, fabricate_run, fabricate_suite, final_reward, rows_of, write_rows
 
 from ddpo_bench.analysis.collect import collect
 from ddpo_bench.checksummed import Damaged
@@ -29,7 +29,7 @@ def test_every_run_is_read(suite: Path) -> None:
 def test_rows_are_split_into_curve_and_evaluations(suite: Path) -> None:
     record = next(r for r in collect(suite) if (r.algorithm, r.reward, r.seed) == ("ppo", "target_colour", 2))
     assert list(record.curve["queries"]) == [SAMPLES * epoch for epoch in range(1, EPOCHS + 1)]
-    assert list(record.evaluations["epoch"]) == [0, EPOCHS]
+    assert [row["epoch"] for row in record.evaluated] == [0, EPOCHS]
     assert record.held_out("target_colour", 0) == final_reward("frozen", "target_colour", 2)
     assert record.final == final_reward("ppo", "target_colour", 2)
 
@@ -52,7 +52,7 @@ def test_any_other_malformed_line_is_named(suite: Path, broken: str) -> None:
 
 def test_a_done_run_without_its_evaluation_is_an_error_with_its_file(suite: Path) -> None:
     path = next(suite.glob("runs/ppo-*/seed-0/metrics.jsonl"))
-    path.write_text("".join(line for line in path.open() if "eval/" not in line))
+    write_rows(path.parent, [row for row in rows_of(path.parent) if "queries" in row])
     record = next(r for r in collect(suite) if r.folder == path.parent)
     with pytest.raises(ResultsError, match=rf"{path}: the last evaluation holds no eval/{record.reward}"):
         _ = record.final

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from fabricate import fabricate_run, fabricate_suite
+from fabricate import fabricate_run, fabricate_suite, rows_of, update, write_rows
 
 from ddpo_bench.analysis.compare import Comparison, compare, ranges, verdict
 from ddpo_bench.analysis.statistics import Estimate
@@ -30,10 +29,10 @@ def new(tmp_path: Path) -> Path:
 
 def change(results: Path, change_rows: Callable[[Rows, int], None], cell: str = "ppo-target_colour") -> None:
     """Rewrite metrics.jsonl of a cell's runs; `change_rows` gets the rows and the seed."""
-    for path in sorted(results.glob(f"runs/{cell}-*/seed-*/metrics.jsonl")):
-        rows = [json.loads(line) for line in path.open()]
-        change_rows(rows, int(path.parent.name.removeprefix("seed-")))
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for run in results.glob(f"runs/{cell}-*/seed-*"):
+        rows = rows_of(run)
+        change_rows(rows, int(run.name.removeprefix("seed-")))
+        write_rows(run, rows)
 
 
 def shift(results: Path, *by: float) -> None:
@@ -145,23 +144,23 @@ def test_what_only_one_side_has_is_named(old: Path, new: Path) -> None:
     for seed in (3, 4, 5, 7):
         fabricate_run(new, "ppo", "target_colour", seed)
     found = compare(old, new)
-    assert "Done only in A, and in no figure: trpo_penalty on target_colour seed 0." in found.table.notes
-    assert "Done only in B, and in no figure: ppo on target_colour seed 3 to 5, 7." in found.table.notes
+    assert "Done only in A, and left out: trpo_penalty on target_colour seed 0." in found.table.notes
+    assert "Done only in B, and left out: ppo on target_colour seed 3 to 5, 7." in found.table.notes
     assert row_of(found).values["n"] == 3
 
 
-def test_a_failed_run_is_named_with_its_reason_and_in_no_figure(old: Path, new: Path) -> None:
-    path = next(new.glob("runs/ppo-target_colour-*/seed-1/status.json"))
-    path.write_text(json.dumps({"state": "failed", "reason": "out of memory", "seconds": 1.0}))
+def test_a_failed_run_is_named_with_its_reason_and_left_out(old: Path, new: Path) -> None:
+    run = next(new.glob("runs/ppo-target_colour-*/seed-1"))
+    update(run, "status.json", state="failed", reason="out of memory")
     found = compare(old, new)
     assert row_of(found).values["n"] == 2
     assert row_of(found).values["difference"] == (0, 0, 0)
-    assert "Done only in A, and in no figure: ppo on target_colour seed 1." in found.table.notes
-    assert "B: not done, and in no figure: ppo-target_colour failed (out of memory): seed 1." in found.table.notes
+    assert "Done only in A, and left out: ppo on target_colour seed 1." in found.table.notes
+    assert "B: not done, and left out: ppo-target_colour failed (out of memory): seed 1." in found.table.notes
 
 
 @pytest.mark.parametrize("broken", [None, NAN, "absent"])
-def test_a_missing_or_nan_metric_is_named_and_in_no_figure(old: Path, new: Path, broken: float | str | None) -> None:
+def test_a_missing_or_nan_metric_is_named_and_left_out(old: Path, new: Path, broken: float | str | None) -> None:
     def spoil(rows: Rows, seed: int) -> None:
         if seed == 2:
             rows[-1] |= {"eval/target_colour": broken}
@@ -173,7 +172,7 @@ def test_a_missing_or_nan_metric_is_named_and_in_no_figure(old: Path, new: Path,
     found = compare(old, new, "eval/target_colour")
     assert row_of(found).values["n"] == 2
     assert row_of(found).values["difference"] == pytest.approx((0.1, 0.1, 0.1))
-    assert "No `eval/target_colour` in B, and in no figure: ppo on target_colour seed 2." in found.table.notes
+    assert "No `eval/target_colour` in B, and left out: ppo on target_colour seed 2." in found.table.notes
 
 
 def test_a_metric_that_no_pair_has_is_an_error(old: Path, new: Path) -> None:
@@ -223,8 +222,8 @@ def test_commits_and_versions_of_both_sides_are_told(old: Path, new: Path) -> No
 
 def test_settings_that_changed_are_named(old: Path, new: Path) -> None:
     assert not any("Settings" in note for note in compare(old, new).table.notes)
-    for path in new.glob("runs/ppo-*/*/config.yaml"):
-        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"epochs": 7}))
+    for run in new.glob("runs/ppo-*/*"):
+        update(run, "config.yaml", epochs=7)
     assert (
         "Settings that differ from A to B: ppo on jpeg_compressibility and ppo on target_colour: epochs 6 to 7."
         in compare(old, new).table.notes

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-import yaml
-from fabricate import EPOCHS, GAIN, SAMPLES, fabricate_run
+from fabricate import EPOCHS, GAIN, SAMPLES, fabricate_run, plan, rows_of, update, write_rows
 
 from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.comparison import comparison
@@ -44,15 +42,15 @@ def test_an_algorithm_that_does_not_separate_from_the_baseline_is_told(suite: Pa
 
 @pytest.mark.parametrize("state", ["failed", "killed", "running"])
 def test_a_run_that_is_not_done_is_named_and_never_averaged(suite: Path, state: str) -> None:
-    path = next(suite.glob("runs/ppo-target_colour-*/seed-1/status.json"))
-    path.write_text(json.dumps({"state": state, "reason": "the reward returned NaN\nat epoch 3", "seconds": 1.0}))
+    run = next(suite.glob("runs/ppo-target_colour-*/seed-1"))
+    update(run, "status.json", state=state, reason="the reward returned NaN\nat epoch 3")
     table = compare(suite)
     values = row_of(table, "ppo").values
     assert values["n"] == 2
     assert values["final"] == pytest.approx((0.27, 0.26, 0.28))
     assert values["difference"] == pytest.approx((0.2, 0.2, 0.2))
     expected = f"ppo-target_colour {state} (the reward returned NaN at epoch 3): seed 1."
-    assert f"Not done, and in no figure: {expected}" in table.notes
+    assert f"Not done, and left out: {expected}" in table.notes
     assert any(note.startswith("17 of 18 runs done") for note in table.notes)
 
 
@@ -66,10 +64,8 @@ def test_a_cell_without_a_done_run_has_an_empty_row_not_a_zero(suite: Path) -> N
 
 
 def test_planned_runs_without_a_folder_are_named(suite: Path) -> None:
-    folders = sorted({path.parent.name for path in suite.glob("runs/*/seed-0")})
-    cells = [{"name": name[:-13], "hash": name[-12:], "varied": {}} for name in folders]
-    (suite / "suite.yaml").write_text(yaml.safe_dump({"cells": cells[:1], "seeds": [0, 1, 2, 3, 4]}))
-    assert "Not done, and in no figure: frozen-jpeg_compressibility queued: seed 3, 4." in compare(suite).notes
+    plan(suite, seeds=5, cells=1)
+    assert "Not done, and left out: frozen-jpeg_compressibility queued: seed 3, 4." in compare(suite).notes
 
 
 def test_each_setting_is_compared_with_its_own_baseline(tmp_path: Path) -> None:
@@ -77,12 +73,11 @@ def test_each_setting_is_compared_with_its_own_baseline(tmp_path: Path) -> None:
         for algorithm in ("frozen", "ppo"):
             for seed in range(2):
                 folder = fabricate_run(tmp_path, algorithm, "target_colour", seed, key=guidance)
-                config = yaml.safe_load((folder / "config.yaml").read_text())
-                del config["algorithm"]["key"]
-                (folder / "config.yaml").write_text(yaml.safe_dump(config | {"policy": {"guidance_scale": guidance}}))
-                rows = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+                policy = {"guidance_scale": guidance}
+                update(folder, "config.yaml", algorithm={"name": algorithm}, policy=policy)
+                rows = rows_of(folder)
                 rows[-1]["eval/target_colour"] += offset
-                (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+                write_rows(folder, rows)
     table = compare(tmp_path)
     for guidance in (1.0, 3.0):
         values = row_of(table, f"ppo policy.guidance_scale={guidance}").values
@@ -93,9 +88,7 @@ def test_what_only_learning_depends_on_does_not_part_a_cell_from_its_baseline(tm
     for algorithm, advantages in (("frozen", "per_prompt"), ("ppo", "per_prompt"), ("ppo", "batch")):
         for seed in range(2):
             folder = fabricate_run(tmp_path, algorithm, "target_colour", seed, of=advantages)
-            config = yaml.safe_load((folder / "config.yaml").read_text())
-            del config["algorithm"]["of"]
-            (folder / "config.yaml").write_text(yaml.safe_dump(config | {"advantages": {"name": advantages}}))
+            update(folder, "config.yaml", algorithm={"name": algorithm}, advantages={"name": advantages})
     table = compare(tmp_path)
     for advantages in ("per_prompt", "batch"):
         values = row_of(table, f"ppo advantages={advantages}").values
@@ -120,37 +113,29 @@ def test_one_seed_has_no_interval_and_claims_no_win(tmp_path: Path) -> None:
 
 
 def test_prompts_that_the_model_did_not_see_whole_are_told_under_the_table(suite: Path) -> None:
-    def truncate(path: Path, evaluation: int, epoch: int) -> None:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        counted = [row | {"prompts_truncated": epoch if "queries" in row else evaluation} for row in rows]
-        path.write_text("".join(json.dumps(row) + "\n" for row in counted))
-        config = yaml.safe_load((path.parent / "config.yaml").read_text())
-        config |= {"samples_per_epoch": 128, "evaluation": {"prompts": "held_out", "samples": 64}}
-        (path.parent / "config.yaml").write_text(yaml.safe_dump(config))
+    def truncate(run: Path, evaluation: int, epoch: int) -> None:
+        write_rows(
+            run, [row | {"prompts_truncated": epoch if "queries" in row else evaluation} for row in rows_of(run)]
+        )
+        update(run, "config.yaml", samples_per_epoch=128, evaluation={"prompts": "held_out", "samples": 64})
 
-    paths = sorted(suite.glob("runs/*/*/metrics.jsonl"))
-    for path in paths:
-        truncate(path, 0, 0)
+    runs = sorted(suite.glob("runs/*/*"))
+    for run in runs:
+        truncate(run, 0, 0)
     assert not any("text encoder" in note for note in compare(suite).notes)
-    truncate(paths[0], 16, 64)
+    truncate(runs[0], 16, 64)
     (note,) = [note for note in compare(suite).notes if "text encoder" in note]
     assert note.startswith("Up to 50 % of the prompts of an epoch or an evaluation were longer")
 
 
 def test_the_table_says_on_which_prompts_it_was(suite: Path) -> None:
     assert "on held-out prompts and noise that seed k shares" in compare(suite).notes[0]
-    *most, last = sorted(suite.glob("runs/*/*/config.yaml"))
-
-    def evaluate_on_training(path: Path) -> None:
-        config = yaml.safe_load(path.read_text())
-        del config["evaluation"]  # as before there was a choice
-        path.write_text(yaml.safe_dump(config))
-
-    for path in most:
-        evaluate_on_training(path)
+    *most, last = sorted(suite.glob("runs/*/*"))
+    for run in most:
+        update(run, "config.yaml", "evaluation")  # as before there was a choice
     mixed = "on held-out prompts in some runs and in others on prompts that training draws too and noise that"
     assert mixed in compare(suite).notes[0]
-    evaluate_on_training(last)
+    update(last, "config.yaml", "evaluation")
     assert "training, on prompts that training draws too and noise that seed k shares" in compare(suite).notes[0]
 
 
@@ -158,9 +143,9 @@ def test_divergences_are_given_in_both_units(suite: Path) -> None:
     assert not any("both units" in note for note in compare(suite).notes)
     for algorithm, nats in (("ppo", 1.6), ("trpo_penalty", 80.0)):
         key = "clip_range" if algorithm == "ppo" else "max_kl"
-        for path in suite.glob(f"runs/{algorithm}-*/*/provenance.json"):
+        for run in suite.glob(f"runs/{algorithm}-*/*"):
             given = {f"algorithm.{key}": {"nats": nats, "mean_units": nats / 512}}
-            path.write_text(json.dumps(json.loads(path.read_text()) | {"quantities": given}))
+            update(run, "provenance.json", quantities=given)
     assert compare(suite).notes[-2] == (
         "Divergences in both units: ppo clip_range 1.6 nats (0.00313 in mean units); "
         "trpo_penalty max_kl 80 nats (0.156 in mean units)."
@@ -168,15 +153,14 @@ def test_divergences_are_given_in_both_units(suite: Path) -> None:
 
 
 def test_runs_that_never_had_an_advantage_are_named_under_the_table(suite: Path) -> None:
-    def flatten(path: Path, spread: float) -> None:
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        path.write_text("".join(json.dumps(row | {"advantage_std": spread}) + "\n" for row in rows))
+    def flatten(run: Path, spread: float) -> None:
+        write_rows(run, [row | {"advantage_std": spread} for row in rows_of(run)])
 
-    for path in suite.glob("runs/*/*/metrics.jsonl"):
-        flatten(path, 0.9)
+    for run in suite.glob("runs/*/*"):
+        flatten(run, 0.9)
     assert not any("advantages were 0" in note for note in compare(suite).notes)
     for algorithm in ("frozen", "ppo"):  # the frozen policy has nothing to learn anyway
-        for path in suite.glob(f"runs/{algorithm}-target_colour-*/seed-1/metrics.jsonl"):
-            flatten(path, 0.0)
+        for run in suite.glob(f"runs/{algorithm}-target_colour-*/seed-1"):
+            flatten(run, 0.0)
     (note,) = [note for note in compare(suite).notes if "advantages were 0" in note]
     assert note.endswith("nothing was learned from the reward: ppo-target_colour seed 1.")

@@ -140,13 +140,6 @@ def test_the_thresholds_miss_no_step_and_are_not_too_many() -> None:
     assert len(thresholds(many)) == MOST_TAUS + 2
 
 
-def test_one_reward_has_a_profile_too(suite: Path, drawn: list[Figure]) -> None:
-    records = [record for record in collect(suite) if record.task == TASK]
-    assert no_common_scale(records) == ""
-    draw_profile_plot(records, Path())
-    assert [text.get_text() for text in drawn[0].axes[1].texts] == ["n = 3"] * 3
-
-
 @pytest.mark.parametrize(
     ("keep", "reason"),
     [

@@ -23,7 +23,6 @@ from ddpo_bench.analysis.plots.image_grid import (
     through_training,
     tiles,
 )
-from ddpo_bench.analysis.plots.learning_curves import spread
 from ddpo_bench.analysis.plots.shared import COLOURS, appearance, legend_below
 from ddpo_bench.run_folder.places import ResultsError
 
@@ -151,11 +150,3 @@ def test_a_legend_lies_whole_within_its_figure(names: list[str]) -> None:
     assert min(box.x0, box.y0) >= 0
     assert max(box.x1, box.y1) <= 1
     assert axes.get_window_extent().height > 0.6 * 3.3 * figure.dpi
-
-
-def test_labels_keep_their_order_and_distance() -> None:
-    heights = [0.5, 0.1, 0.11, 0.105]
-    moved = spread(heights, 0.1)
-    assert np.array_equal(np.argsort(moved), np.argsort(heights))
-    assert np.diff(np.sort(moved)).min() >= 0.1 - 1e-12
-    assert spread([], 0.1) == []

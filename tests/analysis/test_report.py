@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fabricate import without
+from fabricate import plan, update, without
 from fabricate_tuning import fabricate_tuning
 
 from ddpo_bench.analysis.report import summary
@@ -85,7 +84,7 @@ def test_tuning_stands_between_the_summary_and_the_learning_curves(suite: Path) 
     tags = read(page)
     assert tags.open == []
     assert tags.ids[:3] == ["summary", "tuning", "learning-curves"]
-    assert len(tags.sources) == 7 + 3
+    assert len(tags.sources) == 7 + 2
     assert "No importance of parameters" not in page
     (note,) = [note for note in table.notes if "tuned" in note]
     assert note in page
@@ -93,13 +92,13 @@ def test_tuning_stands_between_the_summary_and_the_learning_curves(suite: Path) 
 
 
 def test_where_there_is_no_common_scale_it_says_why(suite: Path) -> None:
-    for path in suite.glob("runs/trpo_penalty-target_colour-*/*/status.json"):
-        path.write_text(json.dumps({"state": "queued", "reason": None, "seconds": 0.0}))
+    for run in suite.glob("runs/trpo_penalty-target_colour-*/*"):
+        update(run, "status.json", state="queued")
     summarise(suite)
     page = (suite / "report.html").read_text()
     assert len(read(page).sources) == 6
     assert "over-all-rewards" in read(page).ids
-    assert "<p>No performance profiles and no figures over all rewards: they need every algorithm" in page
+    assert "<p>No performance profiles and no averages over all rewards: they need every algorithm" in page
     assert not (suite / "plots" / "profiles.png").exists()
 
 
@@ -116,18 +115,18 @@ def test_results_of_an_older_version_give_what_they_hold(suite: Path) -> None:
 
 
 def test_it_escapes_what_runs_say(suite: Path, page: Callable[[], str]) -> None:
-    path = next(suite.glob("runs/ppo-*/seed-0/status.json"))
-    path.write_text(json.dumps({"state": "failed", "reason": "<script>alert(1)</script>", "seconds": 1.0}))
+    run = next(suite.glob("runs/ppo-*/seed-0"))
+    update(run, "status.json", state="failed", reason="<script>alert(1)</script>")
     assert "<script" not in page()
 
 
 def test_runs_that_are_not_done_are_listed_with_their_reasons(suite: Path, page: Callable[[], str]) -> None:
     assert "Runs that are not done" not in page()
-    path = suite / next(suite.glob("runs/ppo-*/seed-1")) / "status.json"
-    path.write_text(json.dumps({"state": "failed", "reason": "OSError: no\n judge", "seconds": 1.0}))
+    run = next(suite.glob("runs/ppo-*/seed-1"))
+    update(run, "status.json", state="failed", reason="OSError: no\n judge")
     found = page()
     assert "Runs that are not done" in found
-    cell = path.parent.parent.name[:-13]
+    cell = run.parent.name[:-13]
     assert (
         f'<td class="key">{cell}, seed 1</td><td class="key">failed</td><td class="text">OSError: no judge</td>'
         in found
@@ -143,16 +142,9 @@ def test_provenance_counts_the_runs_where_they_differ(suite: Path, page: Callabl
 
 
 def test_it_gives_the_commands_and_the_plan_that_they_ran(suite: Path, page: Callable[[], str]) -> None:
-    plan = {
-        "name": "algos",
-        "base": {"epochs": 6},
-        "matrix": {"reward": ["target_colour"]},
-        "seeds": [0, 1],
-        "tune": {"trials": 8},
-    }
-    folders = sorted({path.parent.name for path in suite.glob("runs/*/seed-0")})
-    cells = [{"name": name[:-13], "hash": name[-12:], "varied": {}} for name in folders]
-    (suite / "suite.yaml").write_text(yaml.safe_dump(plan | {"cells": cells, "wall_seconds": 1.0}))
+    matrix = {"reward": ["target_colour"]}
+    planned = {"name": "algos", "base": {"epochs": 6}, "matrix": matrix, "tune": {"trials": 8}}
+    plan(suite, seeds=2, wall_seconds=1.0, **planned)
     found = page()
     assert "git checkout abc1234\nddpo-bench run algos\n" in found
     trained = re.search(r"ddpo-bench train results/algos/(\S+)", found)
@@ -160,12 +152,12 @@ def test_it_gives_the_commands_and_the_plan_that_they_ran(suite: Path, page: Cal
     assert (suite / trained[1]).exists()
     shown = re.search(r"</summary><pre>(.*?)</pre>", found, re.DOTALL)
     assert shown
-    assert yaml.safe_load(shown[1]) == plan
+    assert yaml.safe_load(shown[1]) == planned | {"seeds": [0, 1]}
 
 
 def test_a_sweep_with_nothing_done_yet_still_has_a_report(suite: Path, page: Callable[[], str]) -> None:
-    for path in suite.glob("runs/*/*/status.json"):
-        path.write_text(json.dumps({"state": "queued", "reason": None, "seconds": 0.0}))
+    for run in suite.glob("runs/*/*"):
+        update(run, "status.json", state="queued")
     found = page()
     assert read(found).sources == []
     assert found.count('<td class="key">queued</td>') == 18

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
-import yaml
+from fabricate import plan, update
 from fabricate_tuning import fabricate_tuning
 
 import ddpo_bench.analysis
@@ -33,16 +32,13 @@ def test_writing_twice_changes_no_byte(suite: Path) -> None:
 
 def test_the_table_ends_with_its_command_and_duration(suite: Path) -> None:
     assert "Made by `ddpo-bench run algos`." in summarise(suite).notes
-    folders = sorted({path.parent.name for path in suite.glob("runs/*/seed-0")})
-    cells = [{"name": name[:-13], "hash": name[-12:], "varied": {}} for name in folders]
-    plan = {"cells": cells, "seeds": [0, 1, 2], "wall_seconds": 930.0}
-    (suite / "suite.yaml").write_text(yaml.safe_dump(plan))
+    plan(suite, wall_seconds=930.0)
     assert "Made by `ddpo-bench run algos`, 15.5 minutes in all." in summarise(suite).notes
 
 
 def test_a_sweep_with_nothing_done_yet_still_has_a_table(suite: Path) -> None:
-    for path in suite.glob("runs/*/*/status.json"):
-        path.write_text(json.dumps({"state": "queued", "reason": None, "seconds": 0.0}))
+    for run in suite.glob("runs/*/*"):
+        update(run, "status.json", state="queued")
     table = summarise(suite)
     assert {row.values["n"] for row in table.rows} == {0}
     assert not list((suite / "plots").iterdir())

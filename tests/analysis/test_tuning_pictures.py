@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fabricate import final_reward
+from fabricate import final_reward, update
 from fabricate_tuning import BEST, FAILED, INFEASIBLE, PRUNED, fabricate_tuning
 from matplotlib.figure import Figure
 
 from ddpo_bench.analysis.collect import collect
-from ddpo_bench.analysis.plots.parallel import height, heights_of, rank, scale_of, tuning_parallel
 from ddpo_bench.analysis.plots.tuning import (
     best_so_far,
     draw_trials,
@@ -22,9 +21,9 @@ from ddpo_bench.analysis.plots.tuning import (
     tuning_pareto,
 )
 from ddpo_bench.analysis.report.page import templates
-from ddpo_bench.analysis.report.tuning import tuning_data
+from ddpo_bench.analysis.report.tuning import tuned
 from ddpo_bench.analysis.tabulate import tabulate
-from ddpo_bench.analysis.tuning import Parameter, Study
+from ddpo_bench.analysis.tuning import Study
 from ddpo_bench.analysis.tuning_files import read_studies, read_study
 from ddpo_bench.analysis.tuning_notes import tuning_notes
 from ddpo_bench.checksummed import Damaged, write_checksummed_json
@@ -32,7 +31,7 @@ from ddpo_bench.checksummed import Damaged, write_checksummed_json
 
 def html(*studies: Study) -> str:
     """The report's section about these studies, without pictures."""
-    return str(templates().get_template("tuning.html.j2").make_module(tuning_data(studies)).tuning(""))
+    return str(templates().get_template("tuning.html.j2").make_module({"tuned": tuned(studies)}).tuning(""))
 
 
 def change(path: Path, edit: Callable[[dict[str, Any]], object]) -> Study:
@@ -81,28 +80,6 @@ def test_a_damaged_study_is_named_with_the_remedy(suite: Path) -> None:
         assert "\n" not in str(raised.value)
 
 
-def test_a_log_axis_has_equal_steps_for_equal_factors() -> None:
-    rate = Parameter("algorithm.learning_rate", 1e-5, 1e-3, log=True)
-    assert [height(rate, value) for value in (1e-5, 1e-4, 1e-3)] == pytest.approx([0, 0.5, 1])
-    assert scale_of(rate).ticks == [(0, "1e-05"), (1, "0.001"), (pytest.approx(0.5), "0.0001")]
-    assert height(Parameter("x", 2, 4), 3) == 0.5
-
-
-def test_choices_stand_evenly_on_their_axis() -> None:
-    choices = Parameter("advantages", choices=("a", {"name": "per_prompt", "clip": 5.0}, None))
-    assert scale_of(choices).ticks == [(0, "a"), (0.5, "per_prompt"), (1, "–")]
-    assert height(Parameter("x", choices=(7,)), 7) == 0.5
-    assert np.isnan(height(choices, "unknown"))
-
-
-def test_a_line_goes_through_its_settings_to_its_value(study: Study) -> None:
-    best, worst = study.trials[INFEASIBLE], study.trials[0]
-    assert heights_of(study, worst)[:2] == [0, 0]
-    assert (heights_of(study, worst)[-1], heights_of(study, best)[-1]) == (0, 1)
-    assert (rank(study, worst), rank(study, best)) == (0, 1)
-    assert len(heights_of(study, study.trials[PRUNED])) == len(study.space)
-
-
 def test_winners_are_ringed_where_their_trial_is(study: Study) -> None:
     axes = Figure().subplots()
     draw_trials(axes, study, [(trial.number, *trial.values) for trial in study.complete])
@@ -127,8 +104,8 @@ def test_a_study_of_which_nothing_is_complete_is_drawn(suite: Path, tmp_path: Pa
         data.update(winners=[], importance={})
 
     study = change(fabricate_tuning(suite, objectives=objectives)[0], nothing_complete)
-    for draw in (tuning_history if len(objectives) == 1 else tuning_pareto, tuning_parallel):
-        draw([study], tmp_path / "picture.png")
+    draw = tuning_history if len(objectives) == 1 else tuning_pareto
+    draw([study], tmp_path / "picture.png")
     page = html(study)
     assert "8 failed" in page
     assert "0 complete trials are too few" in page
@@ -146,8 +123,8 @@ def test_winners_stand_next_to_what_fresh_seeds_say(suite: Path, study: Study) -
 
 
 def test_a_winner_that_was_not_run_again_has_no_fresh_value(suite: Path, study: Study) -> None:
-    for path in suite.glob(f"runs/*-{study.winners[0]}/*/status.json"):
-        path.write_text(json.dumps({"state": "killed", "reason": None, "seconds": 1.0}))
+    for run in suite.glob(f"runs/*-{study.winners[0]}/*"):
+        update(run, "status.json", state="killed")
     assert "<td>0.3000</td><td>2</td><td>–</td><td>0</td><td>–</td>" in html(study)
 
 
@@ -176,4 +153,4 @@ def test_the_note_says_every_algorithm_only_where_it_is_so(suite: Path) -> None:
 def test_the_note_admits_a_seed_that_is_reported_too(suite: Path) -> None:
     path = fabricate_tuning(suite)[0]
     study = change(path, lambda data: data.update(report_seeds=[0, 101]))
-    assert "of which 101 is also reported, so that these figures are too good." in tuning_notes([study], [])[0]
+    assert "of which 101 is also reported, so that these results are too good." in tuning_notes([study], [])[0]

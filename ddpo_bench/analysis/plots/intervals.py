@@ -17,7 +17,7 @@ from ddpo_bench.analysis.plots.shared import COLOURS, STYLE, Appearance, appeara
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Estimate, estimate
 
-WIDTH, ROW, AROUND = 3.6, 0.26, 1.0  # inches: of a panel, of a row, of what stands over and under the rows
+WIDTH, ROW, AROUND = 3.6, 0.26, 1.0  # inches: of a panel, of a row, of what is over and under the rows
 NAME = 34  # characters of a line of a row's name
 FAINT = "#666666"
 ROWS_STYLE = STYLE | {"axes.grid.axis": "x", "ytick.color": "#222222", "ytick.major.size": 0}
@@ -62,7 +62,7 @@ def draw_estimate(axes: Axes, row: float, found: Estimate, look: Appearance, fil
 
 
 def note_right(axes: Axes, row: float, text: str) -> None:
-    """What a row's figure rests on, beside the panel."""
+    """What a row's estimate rests on, right of the panel."""
     axes.annotate(
         text, (1.0, row), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
         color=FAINT, fontsize=8, va="center", annotation_clip=False,
@@ -70,7 +70,7 @@ def note_right(axes: Axes, row: float, text: str) -> None:
 
 
 def row_panels(titles: Sequence[str], names: Sequence[str]) -> tuple[Figure, list[Axes]]:
-    """A panel a title, all with the same named rows, the first at the top; names stand at the left edge alone."""
+    """A panel a title, all with the same named rows, the first at the top; names are at the left edge only."""
     names = ["\n".join(fill(line, NAME) for line in name.split("\n")) for name in names]
     room = 0.075 * max(len(line) for name in names for line in name.split("\n"))
     row = ROW * (1 + 0.6 * max(name.count("\n") for name in names))

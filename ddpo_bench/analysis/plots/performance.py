@@ -1,4 +1,4 @@
-"""Performance profiles and aggregate figures of all algorithms over all rewards, on one scale."""
+"""Performance profiles and aggregates of all algorithms over all rewards, on one scale."""
 
 from __future__ import annotations
 
@@ -73,4 +73,4 @@ def draw_aggregates(axes: Axes, scores: Scaled, records: list[RunRecord]) -> Non
     kinds = [Line2D([], [], ls="", marker="o", color=FAINT, mfc=fill) for fill in (FAINT, "white")]
     axes.legend(
         kinds, ["IQM", "mean"], loc="lower right", bbox_to_anchor=(1, 0.98), ncols=2, frameon=False, fontsize=8
-    )  # beside the title, where no dot can be
+    )  # next to the title, where no dot can be

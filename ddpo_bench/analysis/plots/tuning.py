@@ -98,7 +98,7 @@ def tuning_importance(studies: list[Study], path: Path) -> None:
 
 
 def best_so_far(study: Study) -> tuple[list[int], list[float]]:
-    """The trials that count, with the highest value until then; the last stands until the search's end."""
+    """The trials that count, with the highest value until then; the last holds until the search's end."""
     counted = [trial for trial in study.trials if trial.counts]
     if not counted:
         return [], []
@@ -142,12 +142,11 @@ def named(objective: str) -> str:
     return NAMES.get(objective, objective)
 
 
-def study_panels(studies: list[Study], width: float = SMALL[0], height: float = SMALL[1]) -> tuple[Figure, list[Axes]]:
+def study_panels(studies: list[Study], height: float = SMALL[1]) -> tuple[Figure, list[Axes]]:
     """A small panel a study, a larger one where it is alone."""
-    if len(studies) == 1:
-        width, height = ALONE * width, ALONE * height
+    scale = ALONE if len(studies) == 1 else 1.0
     titles = [fill(study.cell, TITLE) for study in studies]
-    figure, panels = make_panels(titles, (width, height), max(1, int(A_ROW * SMALL[0] // width)))
+    figure, panels = make_panels(titles, (scale * SMALL[0], scale * height), A_ROW)
     for axes in panels:
         axes.set_title(axes.get_title("left"), fontsize=8.5)
     return figure, panels

@@ -1,1 +1,1 @@
-"""The report: one HTML page, its sections, and what is written beside it."""
+"""The report: one HTML page, its sections, and what is written next to it."""

@@ -6,18 +6,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ddpo_bench.analysis.cells import cells_of, tasks_of
 from ddpo_bench.analysis.notes import is_done
 from ddpo_bench.analysis.over_optimisation import over_optimisation
-from ddpo_bench.analysis.plots.time_profile import PARTS, seconds_of, timed
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.report.filters import FILTERS
-from ddpo_bench.analysis.report.tuning import tuning_data
+from ddpo_bench.analysis.report.tuning import tuned
 from ddpo_bench.analysis.tables import Table
 from ddpo_bench.analysis.tuning import Study
 
@@ -59,14 +57,12 @@ class Report:
             report=self,
             unfinished_runs=[record for record in self.records if not is_done(record)],
             changes=over_optimisation(done),
-            time_parts=list(PARTS),
-            time_rows=time_rows(timed(done)),
             provenance=provenance(done),
             commits=[commit for commit in commits if len(commits) == 1 and "+" not in commit],
             one_run=f"runs/{folder.parent.name}/{folder.name}",
             plan=yaml.safe_dump(planned, sort_keys=False) if planned else "",
-            **tuning_data(self.studies),
-        )  # fmt: skip
+            tuned=tuned(self.studies),
+        ).lstrip()  # fmt: skip
 
 
 def templates() -> Environment:
@@ -74,30 +70,6 @@ def templates() -> Environment:
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters |= FILTERS
     return made
-
-
-class TimeRow(NamedTuple):
-    """Where a cell's time went."""
-
-    label: str
-    task: str
-    texts: list[str]
-
-
-def time_rows(records: list[RunRecord]) -> list[TimeRow]:
-    """Seconds and share of each part, and seconds of the whole run.
-
-    Args:
-        records: `timed` runs.
-    """
-    rows = []
-    for task in tasks_of(records):
-        for label, runs in cells_of(records, task).items():
-            seconds = seconds_of(runs)
-            whole = sum(seconds.values())
-            texts = [f"{part:.1f} ({part / whole if whole else 0:.0%})" for part in seconds.values()]
-            rows.append(TimeRow(label, task, [*texts, f"{whole:.1f}"]))
-    return rows
 
 
 def provenance(done: list[RunRecord]) -> list[tuple[str, list[str]]]:

@@ -15,7 +15,6 @@ from ddpo_bench.analysis.plots.image_grid import before_after, filmed, illustrat
 from ddpo_bench.analysis.plots.improvement import improvement_intervals
 from ddpo_bench.analysis.plots.intervals import reward_intervals
 from ddpo_bench.analysis.plots.learning_curves import learning_curves
-from ddpo_bench.analysis.plots.parallel import tuning_parallel
 from ddpo_bench.analysis.plots.performance import profile_plot
 from ddpo_bench.analysis.plots.time_profile import time_profile, timed
 from ddpo_bench.analysis.plots.tuning import tuning_history, tuning_importance, tuning_pareto
@@ -32,7 +31,7 @@ T = TypeVar("T")
 
 
 def summarise(results: Path) -> Table:
-    """Compare a suite's runs and write table.md, table.csv, table.tex, plots/*.png and report.html beside them.
+    """Compare a suite's runs and write table.md, table.csv, table.tex, plots/*.png and report.html next to them.
 
     Args:
         results: results/<suite>.
@@ -80,7 +79,6 @@ def draw_tuning(studies: list[Study], folder: Path) -> dict[str, Path]:
     plans: dict[str, tuple[Callable[[list[Study], Path], None], list[Study]]] = {
         "tuning-history": (tuning_history, [study for study in tried if len(study.objectives) == 1]),
         "tuning-pareto": (tuning_pareto, [study for study in tried if len(study.objectives) == 2]),
-        "tuning-parallel": (tuning_parallel, tried),
         "tuning-importance": (tuning_importance, [study for study in tried if study.importance]),
     }
     return draw_each(plans, folder)

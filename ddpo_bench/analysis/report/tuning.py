@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ddpo_bench.analysis.plots.tuning import named
 from ddpo_bench.analysis.records import RunRecord
@@ -38,15 +38,33 @@ class Winner(NamedTuple):
     texts: list[str]
 
 
-def tuning_data(studies: Sequence[Study]) -> dict[str, Any]:
-    """What the template about tuning needs."""
-    return {
-        "budget_sentence": budget_sentence(studies) if studies else "",
-        "searches": [search(study) for study in studies],
-        "winners": [line for study in studies for line in winners(study)],
-        "no_importance": [why_no_importance(study) for study in studies if not study.importance],
-        "best_files": best_files(studies) if studies else [],
-    }
+class Tuned(NamedTuple):
+    """What the report says about tuning.
+
+    Attributes:
+        budget: whether all searches had the same chance, in a sentence.
+        no_importance: of which searches the importance of parameters is not known, and why.
+        best_files: the files of the best settings, as a command names them.
+    """
+
+    budget: str
+    searches: list[Search]
+    winners: list[Winner]
+    no_importance: list[str]
+    best_files: list[str]
+
+
+def tuned(studies: Sequence[Study]) -> Tuned | None:
+    """None without studies."""
+    if not studies:
+        return None
+    return Tuned(
+        budget=budget_sentence(studies),
+        searches=[search(study) for study in studies],
+        winners=[line for study in studies for line in winners(study)],
+        no_importance=[why_no_importance(study) for study in studies if not study.importance],
+        best_files=best_files(studies),
+    )
 
 
 def budget_sentence(studies: Sequence[Study]) -> str:
