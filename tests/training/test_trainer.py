@@ -236,7 +236,9 @@ def test_before_learning_every_algorithm_is_judged_on_the_same_pictures(
     train(tiny_run(algorithm="frozen"), tmp_path)
     first, last = (row for row in numbers(tmp_path) if "queries" not in row)
     assert first == numbers(finished)[0]
-    assert {**last, "epoch": 0} == first
+    unmoved = {"epoch": 0, "eval/kl_reference": 0.0, "eval/kl_reference_nats": 0.0}
+    assert last["eval/kl_reference"] < 1e-9  # a copy may round differently at another address
+    assert last | unmoved == first
     assert (tmp_path / "samples/epoch-0003.png").read_bytes() == (finished / "samples/epoch-0000.png").read_bytes()
 
 
