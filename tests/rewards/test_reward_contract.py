@@ -16,7 +16,10 @@ PROMPTS = ["a frog", "two cats", "a cat and a frog", "three frogs on a blue dott
 
 @pytest.fixture(params=names("reward"))
 def reward(request: pytest.FixtureRequest, user_files, verifier) -> Reward:
-    return make("reward", request.param)
+    made: Reward = make("reward", request.param)
+    made.start(torch.device("cpu"))
+    assert all(map(made.can_judge, PROMPTS))
+    return made
 
 
 def test_scores_are_one_finite_float64_an_image(reward: Reward, images: Tensor) -> None:
