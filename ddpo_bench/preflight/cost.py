@@ -89,7 +89,7 @@ def memory_lines(plan: Plan, paces: Mapping[str, Pace]) -> Iterator[str]:
     """Counted parts, and the peak where it was measured; the cell that needs most."""
     known = [(cell, need, total(cell, need, paces)) for cell, need in plan.needs()]
     if not known:
-        yield "memory    not known: the model is not here, or its weights are not safetensors"
+        yield "memory    not known: the model is not here, or its policy does not say how large it is"
         return
     cell, most, count = max(known, key=lambda entry: entry[2])
     parts = {"weights": most.weights, "gradients": most.gradients, "algorithm": most.state, "rollout": most.rollout}

@@ -47,9 +47,6 @@ class Pooled(Policy):
         "num_train_timesteps": 1000,
     }
 
-    def mistakes(self) -> list[str]:
-        return []
-
     def stored_scheduler_config(self) -> dict[str, Any]:
         return self.scheduler_config
 
