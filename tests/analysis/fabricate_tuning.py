@@ -19,7 +19,7 @@ TRIALS, BEST, INFEASIBLE, PRUNED, FAILED = 8, 5, 6, 2, 3
 def fabricate_tuning(suite: Path, trials: int = TRIALS, objectives: tuple[str, ...] = ("reward",)) -> list[Path]:
     """A study of every cell of the suite but `frozen`; its best trial is that cell's configuration.
 
-    Trial k has value k / 10 below the best's, but for a higher one that breaks a constraint, one pruned and one failed.
+    Trial k has value k / 10 below the best; one that breaks a constraint is higher, one was pruned and one failed.
     """
     cells = sorted(path.name for path in (suite / "runs").iterdir() if not path.name.startswith("frozen"))
     return [fabricate_study(suite, cell[:-13], cell[-12:], trials, objectives) for cell in cells]
