@@ -113,18 +113,17 @@ def test_all_but_frozen_change_the_policy(make: Callable[[], Algorithm]) -> None
     assert moved is algorithm.learns
 
 
-def test_an_epoch_makes_as_many_updates_of_the_policy_as_were_told(make: Callable[[], Algorithm]) -> None:
+def test_a_run_makes_as_many_updates_of_the_policy_as_its_algorithm_tells(make: Callable[[], Algorithm]) -> None:
     algorithm, policy = begun(make)
-    updated(algorithm, policy, range(1))  # critics may warm up
     trained, steps = policy.parameters()[0], []
 
     def count(optimiser: torch.optim.Optimizer, *_: Any) -> None:
         steps.extend(group for group in optimiser.param_groups if any(p is trained for p in group["params"]))
 
     hook = register_optimizer_step_post_hook(count)
-    updated(algorithm, policy, range(1, 2))
+    updated(algorithm, policy, range(2))
     hook.remove()
-    assert len(steps) == algorithm.updates(RunConfig())
+    assert len(steps) == algorithm.updates(RunConfig(epochs=2))
 
 
 def test_a_rollout_is_left_as_it_was(make: Callable[[], Algorithm]) -> None:
