@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fake_trainer
 import numpy as np
 import pytest
 import yaml
@@ -20,14 +21,13 @@ from ddpo_bench.sweep import runner
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "pandas", "rich", "matplotlib", "diffusers", "numpy", "yaml")
-sys.path.insert(0, str(ROOT / "tests" / "sweep"))
 
 
 def run_suite_here(suite, runs, root, workers, display, retry_failed=False, storage=None):
     """As the runner, with the fake trainer and in this process: another one would import torch for seconds."""
     settled = {"done"} if retry_failed else {"done", "failed"}
     if any(runner.state(run, root) not in settled for run in runs):
-        runner.work_on_suite(suite, runs, root, display, storage, train="fake_training:train")
+        runner.work_on_suite(suite, runs, root, display, storage, train=fake_trainer.TRAIN)
     return [run for run in runs if runner.state(run, root) == "failed"]
 
 
@@ -151,7 +151,7 @@ def test_a_suite_is_run_once_and_its_table_printed_every_time(suite, capsys):
     assert cli.main(["run", suite("frozen", "ppo"), "--workers", "1"]) == 0
     first = capsys.readouterr().out
     assert "frozen/seed-0: started" in first
-    assert "ppo/seed-0: epoch 2/2, reward -1, 10 images/s" in first
+    assert "ppo/seed-0: epoch 2/2, reward -0.09062, 10 images/s" in first
     assert "ppo/seed-0: done (2/2 runs done)" in first
     assert Path("results/mine/table.md").read_text().startswith("# ")
     assert "results/mine/report.html" in first
@@ -243,7 +243,7 @@ def two_results(finished):
         (-0.2, ["--min-effect", "0.3"], 0, "same"),
         (-0.2, [], 0, "undecided"),  # a single seed
         (0.2, ["--min-effect", "0.1"], 0, "better"),
-        (-0.2, ["--min-effect", "0.1", "--metric", "kl"], 1, None),  # which the fake trainer does not measure
+        (-0.2, ["--min-effect", "0.1", "--metric", "eval/beauty"], 1, None),  # which the fake trainer does not measure
     ],
 )
 def test_compare_gives_exit_code_3_for_a_regression_alone(two_results, capsys, by, options, code, verdict):

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import io
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
-
-sys.path.insert(0, str(Path(__file__).parent / "sweep"))
-
 from watching import Clock, run_of
 
 from ddpo_bench.console import CURVE, LiveDisplay, PlainLines, sparkline

@@ -16,11 +16,12 @@ import yaml
 from ddpo_bench import cli
 from ddpo_bench.files import write_json
 from ddpo_bench.sweep import lease
-from ddpo_bench.sweep.book import Book, Claim
 from ddpo_bench.sweep.plan import plan
+from ddpo_bench.sweep.run_queue import Claim, Outcome
 from ddpo_bench.sweep.runner import begin
-from ddpo_bench.sweep.standing import standing
+from ddpo_bench.sweep.status import sweep_status
 from ddpo_bench.sweep.suite import load_suite
+from ddpo_bench.sweep.sweep_queue import QueuedRun, SweepQueue
 
 sys.path.insert(0, str(Path(__file__).parent / "analysis"))
 
@@ -31,7 +32,7 @@ SUITE = {"base": {"epochs": 4}, "matrix": {"algorithm": ["frozen", "ppo"]}, "see
 
 @pytest.fixture
 def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """results/mine of a suite of four runs, entered in its book, none begun; in the current directory."""
+    """results/mine of a suite of four runs, entered in its run queue, none begun; in the current directory."""
     monkeypatch.chdir(tmp_path)
     Path("mine.yaml").write_text(yaml.safe_dump(SUITE))
     suite = load_suite(Path("mine.yaml"))
@@ -40,13 +41,13 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
-def book_of(root: Path, storage: str | None = None) -> Book:
+def queue_of(root: Path, storage: str | None = None) -> SweepQueue:
     suite = load_suite(Path("mine.yaml"))
     return begin(suite, plan(suite), root, storage, retry_failed=False).open()
 
 
-def claim(book: Book) -> Claim:
-    taken = book.claim()
+def claim(queue: SweepQueue) -> Claim[QueuedRun]:
+    taken = queue.claim()
     assert taken
     return taken
 
@@ -70,15 +71,15 @@ def write(folder: Path, state: str, epoch: int, reason: str | None = None, rows:
 
 def sweep_under_way(root: Path, storage: str | None = None) -> None:
     """One run done, one failed, one in its third epoch, one waiting."""
-    book = book_of(root, storage)
-    done, failed, running = claim(book), claim(book), claim(book)
-    write(root / done.run.folder, "done", 4)
-    book.close(done, "done", None, -1.0)
-    write(root / failed.run.folder, "failed", 1, "ValueError: the reward returned NaN\nsecond line")
-    (root / failed.run.folder / "error.log").write_text("Traceback")
-    book.close(failed, "failed", "ValueError: the reward returned NaN")
-    write(root / running.run.folder, "running", 2, rows=2)
-    write_json(root / running.run.folder / lease.HEARTBEAT, {"epoch": 3, "sampled": 64})
+    queue = queue_of(root, storage)
+    done, failed, running = claim(queue), claim(queue), claim(queue)
+    write(done.item.folder, "done", 4)
+    queue.close(done, Outcome("done", values=[-1.0]))
+    write(failed.item.folder, "failed", 1, "ValueError: the reward returned NaN\nsecond line")
+    (failed.item.folder / "error.log").write_text("Traceback")
+    queue.close(failed, Outcome("failed", "ValueError: the reward returned NaN"))
+    write(running.item.folder, "running", 2, rows=2)
+    write_json(running.item.folder / lease.HEARTBEAT, {"epoch": 3, "sampled": 64})
 
 
 def files_under(root: Path) -> dict[str, tuple[float, bytes]]:
@@ -138,12 +139,12 @@ def test_a_worker_on_another_host_whose_lease_is_over_may_be_dead(
     dead: bool,
 ) -> None:
     monkeypatch.setattr(lease, "LEASE_SECONDS", lease_seconds)
-    book = book_of(sweep)
-    running = claim(book)
+    queue = queue_of(sweep)
+    running = claim(queue)
     elsewhere = {"host": "elsewhere", "space": "", "pid": 7, "born": "1"}
-    book.storage.set_trial_user_attr(running.trial_id, "worker", elsewhere)
-    write(sweep / running.run.folder, "running", 2, rows=2)
-    write_json(sweep / running.run.folder / lease.HEARTBEAT, {})
+    queue.storage.set_trial_user_attr(running.trial_id, "worker", elsewhere)
+    write(running.item.folder, "running", 2, rows=2)
+    write_json(running.item.folder / lease.HEARTBEAT, {})
     output = say(capsys, "status", "results/mine")
     assert "elsewhere:7" in output
     assert ("dead?" in output) == dead
@@ -153,15 +154,15 @@ def test_a_dead_process_of_this_host_is_told_and_does_not_count_as_a_worker(
     sweep: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sweep_under_way(sweep)
-    book = book_of(sweep)
-    (running,) = [t for ts in book.trials().values() for t in ts if t.state.name == "RUNNING"]
-    book.storage.set_trial_user_attr(running._trial_id, "worker", lease.this_process() | {"pid": 2**22 + 1})
+    queue = queue_of(sweep)
+    (running,) = [t for ts in queue.attempts().values() for t in ts if t.state.name == "RUNNING"]
+    queue.storage.set_trial_user_attr(running._trial_id, "worker", lease.this_process() | {"pid": 2**22 + 1})
     output = say(capsys, "status", "results/mine")
     assert "heartbeat 0 s ago, dead?" in output
     assert output.splitlines()[-1] == "nobody works on it; time left for one worker: about 1 min"
 
 
-def test_without_a_book_the_run_folders_tell(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_run_queue_the_run_folders_tell(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sweep_under_way(sweep)
     (sweep / "study.journal").unlink()
     lines = say(capsys, "status", "results/mine").splitlines()
@@ -185,18 +186,18 @@ def test_runs_of_an_earlier_plan_are_counted_apart(sweep: Path, capsys: pytest.C
 
 
 def test_a_run_that_a_killed_process_left_running_is_not_running(sweep: Path) -> None:
-    book = book_of(sweep)
-    running = claim(book)
-    write(sweep / running.run.folder, "running", 1)
-    book.close(running, "died", "its worker died in epoch 2")
-    assert standing(sweep).counts() == {"killed": 1, "queued": 3}
+    queue = queue_of(sweep)
+    running = claim(queue)
+    write(running.item.folder, "running", 1)
+    queue.close(running, Outcome("died", "its worker died in epoch 2"))
+    assert sweep_status(sweep).counts() == {"killed": 1, "queued": 3}
 
 
 def test_a_failed_run_that_waits_again_is_queued(sweep: Path) -> None:
     sweep_under_way(sweep)
     suite = load_suite(Path("mine.yaml"))
     begin(suite, plan(suite), sweep, None, retry_failed=True)
-    assert standing(sweep).counts()["queued"] == 2
+    assert sweep_status(sweep).counts()["queued"] == 2
 
 
 def test_a_damaged_file_hides_no_other_run(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,7 +209,7 @@ def test_a_damaged_file_hides_no_other_run(sweep: Path, capsys: pytest.CaptureFi
     assert f"{done}/status.json: is damaged" in output
 
 
-def test_a_book_in_a_database_is_read_and_none_is_made(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_queue_in_a_database_is_read_and_none_is_made(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (sweep / "study.journal").unlink()
     assert say(capsys, "status", "results/mine", "--storage", "sqlite:///none.db").startswith("mine: 0/4 runs done, 4")
     assert not Path("none.db").exists()
@@ -216,8 +217,8 @@ def test_a_book_in_a_database_is_read_and_none_is_made(sweep: Path, capsys: pyte
     say(capsys, "status", "results/mine", "--storage", "sqlite:///empty.db")
     tables = sqlite3.connect("empty.db").execute("select name from sqlite_master").fetchall()
     assert tables == [("mine",)]
-    sweep_under_way(sweep, "sqlite:///book.db")
-    output = say(capsys, "status", "results/mine", "--storage", "sqlite:///book.db")
+    sweep_under_way(sweep, "sqlite:///queue.db")
+    output = say(capsys, "status", "results/mine", "--storage", "sqlite:///queue.db")
     assert "1 running, 1 failed, 1 queued" in output
     assert f"{lease.this_process()['host']}:{os.getpid()}" in output
 

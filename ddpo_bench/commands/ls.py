@@ -56,12 +56,12 @@ def row_of(root: Path, folder: Path) -> list[str]:
     from ddpo_bench.run_folder.places import run_folders
     from ddpo_bench.run_folder.plan import planned_runs, read_plan
     from ddpo_bench.sweep.estimate import size
-    from ddpo_bench.sweep.standing import status_of
+    from ddpo_bench.sweep.status import status_or_damage
 
     plan = read_plan(root)
     here = run_folders(root)
     planned = planned_runs(plan)
-    states = [status_of(run)["state"] for run in here if not plan or run.relative_to(root) in planned]
+    states = [status_or_damage(run)["state"] for run in here if not plan or run.relative_to(root) in planned]
     changed, occupied = newest_and_size(root)
     return [
         str(root.relative_to(folder)) if root != folder else root.name or str(root),

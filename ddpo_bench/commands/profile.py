@@ -14,7 +14,7 @@ from ddpo_bench.commands.results_folder import add_results_folder, results_folde
 if TYPE_CHECKING:
     from ddpo_bench.analysis.overhead import WorkerTime
     from ddpo_bench.analysis.records import RunRecord
-    from ddpo_bench.sweep.attendance import Shift
+    from ddpo_bench.sweep.worker_times import WorkerProcess
 
 EXAMPLES = """\
 examples:
@@ -36,7 +36,7 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.analysis.overhead import profile
     from ddpo_bench.commands.printing import print_table_as
     from ddpo_bench.run_folder.plan import read_plan
-    from ddpo_bench.sweep.attendance import shifts
+    from ddpo_bench.sweep.worker_times import worker_processes
 
     results = results_folder(args.suite, args.results)
     plan = read_plan(results)
@@ -45,19 +45,19 @@ def execute(args: Namespace) -> int:
         records = [replace(record, varied={}) for record in collect(results, planned=False)]
     else:
         records = collect(results)
-    workers = worker_time(records, results, shifts(suite, results, args.storage))
+    workers = worker_time(records, results, worker_processes(suite, results, args.storage))
     print_table_as(profile(records, suite, results, workers), None)
     return 0
 
 
-def worker_time(records: Sequence[RunRecord], results: Path, shifts: Sequence[Shift]) -> WorkerTime | None:
+def worker_time(records: Sequence[RunRecord], results: Path, processes: Sequence[WorkerProcess]) -> WorkerTime | None:
     """The workers' time together; None where they did not make all of these runs, and these alone."""
     from ddpo_bench.analysis.overhead import WorkerTime
 
-    worked_on = frozenset[str]().union(*(shift.folders for shift in shifts))
+    worked_on = frozenset[str]().union(*(process.folders for process in processes))
     if worked_on != {str(record.folder.relative_to(results)) for record in records if record.seconds}:
         return None
-    return WorkerTime(len(shifts), sum(shift.start for shift in shifts), sum(shift.seconds for shift in shifts))
+    return WorkerTime(len(processes), sum(one.start for one in processes), sum(one.seconds for one in processes))
 
 
 COMMAND = Command("show where a suite's time went", EXAMPLES, add_options, execute)

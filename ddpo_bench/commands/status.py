@@ -11,7 +11,7 @@ from ddpo_bench.commands.command import Command, add_storage
 from ddpo_bench.commands.results_folder import add_results_folder, results_folder
 
 if TYPE_CHECKING:
-    from ddpo_bench.sweep.standing import RunStanding, Standing
+    from ddpo_bench.sweep.status import RunStatus, SweepStatus
 
 STATES = ("running", "failed", "damaged", "killed", "queued")
 EXAMPLES = """\
@@ -32,8 +32,8 @@ def add_options(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> int:
     from ddpo_bench.run_folder.places import ResultsError, is_results, nothing_in
-    from ddpo_bench.sweep.standing import standing
-    from ddpo_bench.tuning.standing import tuning_lines
+    from ddpo_bench.sweep.status import sweep_status
+    from ddpo_bench.tuning.status import tuning_lines
 
     root = results_folder(args.suite, args.results)
     if not is_results(root):
@@ -41,12 +41,12 @@ def execute(args: Namespace) -> int:
             raise ResultsError(nothing_in(root))
         print(f"{root.name}: nothing has been run: there is no {root}. Begin with: ddpo-bench run {args.suite}")
         return 0
-    found = standing(root, args.storage)
-    print_standing(found, list(tuning_lines(root, args.storage, found.name)))
+    found = sweep_status(root, args.storage)
+    print_status(found, list(tuning_lines(root, args.storage, found.name)))
     return 0
 
 
-def print_standing(found: Standing, tuning: Sequence[str]) -> None:
+def print_status(found: SweepStatus, tuning: Sequence[str]) -> None:
     counts, total = found.counts(), len(found.runs or found.others)
     rest = "".join(f", {counts[state]} {state}" for state in STATES if counts[state])
     print(f"{found.name}: {counts['done']}/{total} runs done{rest} ({found.root})")
@@ -66,7 +66,7 @@ def print_standing(found: Standing, tuning: Sequence[str]) -> None:
             print("The trials that are still to come are not in this time.")
 
 
-def line_of_running(run: RunStanding) -> list[str]:
+def line_of_running(run: RunStatus) -> list[str]:
     row = run.news
     reward = f"reward {row['reward_mean']:.4g}" if "reward_mean" in row else "no reward yet"
     speed = f"{row['images_per_second']:.3g} images/s" if "images_per_second" in row else ""
@@ -77,11 +77,11 @@ def line_of_running(run: RunStanding) -> list[str]:
     return [run.name, run.worker or "", f"epoch {epoch}/{run.epochs}", reward, speed, doing, shown + dead(run)]
 
 
-def dead(run: RunStanding) -> str:
+def dead(run: RunStatus) -> str:
     return "" if run.alive else ", dead?"
 
 
-def line_of_failed(run: RunStanding) -> list[str]:
+def line_of_failed(run: RunStatus) -> list[str]:
     """Its reason in one line, and the log that says more."""
     reason = str(run.status.get("reason") or "no reason given").partition("\n")[0]
     logs = [run.folder / name for name in ("error.log", "output.log")]
@@ -98,7 +98,7 @@ def aligned(rows: list[list[str]]) -> list[str]:
     return lines
 
 
-def pace_and_time_left(found: Standing) -> str:
+def pace_and_time_left(found: SweepStatus) -> str:
     """How quickly it goes and how long it still takes."""
     from ddpo_bench.sweep.estimate import duration
 

@@ -46,12 +46,11 @@ def tune_and_compare(args: Namespace, suite: Suite, root: Path) -> int:
     from ddpo_bench.console import display
     from ddpo_bench.files import naming_disk_trouble
     from ddpo_bench.sweep.workers import default_count
-    from ddpo_bench.tuning.display import tuning_display
     from ddpo_bench.tuning.runner import tune_suite
 
     workers = args.workers or default_count()
     with naming_disk_trouble(root):
-        outcome = tune_suite(suite, root, workers, tuning_display, display, args.retry_failed, args.storage)
+        outcome = tune_suite(suite, root, workers, display, args.retry_failed, args.storage)
     print_failures(outcome.failed, root)
     print("\n".join(outcome.without_winner), end="\n" * bool(outcome.without_winner))
     if outcome.runs:

@@ -10,7 +10,7 @@ EXAMPLES = """\
 examples:
   ddpo-bench work algos                                               in a second terminal
   srun -n 8 ddpo-bench work suites/algos.yaml                         eight workers of a cluster
-  ddpo-bench work algos --storage postgresql://user@host/studies      the book in a database
+  ddpo-bench work algos --storage postgresql://user@host/studies      the run queue in a database
 
 Claims runs that nobody works on, one after the other; takes over those of workers that died.
 """
@@ -23,7 +23,6 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.console import PlainLines
     from ddpo_bench.files import naming_disk_trouble
     from ddpo_bench.sweep.runner import state, work_on_suite
-    from ddpo_bench.tuning.display import Quiet, TuningLines
     from ddpo_bench.tuning.runner import work_on_tuning
 
     suite, runs, root = planned_runs(args)
@@ -32,7 +31,7 @@ def execute(args: Namespace) -> int:
         torch.set_num_threads(1)  # as in every worker, so that numbers do not depend on who computes them
     with naming_disk_trouble(root):
         if suite.tune:
-            runs = work_on_tuning(suite, root, TuningLines, PlainLines, Quiet(), args.storage)
+            runs = work_on_tuning(suite, root, PlainLines, args.storage)
         else:
             work_on_suite(suite, runs, root, PlainLines, args.storage)
     states = [state(run, root) for run in runs]

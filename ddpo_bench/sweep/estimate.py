@@ -10,7 +10,7 @@ from statistics import median
 
 
 @dataclass(frozen=True)
-class Course:
+class RunProgress:
     """How far a run is.
 
     Attributes:
@@ -27,27 +27,27 @@ class Course:
     since: float = 0.0
 
 
-def seconds_left(courses: Sequence[Course], workers: int) -> float | None:
+def seconds_left(runs: Sequence[RunProgress], workers: int) -> float | None:
     """Until the last of these runs is done; None where no epoch has been finished yet that could tell.
 
     A cell without a finished epoch is taken to be as quick as the median cell.
 
     Args:
-        courses: runs that are worked on come before those that wait, in the order of the plan.
+        runs: runs that are worked on come before those that wait, in the order of the plan.
     """
-    known = paces(courses)
+    known = paces(runs)
     if not known:
         return None
     usual = median(known.values())
     return makespan(
-        [max(0.0, known.get(run.cell, usual) * (run.epochs - run.epoch) - run.since) for run in courses], workers
+        [max(0.0, known.get(run.cell, usual) * (run.epochs - run.epoch) - run.since) for run in runs], workers
     )
 
 
-def paces(courses: Iterable[Course]) -> dict[str, float]:
+def paces(runs: Iterable[RunProgress]) -> dict[str, float]:
     """Seconds an epoch of each cell, the median of its runs that have finished one."""
     found: dict[str, list[float]] = defaultdict(list)
-    for run in courses:
+    for run in runs:
         if run.epoch and run.seconds:
             found[run.cell].append(run.seconds / run.epoch)
     return {cell: median(several) for cell, several in found.items()}

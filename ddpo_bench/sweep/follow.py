@@ -1,60 +1,96 @@
-"""Follows a sweep by its book and its run folders, whoever works on it, and tells a watcher."""
+"""Follows a run queue, whoever works on it, and tells a display what happens to the runs."""
 
 from __future__ import annotations
+
+from typing import Any, Generic, Protocol, TypeVar
 
 from optuna.trial import FrozenTrial, TrialState
 
 from ddpo_bench.run_folder.metrics import is_evaluation, read_rows
-from ddpo_bench.run_folder.status import read_status
-from ddpo_bench.sweep.book import Book
 from ddpo_bench.sweep.lease import news_of
 from ddpo_bench.sweep.plan import PlannedRun
-from ddpo_bench.sweep.watcher import Watcher
+from ddpo_bench.sweep.run_queue import Item, RunQueue, end_of, worker_of
+from ddpo_bench.sweep.sweep_queue import QueuedRun, SweepQueue
+
+T = TypeVar("T", bound=Item)
 
 
-class Follower:
-    """What has been told of each run."""
+class Watcher(Protocol):
+    """What a display of a sweep must offer."""
 
-    def __init__(self, book: Book, watcher: Watcher):
-        self.book = book
+    def started(self, run: PlannedRun, worker: str) -> None:
+        """worker: host and process, as "host:pid"."""
+
+    def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
+        """One row of the run's metrics.jsonl, or {"epoch", "sampled"} while an epoch is being sampled."""
+
+    def ended(self, run: PlannedRun, state: str, reason: str | None) -> None:
+        """state: done, failed, or killed, after which the run resumes in another worker."""
+
+
+class Follower(Generic[T]):
+    """What has been told of each attempt; subclasses say to whom."""
+
+    def __init__(self, queue: RunQueue[T]):
+        self.queue = queue
+        attempts = [attempt for several in queue.attempts().values() for attempt in several]
+        self.over = {attempt._trial_id for attempt in attempts if attempt.state.is_finished()}
+        self.begun: set[int] = set()
+
+    def poll(self) -> None:
+        """Tell what has happened since the last call."""
+        for item, attempts in self.queue.attempts().items():
+            for attempt in attempts:
+                if attempt._trial_id not in self.over and self.is_known(attempt):
+                    self.follow(item, attempt)
+
+    def is_known(self, attempt: FrozenTrial) -> bool:
+        """Whether enough is known of it to be told; one that was closed without work never is."""
+        return bool(worker_of(attempt))
+
+    def follow(self, item: T, attempt: FrozenTrial) -> None:
+        if attempt._trial_id not in self.begun:
+            self.begun.add(attempt._trial_id)
+            worker = worker_of(attempt)
+            self.started(item, attempt, f"{worker['host']}:{worker['pid']}")
+        self.progressed(item, attempt)
+        if attempt.state.is_finished():
+            self.over.add(attempt._trial_id)
+            self.ended(item, attempt)
+
+    def started(self, item: T, attempt: FrozenTrial, worker: str) -> None:
+        """worker: as of `Watcher.started`."""
+        raise NotImplementedError
+
+    def progressed(self, item: T, attempt: FrozenTrial) -> None:
+        """It may have progressed since it was last seen."""
+        raise NotImplementedError
+
+    def ended(self, item: T, attempt: FrozenTrial) -> None:
+        raise NotImplementedError
+
+
+class SweepFollower(Follower[QueuedRun]):
+    """Tells a watcher of runs, of whose epochs the run folders know."""
+
+    def __init__(self, queue: SweepQueue, watcher: Watcher):
+        super().__init__(queue)
         self.watcher = watcher
-        trials = [trial for several in book.trials().values() for trial in several]
-        self.over = {trial.number for trial in trials if trial.state.is_finished()}
-        self.at_work: dict[str, int] = {}  # folder to the number of the trial that was last seen running
-        self.epochs = {folder: self.last_epoch(folder) for folder in book.runs}
+        self.epochs = {item.name: item.epochs_done() for item in queue.items}
 
-    def look(self) -> None:
-        """Tell what has happened since the last look."""
-        for folder, trials in self.book.trials().items():
-            for trial in trials:
-                if trial.number not in self.over and trial.state != TrialState.WAITING:
-                    self.follow(folder, trial)
+    def started(self, item: QueuedRun, attempt: FrozenTrial, worker: str) -> None:
+        self.watcher.started(item.run, worker)
 
-    def follow(self, folder: str, trial: FrozenTrial) -> None:
-        run, worker = self.book.runs[folder], trial.user_attrs.get("worker")
-        if worker is None:  # just claimed, or closed without work
-            self.over |= {trial.number} if trial.state.is_finished() else set()
-            return
-        if self.at_work.get(folder) != trial.number:
-            self.at_work[folder] = trial.number
-            self.watcher.started(run, f"{worker['host']}:{worker['pid']}")
-        self.tell_rows(folder, run)
-        if trial.state == TrialState.RUNNING:
-            if news := news_of(self.book.root / folder):
-                self.watcher.row(run, news)
-            return
-        self.over.add(trial.number)
-        end = trial.user_attrs.get("end")
-        self.watcher.ended(run, end if end in ("done", "failed") else "killed", trial.user_attrs.get("reason"))
+    def progressed(self, item: QueuedRun, attempt: FrozenTrial) -> None:
+        epoch = item.epochs_done()
+        told = min(self.epochs[item.name], epoch)  # of a run whose folder was deleted, which begins anew
+        for row in read_rows(item.folder) if epoch > told else ():
+            if not is_evaluation(row) and row["epoch"] > told:
+                self.watcher.row(item.run, row)
+        self.epochs[item.name] = epoch
+        if attempt.state == TrialState.RUNNING and (news := news_of(item.folder)):
+            self.watcher.row(item.run, news)
 
-    def tell_rows(self, folder: str, run: PlannedRun) -> None:
-        epoch = self.last_epoch(folder)
-        self.epochs[folder] = min(self.epochs[folder], epoch)  # of a run whose folder was deleted, which begins anew
-        if epoch > self.epochs[folder]:
-            for row in read_rows(self.book.root / folder):
-                if not is_evaluation(row) and row["epoch"] > self.epochs[folder]:
-                    self.watcher.row(run, row)
-            self.epochs[folder] = epoch
-
-    def last_epoch(self, folder: str) -> int:
-        return int(read_status(self.book.root / folder).get("epoch", 0))
+    def ended(self, item: QueuedRun, attempt: FrozenTrial) -> None:
+        end = end_of(attempt)
+        self.watcher.ended(item.run, end if end in ("done", "failed") else "killed", attempt.user_attrs.get("reason"))

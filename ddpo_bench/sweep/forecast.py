@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ddpo_bench.sweep.estimate import Course, seconds_left
+from ddpo_bench.sweep.estimate import RunProgress, seconds_left
 from ddpo_bench.sweep.plan import PlannedRun
 
 
 @dataclass
-class Heard:
+class ObservedRun:
     """What is known of a run.
 
     Attributes:
@@ -35,11 +35,11 @@ class Heard:
         """Of its epochs those that are not to be waited for."""
         return self.epochs if self.over else self.reached
 
-    def course(self, now: float) -> Course:
+    def progress(self, now: float) -> RunProgress:
         """An attempt that went on from a checkpoint is taken to have been as quick before."""
         pace = self.seconds / self.measured if self.measured else 0.0
         since = 0.0 if self.mark is None else now - self.mark
-        return Course(self.cell, self.epoch, self.epochs, pace * self.epoch, since)
+        return RunProgress(self.cell, self.epoch, self.epochs, pace * self.epoch, since)
 
 
 IDLE_SECONDS = 60.0  # after which a worker that has begun no other run is taken to have left
@@ -54,40 +54,40 @@ class Forecast:
 
     def __init__(self, runs: Sequence[PlannedRun], clock: Callable[[], float] = time.monotonic):
         self.clock = clock
-        self.runs = {run.folder: unheard(run) for run in runs}
+        self.runs = {run.folder: unobserved(run) for run in runs}
         self.idle: list[float] = []  # since when, oldest first
 
     def started(self, run: PlannedRun) -> None:
         """Also of a run that was failed before, which a command elsewhere runs again."""
-        heard = self.runs.setdefault(run.folder, unheard(run))
-        heard.mark, heard.over = self.clock(), False
+        observed = self.runs.setdefault(run.folder, unobserved(run))
+        observed.mark, observed.over = self.clock(), False
         self.idle = self.idle[1:]
 
     def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
         """Of metrics.jsonl, where it ends an epoch, or {"epoch", "sampled"} within one."""
-        heard, now = self.runs[run.folder], self.clock()
+        observed, now = self.runs[run.folder], self.clock()
         if "queries" in row:
-            heard.seconds += now - (now if heard.mark is None else heard.mark)
-            heard.measured += 1
-            heard.reached, heard.mark = row["epoch"], now
+            observed.seconds += now - (now if observed.mark is None else observed.mark)
+            observed.measured += 1
+            observed.reached, observed.mark = row["epoch"], now
         elif "sampled" in row:  # a run that goes on from a checkpoint shows here how far it was
-            heard.reached = max(heard.reached, row["epoch"] - 1)
+            observed.reached = max(observed.reached, row["epoch"] - 1)
 
     def ended(self, run: PlannedRun, state: str) -> None:
         """state: done, failed or killed, after which the run goes on."""
-        heard = self.runs[run.folder]
-        if heard.mark is not None:
+        observed = self.runs[run.folder]
+        if observed.mark is not None:
             self.idle.append(self.clock())
-        heard.mark, heard.over = None, state != "killed"
+        observed.mark, observed.over = None, state != "killed"
 
     def seconds_left(self) -> float | None:
         """None while no epoch has been finished."""
         now = self.clock()
-        at_work = [heard for heard in self.runs.values() if heard.mark is not None]
-        others = [heard for heard in self.runs.values() if heard.mark is None]
+        at_work = [observed for observed in self.runs.values() if observed.mark is not None]
+        others = [observed for observed in self.runs.values() if observed.mark is None]
         idle = [since for since in self.idle if now - since < IDLE_SECONDS]
-        return seconds_left([heard.course(now) for heard in [*at_work, *others]], len(at_work) + len(idle))
+        return seconds_left([observed.progress(now) for observed in [*at_work, *others]], len(at_work) + len(idle))
 
 
-def unheard(run: PlannedRun) -> Heard:
-    return Heard(str(run.folder.parent), run.config.epochs)
+def unobserved(run: PlannedRun) -> ObservedRun:
+    return ObservedRun(str(run.folder.parent), run.config.epochs)

@@ -158,7 +158,7 @@ def show(folder: Path, news: dict[str, Any]) -> None:
 
 def leave(folder: Path, why: str) -> NoReturn:
     """End this process at once, so that it writes nothing more to a run that others may take over, and say why."""
-    print(f"{folder}: {why}. This worker ends; another one goes on from the checkpoint.", file=sys.stderr, flush=True)
+    print(f"{folder}: {why}. This worker ends; another one resumes from the checkpoint.", file=sys.stderr, flush=True)
     os._exit(1)
 
 

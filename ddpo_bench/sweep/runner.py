@@ -8,14 +8,13 @@ from datetime import datetime
 from pathlib import Path
 
 from ddpo_bench.run_folder.status import read_status
-from ddpo_bench.sweep.book import Book, BookPlace, book_name
-from ddpo_bench.sweep.follow import Follower
+from ddpo_bench.sweep.follow import SweepFollower, Watcher
 from ddpo_bench.sweep.longer import begin_from_shorter
 from ddpo_bench.sweep.plan import PlannedRun, choices
 from ddpo_bench.sweep.plan_file import write_plan
 from ddpo_bench.sweep.suite import Suite
-from ddpo_bench.sweep.watcher import Watcher
-from ddpo_bench.sweep.worker import resolve, work, work_through
+from ddpo_bench.sweep.sweep_queue import SweepPlace, SweepQueue, study_name
+from ddpo_bench.sweep.worker import resolve, train_all, work
 from ddpo_bench.sweep.workers import Pool
 
 TRAIN = "ddpo_bench.training.trainer:train"
@@ -38,7 +37,7 @@ def run_suite(
         root: results/<suite>.
         workers: processes at a time.
         retry_failed: whether failed runs count as still to do.
-        storage: URL of the database that holds the book; None is a journal in `root`.
+        storage: URL of the database that holds the run queue; None is a journal in `root`.
         train: "module:function" that trains one run.
     Returns:
         The runs that are failed in the end.
@@ -46,11 +45,11 @@ def run_suite(
     settled = {"done"} if retry_failed else {"done", "failed"}
     todo = [run for run in runs if state(run, root) not in settled]
     place = begin(suite, runs, root, storage, retry_failed)
+    queue = place.open()
     if todo:
         with display(todo, sum(state(run, root) == "done" for run in runs)) as watcher:
-            book = place.open()
-            Pool(work, (place, train), min(workers, len(todo)), book, Follower(book, watcher).look).finish()
-    write_plan(suite, root, wall_seconds(place.open()))
+            Pool(work, (place, train), min(workers, len(todo)), SweepFollower(queue, watcher)).finish()
+    write_plan(suite, root, wall_seconds(queue))
     return [run for run in runs if state(run, root) == "failed"]
 
 
@@ -63,27 +62,27 @@ def work_on_suite(
     train: str = TRAIN,
 ) -> None:
     """Be one worker of a suite, in this process, until nothing is left to do; arguments as of `run_suite`."""
-    book = begin(suite, runs, root, storage, retry_failed=False).open()
+    queue = begin(suite, runs, root, storage, retry_failed=False).open()
     todo = [run for run in runs if state(run, root) != "done"]
     with display(todo, len(runs) - len(todo)) as watcher:
-        work_through(book, resolve(train), watcher)
-    write_plan(suite, root, wall_seconds(book))
+        train_all(queue, resolve(train), watcher)
+    write_plan(suite, root, wall_seconds(queue))
 
 
-def begin(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None, retry_failed: bool) -> BookPlace:
-    """Write down the plan, and in the book what of it is to be done; longer runs begin where shorter ones ended."""
+def begin(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None, retry_failed: bool) -> SweepPlace:
+    """Write down the plan, and in the queue what of it is to be done; longer runs begin where shorter ones ended."""
     begin_from_shorter(root, runs)
-    place = book_place(suite, runs, root, storage)
-    book = place.open()
-    book.recover()  # of a command that died after its last run there may be nobody else to do it
-    book.enter(retry_failed)
+    place = sweep_place(suite, runs, root, storage)
+    queue = place.open()
+    queue.recover()  # of a command that died after its last run there may be nobody else to do it
+    queue.enter(retry_failed)
     write_plan(suite, root)
     return place
 
 
-def book_place(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None) -> BookPlace:
-    """Where the suite's book is."""
-    return BookPlace(storage, book_name(suite.name, suite.matrix), choices(suite), runs, root)
+def sweep_place(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None) -> SweepPlace:
+    """Where the queue of a suite's runs is."""
+    return SweepPlace(storage, study_name(suite.name, suite.matrix), choices(suite), runs, root)
 
 
 def state(run: PlannedRun, root: Path) -> str:
@@ -91,10 +90,11 @@ def state(run: PlannedRun, root: Path) -> str:
     return read_status(root / run.folder)["state"]
 
 
-def wall_seconds(book: Book) -> float:
+def wall_seconds(queue: SweepQueue) -> float:
     """Time in which somebody worked on the suite, whoever it was."""
     total, until = 0.0, datetime.min
-    attempts = [trial for trial in book.study.get_trials(deepcopy=False) if trial.datetime_start]
+    (study,) = queue.studies.values()
+    attempts = [trial for trial in study.get_trials(deepcopy=False) if trial.datetime_start]
     for trial in sorted(attempts, key=lambda trial: trial.datetime_start or datetime.min):
         start, end = trial.datetime_start or datetime.min, trial.datetime_complete or datetime.now()
         total += max(0.0, (end - max(start, until)).total_seconds())

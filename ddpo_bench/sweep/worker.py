@@ -1,4 +1,4 @@
-"""A worker process: claims runs from the book, trains one at a time, and writes down what became of each."""
+"""A worker process: claims runs from the queue, trains one at a time, and writes down what became of each."""
 
 from __future__ import annotations
 
@@ -15,31 +15,33 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
 
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble, write_text
 from ddpo_bench.run_folder.status import mark
 from ddpo_bench.signals import interrupt, leave_hang_ups
-from ddpo_bench.sweep.book import Book, BookPlace, Claim
+from ddpo_bench.sweep.follow import Watcher
 from ddpo_bench.sweep.lease import TAKEN_OVER, Heartbeat, leave
-from ddpo_bench.sweep.watcher import Watcher
+from ddpo_bench.sweep.run_queue import INTERRUPTED, Claim, Item, Outcome, RunQueue
+from ddpo_bench.sweep.sweep_queue import QueuedRun, SweepPlace, SweepQueue
 from ddpo_bench.training.run_identity import CONFIG, write_identity
 from ddpo_bench.training.status import Stop
 
-PAUSE_SECONDS = 1.0  # between looks at the book while all runs are in other hands
+PAUSE_SECONDS = 1.0  # before the queue is asked again, while all items are in other hands
 Train = Callable[..., None]
+T = TypeVar("T", bound=Item)
 
 
-def work(place: BookPlace, train: str) -> None:
+def work(place: SweepPlace, train: str) -> None:
     """Be a worker of a sweep in a process of its own.
 
     Args:
         train: "module:function" that trains one run.
     """
     with as_worker(), naming_disk_trouble(place.root):
-        work_through(place.open(), resolve(train))
+        train_all(place.open(), resolve(train))
 
 
 @contextmanager
@@ -57,70 +59,83 @@ def as_worker() -> Iterator[None]:
         sys.exit(trouble.number)  # by which the Pool knows
 
 
-def work_through(book: Book, train: Train, watcher: Watcher | None = None) -> None:
-    """Claim and train until nothing waits and nobody works; others may die, and their runs are ours then.
-
-    Args:
-        watcher: of a worker in a terminal of its own; without one, what libraries print goes to each run's output.log.
-    """
+def work_through(queue: RunQueue[T], attempt: Callable[[Claim[T]], None]) -> None:
+    """Claim and attempt items until none waits and nobody works; others may die, and their items are ours then."""
     while True:
-        book.recover()
-        if claim := book.claim():
-            attempt(book, claim, train, watcher)
-        elif book.settled():
+        queue.recover()
+        if claim := queue.claim():
+            attempt(claim)
+        elif queue.settled():
             return
         else:
             time.sleep(PAUSE_SECONDS)
 
 
-def attempt(book: Book, claim: Claim, train: Train, watcher: Watcher | None) -> None:
-    folder = book.root / claim.run.folder
-    folder.mkdir(parents=True, exist_ok=True)
-    if watcher:
-        watcher.started(claim.run, "this worker")
-    else:
-        redirect_output(folder / "output.log")
-    end, why = train_claimed(book, claim, train, watcher)
-    if watcher:
-        watcher.ended(claim.run, end, why)
-
-
-def train_claimed(book: Book, claim: Claim, train: Train, watcher: Watcher | None) -> tuple[str, str | None]:
-    """Train, and close the attempt; returns how it ended and why."""
-    folder = book.root / claim.run.folder
+@contextmanager
+def holding(queue: RunQueue[T], claim: Claim[T]) -> Iterator[Heartbeat]:
+    """Show that we live while we work on an item; where we are interrupted, or the disk is full, others may have it."""
+    folder = claim.item.folder
     try:
-        with naming_disk_trouble(folder), Heartbeat(folder, lambda: book.still_ours(claim)) as heartbeat:
+        with naming_disk_trouble(folder), Heartbeat(folder, lambda: queue.still_ours(claim)) as heartbeat:
+            yield heartbeat
+    except (KeyboardInterrupt, DiskTrouble):
+        queue.close(claim, INTERRUPTED)
+        raise
+
+
+def train_all(queue: SweepQueue, train: Train, watcher: Watcher | None = None) -> None:
+    """Train the runs of a queue until all are over.
+
+    Args:
+        watcher: of a worker in a terminal of its own; without one, what libraries print goes to each run's output.log.
+    """
+    work_through(queue, lambda claim: attempt(queue, claim, train, watcher))
+
+
+def attempt(queue: SweepQueue, claim: Claim[QueuedRun], train: Train, watcher: Watcher | None) -> None:
+    claim.item.folder.mkdir(parents=True, exist_ok=True)
+    if watcher:
+        watcher.started(claim.item.run, "this worker")
+    else:
+        redirect_output(claim.item.folder / "output.log")
+    outcome = train_claimed(queue, claim, train, watcher)
+    queue.close(claim, outcome)
+    if watcher:
+        watcher.ended(claim.item.run, outcome.end, outcome.reason)
+
+
+def train_claimed(queue: SweepQueue, claim: Claim[QueuedRun], train: Train, watcher: Watcher | None) -> Outcome:
+    run, folder = claim.item.run, claim.item.folder
+    try:
+        with holding(queue, claim) as heartbeat:
             if not (folder / CONFIG).exists():  # so that a run which cannot start is known by its configuration
-                write_identity(folder, claim.run.config)
+                write_identity(folder, run.config)
 
             def on_row(row: dict[str, Any]) -> None:
                 heartbeat.news = {"epoch": row["epoch"], "sampled": row.get("sampled", 0)}
                 if watcher:
-                    watcher.row(claim.run, row)
+                    watcher.row(run, row)
                 if "reward_mean" in row:
-                    report(book, claim, row)
+                    report(queue, claim, row)
 
-            train(claim.run.config, folder, on_row)
-    except (KeyboardInterrupt, DiskTrouble):
-        book.close(claim, "interrupted", None)
+            train(run.config, folder, on_row)
+    except DiskTrouble:
         raise
     except Stop as stop:
-        book.close(claim, "stopped", str(stop))
+        queue.close(claim, Outcome("stopped", str(stop)))
         raise
     except Exception as error:  # one run's failure, whatever it is, must not end the others
         write_text(folder / "error.log", traceback.format_exc())
-        mark(folder, "failed", reason(error))
-        book.close(claim, "failed", reason(error))
-        return "failed", reason(error)
-    book.complete(claim)
-    return "done", None
+        mark(folder, "failed", in_one_line(error))
+    return claim.item.outcome()
 
 
-def report(book: Book, claim: Claim, row: dict[str, Any]) -> None:
+def report(queue: SweepQueue, claim: Claim[QueuedRun], row: dict[str, Any]) -> None:
+    """A point of the run's learning curve."""
     try:
-        book.report(claim, row["epoch"], row["reward_mean"])
+        queue.storage.set_trial_intermediate_value(claim.trial_id, row["epoch"], row["reward_mean"])
     except UpdateFinishedTrialError:
-        leave(book.root / claim.run.folder, TAKEN_OVER)
+        leave(claim.item.folder, TAKEN_OVER)
 
 
 def die_with_parent() -> None:
@@ -130,7 +145,7 @@ def die_with_parent() -> None:
     os._exit(1)
 
 
-def reason(error: BaseException) -> str:
+def in_one_line(error: BaseException) -> str:
     """An exception in one line: its type and the first line of its message."""
     first = str(error).strip().partition("\n")[0]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -9,53 +9,40 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from typing import Any, Protocol
+from typing import Any
 
 from ddpo_bench.files import FULL
 from ddpo_bench.signals import hang_ups_held
+from ddpo_bench.sweep.follow import Follower
 
 GRACE_SECONDS = 15.0  # for a worker to end by itself before it is killed
-LOOK_SECONDS = 0.5  # between two looks at what the workers did
-STILLBORN = 3  # workers in a row that may fail before they claim anything
-KILLED = 30  # that may be killed before they do, which says less about the installation
-Look = Callable[[], None]
+POLL_SECONDS = 0.5  # between two questions what the workers did
+EARLY_FAILURES = 3  # workers in a row that may fail before they claim anything
+EARLY_KILLS = 30  # that may be killed before they do, which says less about the installation
 
 
 class WorkersDied(Exception):
     """Workers die before they begin: something is wrong with the machine or the installation, not with a run."""
 
 
-class Ledger(Protocol):
-    """What says who does what: a sweep's book, or the studies of its tuning."""
-
-    def recover(self) -> None:
-        """Give back what dead workers held."""
-
-    def settled(self) -> bool:
-        """Whether nothing is left to do."""
-
-    def has_claimed(self, pid: int | None) -> bool:
-        """Whether a process of this number was ever given work."""
-
-
 class Pool:
     """The workers of one command."""
 
-    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], count: int, ledger: Ledger, look: Look):
-        """What the workers do, how many there are, and how to follow them.
+    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], count: int, follower: Follower[Any]):
+        """What the workers do, and how many there are.
 
         Args:
-            target, args: of a worker process.
+            target, args: function and arguments of a worker process.
             count: processes at a time.
-            look: called twice a second.
+            follower: of the queue that they work on, asked twice a second to tell what they did.
         """
         self.target = target
         self.args = args
-        self.ledger = ledger
-        self.look = look
+        self.queue = follower.queue
+        self.follower = follower
         self.environments = environments(count)
         self.processes: dict[int, BaseProcess] = {}
-        self.stillborn = 0
+        self.early_deaths = 0
 
     def finish(self) -> None:
         """Work until nothing is left to do; on any exception, KeyboardInterrupt too, no process is left behind.
@@ -68,14 +55,14 @@ class Pool:
             for index in range(len(self.environments)):
                 self.start(index)
             while self.processes:
-                wait([process.sentinel for process in self.processes.values()], LOOK_SECONDS)
+                wait([process.sentinel for process in self.processes.values()], POLL_SECONDS)
                 for index, process in list(self.processes.items()):
                     if not process.is_alive():
                         self.replace(index, process)
-                self.look()
+                self.follower.poll()
         finally:
             self.stop()
-            self.look()
+            self.follower.poll()
 
     def start(self, index: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -95,11 +82,11 @@ class Pool:
             return
         if process.exitcode in FULL:  # nobody can go on
             raise OSError(process.exitcode, os.strerror(process.exitcode))
-        self.stillborn = 0 if self.ledger.has_claimed(process.pid) else self.stillborn + 1
-        if self.stillborn >= (STILLBORN if process.exitcode and process.exitcode > 0 else KILLED):
-            raise WorkersDied(f"{self.stillborn} workers died before they began, the last with {epitaph(process)}.")
-        self.ledger.recover()
-        if not self.ledger.settled():
+        self.early_deaths = 0 if self.queue.has_claimed(process.pid) else self.early_deaths + 1
+        if self.early_deaths >= (EARLY_FAILURES if process.exitcode and process.exitcode > 0 else EARLY_KILLS):
+            raise WorkersDied(f"{self.early_deaths} workers died before they began, the last with {exit_of(process)}.")
+        self.queue.recover()
+        if not self.queue.settled():
             self.start(index)
 
     def stop(self) -> None:
@@ -113,10 +100,10 @@ class Pool:
             for process in self.processes.values():
                 process.kill()
                 process.join()
-            self.ledger.recover()
+            self.queue.recover()
 
 
-def epitaph(process: BaseProcess) -> str:
+def exit_of(process: BaseProcess) -> str:
     code = process.exitcode or 0
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 

@@ -1,4 +1,4 @@
-"""What the user sees of the trials while a suite is tuned: a live display on a terminal, plain lines elsewhere."""
+"""What the user sees of the trials while a suite is tuned: lines, and on a terminal a bar a study below them."""
 
 from __future__ import annotations
 
@@ -6,79 +6,39 @@ import json
 from collections.abc import Mapping
 from typing import Any, Self
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ddpo_bench.console import say
+from ddpo_bench.sweep.follow import Follower
 from ddpo_bench.sweep.plan import PlannedRun
 from ddpo_bench.sweep.search_space import Choices, Range, Space
-from ddpo_bench.tuning.follow import is_feasible, state_of
-from ddpo_bench.tuning.studies import Studies
+from ddpo_bench.tuning.studies import Slot, Studies, is_feasible, state_of
 
 ENDS = ("complete", "pruned", "failed")
 
 
-class TuningLines:
+class TuningDisplay(Follower[Slot]):
     """One line at a trial's start, after each seed, and at its end."""
 
     def __init__(self, studies: Studies):
-        self.trials = studies.tune.trials
-        self.seeds = len(studies.tune.seeds)
-        self.ended_before = {
-            cell.name: sum(state_of(trial) in ENDS for trial in studies.latest(name).values())
-            for name, cell in studies.cells.items()
-        }
-        self.spaces = {cell.name: cell.space for cell in studies.cells.values()}
-        self.best: dict[str, float] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Nothing to tidy up."""
-
-    def started(self, cell: str, trial: FrozenTrial, worker: str) -> None:
-        self.say(f"{title(cell, trial)}: {parameters(trial.params, self.spaces[cell])}, by {worker}")
-
-    def judged(self, cell: str, trial: FrozenTrial) -> None:
-        seeds = trial.user_attrs["per_seed"]
-        if len(seeds) < self.seeds:
-            self.say(f"{title(cell, trial)}: seed {len(seeds)}/{self.seeds}, reward {[*seeds.values()][-1]:.4g}")
-
-    def ended(self, cell: str, trial: FrozenTrial) -> None:
-        state = state_of(trial)
-        self.ended_before[cell] = self.ended_before.get(cell, 0) + (state in ENDS)
-        if state == "complete" and is_feasible(trial):
-            self.best[cell] = max(self.best.get(cell, trial.values[0]), trial.values[0])
-        self.say(f"{title(cell, trial)}: {self.outcome(cell, trial)} ({self.ended_before[cell]}/{self.trials} trials)")
-
-    def outcome(self, cell: str, trial: FrozenTrial) -> str:
-        if state_of(trial) == "complete":
-            broken = "" if is_feasible(trial) else ", breaks a constraint"
-            best = f", best {self.best[cell]:.4g}" if cell in self.best else ""
-            return f"reward {trial.values[0]:.4g}{broken}{best}"
-        reason = trial.user_attrs.get("reason")
-        state = "broken off, goes on in another worker" if state_of(trial) == "waiting" else state_of(trial)
-        return f"{state}: {reason}" if reason else state
-
-    def say(self, line: str) -> None:
-        say(line)
-
-
-class TuningBars(TuningLines):
-    """A bar a study above the lines."""
-
-    def __init__(self, studies: Studies, console: Console):
         super().__init__(studies)
+        self.seeds: dict[int, int] = {}  # of a trial that was told of, by its id in the storage: seeds that are done
+        self.best: dict[str, float] = {}
+        console = Console()
         self.progress = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("trials"),
-            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console,
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TextColumn("trials"),
+            TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+            console=console, disable=not console.is_terminal,
         )  # fmt: skip
         self.bars = {
-            cell: self.progress.add_task(escape(cell), total=self.trials, completed=ended)
-            for cell, ended in self.ended_before.items()
+            name: self.progress.add_task(
+                cell.name,
+                total=studies.tune.trials,
+                completed=sum(state_of(trial) in ENDS for trial in studies.latest(name).values()),
+            )
+            for name, cell in studies.cells.items()
         }
 
     def __enter__(self) -> Self:
@@ -88,12 +48,35 @@ class TuningBars(TuningLines):
     def __exit__(self, *exception: object) -> None:
         self.progress.stop()
 
-    def ended(self, cell: str, trial: FrozenTrial) -> None:
-        super().ended(cell, trial)
-        self.progress.update(self.bars[cell], completed=self.ended_before[cell])
+    def is_known(self, attempt: FrozenTrial) -> bool:
+        """A trial that runs is told of once its parameters are known."""
+        return super().is_known(attempt) and (attempt.state != TrialState.RUNNING or "hash" in attempt.user_attrs)
 
-    def say(self, line: str) -> None:
-        self.progress.console.print(escape(line), highlight=False)
+    def started(self, item: Slot, attempt: FrozenTrial, worker: str) -> None:
+        say(f"{title(item)}: {parameters(attempt.params, item.cell.space)}, by {worker}")
+
+    def progressed(self, item: Slot, attempt: FrozenTrial) -> None:
+        rewards = [*attempt.user_attrs.get("per_seed", {}).values()]
+        if self.seeds.get(attempt._trial_id, 0) < len(rewards) < len(item.seeds):
+            say(f"{title(item)}: seed {len(rewards)}/{len(item.seeds)}, reward {rewards[-1]:.4g}")
+        self.seeds[attempt._trial_id] = len(rewards)
+
+    def ended(self, item: Slot, attempt: FrozenTrial) -> None:
+        state, bar = state_of(attempt), self.bars[item.study]
+        self.progress.advance(bar, state in ENDS)
+        if state == "complete" and is_feasible(attempt):
+            self.best[item.study] = max(self.best.get(item.study, attempt.values[0]), attempt.values[0])
+        over = f"{self.progress.tasks[bar].completed}/{self.progress.tasks[bar].total}"
+        say(f"{title(item)}: {self.outcome(item, attempt)} ({over} trials)")
+
+    def outcome(self, item: Slot, attempt: FrozenTrial) -> str:
+        state, reason = state_of(attempt), attempt.user_attrs.get("reason")
+        if state == "complete":
+            broken = "" if is_feasible(attempt) else ", breaks a constraint"
+            best = f", best {self.best[item.study]:.4g}" if item.study in self.best else ""
+            return f"reward {attempt.values[0]:.4g}{broken}{best}"
+        told = "broken off, resumes in another worker" if state == "waiting" else state
+        return f"{told}: {reason}" if reason else told
 
 
 class Quiet:
@@ -106,14 +89,8 @@ class Quiet:
     def ended(self, run: PlannedRun, state: str, reason: str | None) -> None: ...
 
 
-def tuning_display(studies: Studies) -> TuningLines:
-    """The display that suits where standard output goes."""
-    console = Console()
-    return TuningBars(studies, console) if console.is_terminal else TuningLines(studies)
-
-
-def title(cell: str, trial: FrozenTrial) -> str:
-    return f"{cell}, trial {trial.user_attrs['slot']}"
+def title(slot: Slot) -> str:
+    return f"{slot.cell.name}, trial {slot.number}"
 
 
 def parameters(params: Mapping[str, Any], space: Space) -> str:

@@ -18,13 +18,11 @@ from ddpo_bench.analysis.statistics import iqm
 from ddpo_bench.checksummed import write_checksummed_json
 from ddpo_bench.files import plain_yaml, write_text
 from ddpo_bench.run_folder.metrics import final_reward
-from ddpo_bench.run_folder.places import run_folder
 from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.plan import planned
 from ddpo_bench.sweep.suite import Cell, Suite
-from ddpo_bench.tuning.follow import is_feasible, state_of
 from ddpo_bench.tuning.searching import values_of
-from ddpo_bench.tuning.studies import FOLDER, Studies
+from ddpo_bench.tuning.studies import FOLDER, Slot, Studies, is_feasible, state_of
 
 FEWEST_FOR_IMPORTANCE = 4  # complete trials
 
@@ -92,26 +90,24 @@ def record(studies: Studies, name: str) -> dict[str, Any]:
         "budget": tune.trials,
         "images": cell.config.epochs * cell.config.samples_per_epoch * len(tune.seeds) * tune.trials,
         "space": {key: dimension.to_dict() for key, dimension in cell.space.items()},
-        "trials": [trial_record(studies, name, slot, trial) for slot, trial in studies.latest(name).items()],
+        "trials": [trial_record(slot, trial) for slot, trial in studies.latest(name).items()],
         "importance": importance(studies.studies[name]),
         "winners": [trial.user_attrs["hash"] for trial in winners(studies, name)],
     }
 
 
-def trial_record(studies: Studies, name: str, slot: int, trial: FrozenTrial) -> dict[str, Any]:
-    cell, identity = studies.cells[name], trial.user_attrs.get("hash")
-    folders = [studies.root / run_folder(cell.name, identity, seed) for seed in studies.tune.seeds] if identity else []
+def trial_record(slot: Slot, trial: FrozenTrial) -> dict[str, Any]:
     return {
-        "number": slot,
+        "number": slot.number,
         "state": state_of(trial),
-        "params": values_of(trial.params, cell.space),
+        "params": values_of(trial.params, slot.cell.space),
         "values": trial.values if trial.state == TrialState.COMPLETE else [],
         "per_seed": trial.user_attrs.get("per_seed", {}),
         "constraints": dict(trial.constraints),
         "feasible": is_feasible(trial),
-        "seconds": round(sum(read_status(folder).get("seconds", 0.0) for folder in folders), 3),
+        "seconds": round(sum(read_status(folder).get("seconds", 0.0) for folder in slot.run_folders(trial)), 3),
         "reason": trial.user_attrs.get("reason"),
-        "hash": identity,
+        "hash": trial.user_attrs.get("hash"),
     }
 
 

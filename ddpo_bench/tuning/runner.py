@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
+from ddpo_bench.files import naming_disk_trouble
+from ddpo_bench.sweep.follow import Watcher
 from ddpo_bench.sweep.plan import PlannedRun, plan
 from ddpo_bench.sweep.plan_file import write_plan
-from ddpo_bench.sweep.runner import TRAIN, Display, book_place, run_suite, work_on_suite
+from ddpo_bench.sweep.run_queue import Claim
+from ddpo_bench.sweep.runner import TRAIN, Display, run_suite, sweep_place, work_on_suite
 from ddpo_bench.sweep.suite import Suite
-from ddpo_bench.sweep.watcher import Watcher
-from ddpo_bench.sweep.worker import resolve
+from ddpo_bench.sweep.sweep_queue import SweepQueue
+from ddpo_bench.sweep.worker import Train, as_worker, resolve, work_through
 from ddpo_bench.sweep.workers import Pool
-from ddpo_bench.tuning.follow import TuningFollower, TuningWatcher
+from ddpo_bench.tuning.display import Quiet, TuningDisplay
 from ddpo_bench.tuning.outcome import swept, without_winner, write_best, write_records
-from ddpo_bench.tuning.studies import Studies, TuningPlace
-from ddpo_bench.tuning.worker import tune_through, work
-
-TuningDisplay = Callable[[Studies], AbstractContextManager[TuningWatcher]]
+from ddpo_bench.tuning.studies import Slot, Studies, TuningPlace
+from ddpo_bench.tuning.trial import RunningTrial
 
 
-class Outcome(NamedTuple):
+class TuningResult(NamedTuple):
     """What came of tuning and sweeping.
 
     Attributes:
@@ -42,61 +42,95 @@ def tune_suite(
     suite: Suite,
     root: Path,
     workers: int,
-    tuning_display: TuningDisplay,
     display: Display,
     retry_failed: bool = False,
     storage: str | None = None,
     train: str = TRAIN,
-) -> Outcome:
-    """Tune a suite and sweep the winners, together with whoever else works on it; goes on where it was interrupted.
+) -> TuningResult:
+    """Tune a suite and sweep the winners, together with whoever else works on it; resumes what was interrupted.
 
     Args:
         suite: with a `tune:` block.
         root: results/<suite>.
         workers: processes at a time.
-        tuning_display, display: of the trials, then of the runs that are reported.
+        display: of the runs that are reported.
         retry_failed: whether failed runs of the sweep count as still to do; a failed trial stays one.
-        storage: URL of the database for the studies and the book; None is a journal in `root`.
+        storage: URL of the database for the run queue; None is a journal in `root`.
         train: "module:function" that trains one run.
     """
     place = TuningPlace(storage, suite, root)
     studies = begin(place)
     if not studies.settled():
-        with tuning_display(studies) as watcher:
-            Pool(work, (place, train), workers, studies, TuningFollower(studies, watcher).look).finish()
+        with TuningDisplay(studies) as following:
+            Pool(work, (place, train), workers, following).finish()
     write_records(studies)
     final = swept(studies)
     runs = plan(final)
     failed = run_suite(final, runs, root, workers, display, retry_failed, storage, train)
-    return Outcome(runs, failed, without_winner(studies), write_best(studies, final))
+    return TuningResult(runs, failed, without_winner(studies), write_best(studies, final))
 
 
 def work_on_tuning(
     suite: Suite,
     root: Path,
-    tuning_display: TuningDisplay,
     display: Display,
-    quiet: Watcher,
     storage: str | None = None,
     train: str = TRAIN,
 ) -> list[PlannedRun]:
     """Be one worker of a tuned suite, in this process, until nothing is left to do; arguments as of `tune_suite`.
 
-    Args:
-        quiet: of the runs of trials.
     Returns:
-        the runs of the winners and of the cells that were not tuned.
+        The runs of the winners and of the cells that were not tuned.
     """
-    studies = begin(TuningPlace(storage, suite, root))
-    book = book_place(suite, [], root, storage).open()
-    with tuning_display(studies) as watcher:
-        tune_through(studies, book, resolve(train), quiet, TuningFollower(studies, watcher).look)
+    place = TuningPlace(storage, suite, root)
+    studies = begin(place)
+    with TuningDisplay(studies) as following:
+        try_all(place, studies, resolve(train), Quiet(), following.poll)
     write_records(studies)
     final = swept(studies)
     runs = plan(final)
     work_on_suite(final, runs, root, display, storage, train)
     write_best(studies, final)
     return runs
+
+
+def work(place: TuningPlace, train: str) -> None:
+    """Be a worker in a process of its own.
+
+    Args:
+        train: "module:function" that trains one run.
+    """
+    with as_worker(), naming_disk_trouble(place.root):
+        try_all(place, place.open(), resolve(train))
+
+
+def try_all(
+    place: TuningPlace,
+    studies: Studies,
+    train: Train,
+    watcher: Watcher | None = None,
+    follow: Callable[[], None] = lambda: None,
+) -> None:
+    """Claim and try until every trial has come to its end.
+
+    Args:
+        studies: `place.open()`.
+        watcher: of the runs, for a worker in a terminal of its own.
+        follow: called before and after every trial.
+    """
+    queue = runs_of(place)
+
+    def attempt(claim: Claim[Slot]) -> None:
+        follow()
+        RunningTrial(studies, claim, queue, train, watcher).finish()
+        follow()
+
+    work_through(studies, attempt)
+
+
+def runs_of(place: TuningPlace) -> SweepQueue:
+    """The queue in which the runs of trials are entered."""
+    return sweep_place(place.suite, [], place.root, place.storage).open()
 
 
 def begin(place: TuningPlace) -> Studies:

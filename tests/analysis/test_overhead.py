@@ -13,9 +13,9 @@ from ddpo_bench import cli
 from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.overhead import EPOCH_PARTS, EVALUATION_PARTS, WHOLE, WorkerTime, profile
 from ddpo_bench.run_folder.places import ResultsError
-from ddpo_bench.sweep.attendance import shifts
 from ddpo_bench.sweep.lease import this_process
 from ddpo_bench.sweep.storage import open_storage
+from ddpo_bench.sweep.worker_times import worker_processes
 
 WORK = 6 * 8.5 + 2 * 2.75
 START = datetime(2026, 1, 1, 12)
@@ -29,8 +29,8 @@ def results(tmp_path):
     return folder
 
 
-def write_book(results, workers):
-    """A book in which the runs are worked on in turn: [(age, [(start, end), ...]), ...], seconds after START."""
+def write_queue(results, workers):
+    """A run queue in which the runs are worked on in turn: [(age, [(start, end), ...]), ...], seconds after START."""
     storage = open_storage(None, results)
     study = storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "mine-0123abcd")
     folders = sorted(str(run.relative_to(results)) for run in results.glob("runs/*/*"))
@@ -38,7 +38,7 @@ def write_book(results, workers):
         for index, (start, end) in enumerate(spans):
             worker = this_process() | {"pid": pid, "age": age + 100 * index}
             trial = optuna.trial.create_trial(
-                state=TrialState.COMPLETE, value=0.0, user_attrs={"folder": folders.pop(), "worker": worker}
+                state=TrialState.COMPLETE, value=0.0, user_attrs={"item": folders.pop(), "worker": worker}
             )
             trial.datetime_start = START + timedelta(seconds=start)
             trial.datetime_complete = START + timedelta(seconds=end)
@@ -71,17 +71,16 @@ def test_the_whole_suite_is_the_workers_time_from_birth_to_their_last_runs_end(r
     assert row["overhead"] == pytest.approx(100 * (260 - 4 * WORK) / 260)
 
 
-def test_the_book_tells_when_each_worker_was_there(results):
-    write_book(results, [(5.0, [(0, 61), (63, 124)]), (3.0, [(0, 60), (61, 130)])])
-    first, second = sorted(shifts("mine", results), key=lambda shift: shift.seconds)
+def test_the_run_queue_tells_when_each_worker_was_there(results):
+    write_queue(results, [(5.0, [(0, 61), (63, 124)]), (3.0, [(0, 60), (61, 130)])])
+    first, second = sorted(worker_processes("mine", results), key=lambda process: process.seconds)
     assert (first.start, first.seconds) == (5.0, 5 + 124)
     assert (second.start, second.seconds) == (3.0, 3 + 130)
     assert len(first.folders | second.folders) == 4
-    assert shifts("another", results) == []
 
 
-def test_without_a_book_nobody_was_there(results):
-    assert shifts("mine", results) == []
+def test_without_a_run_queue_nobody_was_there(results):
+    assert worker_processes("mine", results) == []
     assert not (results / "study.journal").exists()
 
 
@@ -90,13 +89,13 @@ def test_a_worker_that_died_unseen_was_there_until_its_run_last_wrote(results):
     study = storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "mine-0123abcd")
     run = next(results.glob("runs/*/*"))
     trial = storage.create_new_trial(study)
-    storage.set_trial_user_attr(trial, "folder", str(run.relative_to(results)))
+    storage.set_trial_user_attr(trial, "item", str(run.relative_to(results)))
     storage.set_trial_user_attr(trial, "worker", this_process())
     began = storage.get_trial(trial).datetime_start
     end = began + timedelta(seconds=30)
     os.utime(run / "status.json", (end.timestamp(), end.timestamp()))
-    (shift,) = shifts("mine", results)
-    assert shift.seconds - shift.start == pytest.approx(30, abs=0.1)
+    (process,) = worker_processes("mine", results)
+    assert process.seconds - process.start == pytest.approx(30, abs=0.1)
 
 
 def test_a_process_knows_its_age():
@@ -104,7 +103,7 @@ def test_a_process_knows_its_age():
 
 
 def test_the_command_prints_every_cell_and_says_what_counts_as_what(results, capsys, monkeypatch):
-    write_book(results, [(5.0, [(0, 61), (63, 124)]), (3.0, [(0, 60), (61, 130)])])
+    write_queue(results, [(5.0, [(0, 61), (63, 124)]), (3.0, [(0, 60), (61, 130)])])
     (results.parent.parent / "mine.yaml").write_text("matrix: {algorithm: [frozen, ppo]}\nseeds: [0]\n")
     monkeypatch.chdir(results.parent.parent)
     monkeypatch.setenv("COLUMNS", "300")
@@ -117,8 +116,8 @@ def test_the_command_prints_every_cell_and_says_what_counts_as_what(results, cap
     assert "start-up" in output
 
 
-def test_a_book_that_does_not_know_all_runs_is_not_measured_by(results, capsys, monkeypatch):
-    write_book(results, [(5.0, [(0, 61), (63, 124)])])
+def test_a_run_queue_that_does_not_know_all_runs_is_not_measured_by(results, capsys, monkeypatch):
+    write_queue(results, [(5.0, [(0, 61), (63, 124)])])
     (results.parent.parent / "mine.yaml").write_text("matrix: {algorithm: [frozen, ppo]}\nseeds: [0]\n")
     monkeypatch.chdir(results.parent.parent)
     assert cli.main(["profile", "mine.yaml"]) == 0

@@ -8,12 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+from chaos import harass
 from real_sweep import PPO, SAC, outcome, write_real_suite
-from test_chaos import harass
 
 HERE = Path(__file__).parent
 SEED = 3  # of the killings
 EPOCHS = 3
+KILLS = 3
 
 
 def start(suite, folder):
@@ -36,7 +37,7 @@ def test_runs_of_killed_workers_end_with_the_numbers_and_pictures_of_a_quiet_swe
     pause = (time.monotonic() - began) / 4  # long enough, on a busy machine too, for a worker to start
     command = start(suite, harassed)
     try:
-        killed = harass([command], random.Random(SEED), mean_pause=pause)
+        killed = harass([command], random.Random(SEED), mean_pause=pause, kills=KILLS)
     finally:
         if command.poll() is None:
             os.killpg(command.pid, signal.SIGKILL)

@@ -185,7 +185,7 @@ def test_a_damaged_heartbeat_is_no_news(tmp_path):
             assert news_of(tmp_path) in ({}, {"epoch": 3, "sampled": 4})
 
 
-def test_a_damaged_book_is_named_or_is_as_it_was_up_to_where_it_was_cut(finished, tmp_path):
+def test_a_damaged_journal_is_named_or_is_as_it_was_up_to_where_it_was_cut(finished, tmp_path):
     whole = (finished / "study.journal").read_bytes()
     path = tmp_path / "study.journal"
     path.write_bytes(whole)
@@ -200,11 +200,11 @@ def test_a_damaged_book_is_named_or_is_as_it_was_up_to_where_it_was_cut(finished
 
 
 def state_of(root):
-    book = open_storage(None, root)
+    stored = open_storage(None, root)
     return [
         (study.study_name, [(t.state, t.params, t.user_attrs, t.intermediate_values, t.values) for t in trials])
-        for study in book.get_all_studies()
-        for trials in [book.get_all_trials(study._study_id)]
+        for study in stored.get_all_studies()
+        for trials in [stored.get_all_trials(study._study_id)]
     ]
 
 

@@ -5,28 +5,28 @@ from __future__ import annotations
 import pytest
 from watching import Clock, run_of
 
-from ddpo_bench.sweep.estimate import Course, duration, makespan, seconds_left, size
+from ddpo_bench.sweep.estimate import RunProgress, duration, makespan, seconds_left, size
 from ddpo_bench.sweep.forecast import Forecast
 
 
 def test_nothing_is_known_before_an_epoch_is_finished() -> None:
-    assert seconds_left([Course("ppo", 0, 4, seconds=9.0)], 1) is None
+    assert seconds_left([RunProgress("ppo", 0, 4, seconds=9.0)], 1) is None
 
 
 def test_a_run_takes_as_long_an_epoch_as_its_cell_did() -> None:
-    done = [Course("ppo", 4, 4, 40.0), Course("ppo", 4, 4, 80.0), Course("ppo", 4, 4, 48.0)]
-    assert seconds_left([*done, Course("ppo", 1, 4, 12.0)], 1) == pytest.approx(3 * 12.0)
+    done = [RunProgress("ppo", 4, 4, 40.0), RunProgress("ppo", 4, 4, 80.0), RunProgress("ppo", 4, 4, 48.0)]
+    assert seconds_left([*done, RunProgress("ppo", 1, 4, 12.0)], 1) == pytest.approx(3 * 12.0)
 
 
 def test_a_cell_without_a_finished_epoch_is_as_quick_as_the_median_cell() -> None:
-    known = [Course("a", 2, 2, 2.0), Course("b", 2, 2, 4.0), Course("c", 2, 2, 60.0)]
-    assert seconds_left([*known, Course("d", 0, 5)], 1) == pytest.approx(5 * 2.0)
+    known = [RunProgress("a", 2, 2, 2.0), RunProgress("b", 2, 2, 4.0), RunProgress("c", 2, 2, 60.0)]
+    assert seconds_left([*known, RunProgress("d", 0, 5)], 1) == pytest.approx(5 * 2.0)
 
 
 def test_time_since_the_last_epoch_counts_but_never_below_nothing() -> None:
-    done = Course("ppo", 4, 4, 40.0)
-    assert seconds_left([done, Course("ppo", 3, 4, 30.0, since=4.0)], 1) == pytest.approx(6.0)
-    assert seconds_left([done, Course("ppo", 3, 4, 30.0, since=400.0)], 1) == 0.0
+    done = RunProgress("ppo", 4, 4, 40.0)
+    assert seconds_left([done, RunProgress("ppo", 3, 4, 30.0, since=4.0)], 1) == pytest.approx(6.0)
+    assert seconds_left([done, RunProgress("ppo", 3, 4, 30.0, since=400.0)], 1) == 0.0
 
 
 @pytest.mark.parametrize(

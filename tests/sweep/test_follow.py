@@ -14,10 +14,11 @@ from watching import Clock, run_of
 
 from ddpo_bench.config import Choice
 from ddpo_bench.console import LiveDisplay, PlainLines
-from ddpo_bench.sweep.book import Book, BookPlace, Claim
-from ddpo_bench.sweep.follow import Follower
+from ddpo_bench.sweep.follow import SweepFollower
 from ddpo_bench.sweep.forecast import Forecast
 from ddpo_bench.sweep.plan import PlannedRun
+from ddpo_bench.sweep.run_queue import Claim, Outcome
+from ddpo_bench.sweep.sweep_queue import QueuedRun, SweepPlace, SweepQueue
 
 
 def planned(cell: str) -> PlannedRun:
@@ -31,16 +32,18 @@ EPOCHS = FLAKY.config.epochs
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> BookPlace:
-    return BookPlace(None, "mine-00000000", {"reward": ["flaky", "slow"]}, [FLAKY, SLOW], tmp_path)
+def place(tmp_path: Path) -> SweepPlace:
+    return SweepPlace(None, "mine-00000000", {"reward": ["flaky", "slow"]}, [FLAKY, SLOW], tmp_path)
 
 
-def claim_in_another_terminal(place: BookPlace, run: PlannedRun, retry_failed: bool = False) -> tuple[Book, Claim]:
-    book = place.open()
-    book.enter(retry_failed)
-    claim = book.narrowed([run]).claim()
+def claim_in_another_terminal(
+    place: SweepPlace, run: PlannedRun, retry_failed: bool = False
+) -> tuple[SweepQueue, Claim[QueuedRun]]:
+    queue = place.open()
+    queue.enter(retry_failed)
+    claim = queue.for_runs([run]).claim()
     assert claim
-    return book, claim
+    return queue, claim
 
 
 def write(root: Path, run: PlannedRun, state: str, epochs: int) -> None:
@@ -57,59 +60,59 @@ def write(root: Path, run: PlannedRun, state: str, epochs: int) -> None:
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_a_failed_run_that_another_terminal_retries_joins_what_is_shown(place: BookPlace, live: bool) -> None:
+def test_a_failed_run_that_another_terminal_retries_joins_what_is_shown(place: SweepPlace, live: bool) -> None:
     write(place.root, FLAKY, "failed", 1)
-    book, clock = place.open(), Clock()
-    book.enter()
+    queue, clock = place.open(), Clock()
+    queue.enter()
     console = Console(file=io.StringIO(), width=100)
     forecast = Forecast([SLOW], clock)
     display = LiveDisplay([SLOW], 0, console, forecast) if live else PlainLines([SLOW], 0, forecast)
-    follower = Follower(book, display)
-    slow = book.claim()
+    follower = SweepFollower(queue, display)
+    slow = queue.claim()
     assert slow
 
     other, flaky = claim_in_another_terminal(place, FLAKY, retry_failed=True)
-    follower.look()
+    follower.poll()
     clock.now += 10
     write(place.root, FLAKY, "running", 2)
-    follower.look()
+    follower.poll()
     assert display.tally.with_running(2) == "0/2 runs done, 2 running"
     assert forecast.seconds_left() == pytest.approx(10 * EPOCHS - 10)  # of the one whose first epoch is not over
-    for mine, claim, run in ((other, flaky, FLAKY), (book, slow, SLOW)):
+    for mine, claim, run in ((other, flaky, FLAKY), (queue, slow, SLOW)):
         write(place.root, run, "done", EPOCHS)
-        mine.complete(claim)
-    follower.look()
+        mine.close(claim, claim.item.outcome())
+    follower.poll()
     assert str(display.tally) == "2/2 runs done"
     assert forecast.seconds_left() == 0
 
 
-def test_a_run_that_fails_and_is_retried_is_no_longer_failed(place: BookPlace) -> None:
-    book = place.open()
-    book.enter()
+def test_a_run_that_fails_and_is_retried_is_no_longer_failed(place: SweepPlace) -> None:
+    queue = place.open()
+    queue.enter()
     display = PlainLines([FLAKY, SLOW], 0, Forecast([FLAKY, SLOW], Clock()))
-    follower = Follower(book, display)
-    claim = book.claim()
+    follower = SweepFollower(queue, display)
+    claim = queue.claim()
     assert claim
     write(place.root, FLAKY, "failed", 2)
-    book.close(claim, "failed", "no server")
-    follower.look()
+    queue.close(claim, Outcome("failed", "no server"))
+    follower.poll()
     assert str(display.tally) == "0/2 runs done, 1 failed"
     claim_in_another_terminal(place, FLAKY, retry_failed=True)
-    follower.look()
+    follower.poll()
     assert display.tally.with_running(1) == "0/2 runs done, 1 running, 1 left"
 
 
-def test_a_run_whose_folder_is_deleted_is_followed_from_its_first_epoch_again(place: BookPlace) -> None:
-    book, clock = place.open(), Clock()
+def test_a_run_whose_folder_is_deleted_is_followed_from_its_first_epoch_again(place: SweepPlace) -> None:
+    queue, clock = place.open(), Clock()
     write(place.root, SLOW, "done", EPOCHS)
-    book.enter()
+    queue.enter()
     forecast = Forecast([FLAKY], clock)
-    follower = Follower(book, PlainLines([FLAKY], 1, forecast))
+    follower = SweepFollower(queue, PlainLines([FLAKY], 1, forecast))
     for path in (place.root / SLOW.folder).iterdir():
         path.unlink()
     claim_in_another_terminal(place, SLOW)
-    follower.look()
+    follower.poll()
     clock.now += 5
     write(place.root, SLOW, "running", 1)
-    follower.look()
+    follower.poll()
     assert forecast.runs[SLOW.folder].reached == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 PATIENCE = 120.0  # seconds; importing the plugins can take many on a busy machine
 
 
@@ -21,8 +21,8 @@ def sweep(tmp_path):
     base = {"epochs": 10_000, "samples_per_epoch": 4}
     suite = {"base": base, "matrix": {"algorithm": ["frozen", "ppo"]}, "seeds": [0]}
     (tmp_path / "suite.yaml").write_text(yaml.safe_dump(suite))
-    environment = os.environ | {"FAKE_EPOCH_SECONDS": "0.05", "PYTHONPATH": str(HERE.parents[1])}
-    command = [sys.executable, HERE / "fake_command.py", "run", "suite.yaml", "--workers", "2"]
+    environment = os.environ | {"FAKE_EPOCH_SECONDS": "0.05", "PYTHONPATH": str(TESTS.parent)}
+    command = [sys.executable, TESTS / "fake_command.py", "run", "suite.yaml", "--workers", "2"]
     with (tmp_path / "output.txt").open("w") as output:
         process = subprocess.Popen(
             command, cwd=tmp_path, env=environment, stdout=output, stderr=output, start_new_session=True,

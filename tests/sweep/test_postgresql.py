@@ -1,7 +1,6 @@
-"""A book in a real PostgreSQL, which the test starts on the loopback."""
+"""A run queue in a real PostgreSQL, which the test starts on the loopback."""
 
 import os
-import random
 import shutil
 import socket
 import subprocess
@@ -9,7 +8,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from test_chaos import check, harass, start, undisturbed, write_suite  # noqa: F401
+from queues import write_suite
+from test_chaos import share_and_check
+
+from ddpo_bench import cli
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "/none/bin").parent]
 pytestmark = pytest.mark.skipif(not (BINARIES[-1] / "initdb").exists(), reason="PostgreSQL's server is not installed")
@@ -38,22 +40,15 @@ def database():
     shutil.rmtree(folder)
 
 
-def test_two_hosts_share_a_database_while_workers_of_both_are_killed(undisturbed, tmp_path, database):  # noqa: F811
-    folder = write_suite(tmp_path / "shared")
-    options = ("--workers", "2", "--storage", database)
-    commands = [start(folder, *options, FAKE_HOST=host) for host in ("castor", "pollux")]
-    killed = harass(commands, random.Random(3), mean_pause=0.7)
-    output = "\n".join(path.read_text() for path in folder.glob("output-*.txt"))
-    assert [command.returncode for command in commands] == [0, 0], output
-    assert killed > 0
-    check(folder, undisturbed, database)
-    assert not (folder / "suite" / "study.journal").exists()
+def test_two_hosts_share_a_database_while_workers_of_both_are_killed(tmp_path, database):
+    share_and_check(tmp_path, "--storage", database, storage=database)
+    assert not (tmp_path / "suite" / "study.journal").exists()
 
 
-def test_a_database_that_is_not_there_is_one_line_and_exit_code_1(tmp_path):
-    folder = write_suite(tmp_path / "lonely")
-    command = start(folder, "--storage", "postgresql://sweeper@127.0.0.1:1/postgres")
-    assert command.wait(120) == 1
-    (output,) = [path.read_text() for path in folder.glob("output-*.txt")]
-    assert output.startswith("--storage postgresql://sweeper@127.0.0.1:1/postgres: cannot be opened")
-    assert output.count("\n") == 1
+def test_a_database_that_is_not_there_is_one_line_and_exit_code_1(tmp_path, capsys):
+    url = "postgresql://sweeper@127.0.0.1:1/postgres"
+    suite = write_suite(tmp_path / "mine.yaml")
+    assert cli.main(["run", str(suite), "--results", str(tmp_path), "--storage", url]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"--storage {url}: cannot be opened")
+    assert said.count("\n") == 1

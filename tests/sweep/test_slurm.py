@@ -14,14 +14,14 @@ import optuna
 import pytest
 import yaml
 from fake_slurm import FakeSlurm
-from fake_training import NO_POLICY
+from fake_trainer import without_policy
 
 from ddpo_bench import cli
 from ddpo_bench.commands.planning import planned_runs
 from ddpo_bench.sweep import slurm
 from ddpo_bench.sweep.storage import open_storage
 
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 PATIENCE = 120.0  # seconds; workers import for seconds on a busy machine
 EPOCHS = 6
 RUN = ["run", "mine.yaml", "--executor", "slurm", "--workers"]
@@ -51,14 +51,9 @@ def quick_workers(cluster, monkeypatch):
     plan, runs, root = planned_runs(parsed(["work", "mine.yaml"]))
     plan = replace(plan, cells=[without_policy(cell) for cell in plan.cells])
     Path("plan.pickle").write_bytes(pickle.dumps((plan, [without_policy(run) for run in runs], root)))
-    monkeypatch.setattr(slurm, "PROGRAM", (sys.executable, str(HERE / "fake_worker.py")))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
+    monkeypatch.setattr(slurm, "PROGRAM", (sys.executable, str(TESTS / "fake_command.py")))
+    monkeypatch.setenv("PYTHONPATH", str(TESTS.parent))
     monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.5")
-
-
-def without_policy(planned):
-    """A run or a cell that is quick to unpickle: a policy's options import diffusers."""
-    return replace(planned, config=replace(planned.config, policy=NO_POLICY))
 
 
 def parsed(words):
@@ -121,7 +116,7 @@ def test_the_arrays_workers_do_every_run_once_and_a_preempted_workers_run_goes_o
         assert len((folder / "metrics.jsonl").read_text().splitlines()) == EPOCHS + 2
         assert not (folder / "overlaps.txt").exists()
     assert "Traceback" not in Path(f"results/mine/slurm/101_{task}_0_log.err").read_text()
-    ends = [trial.user_attrs["end"] for trial in trials_in_the_book()]
+    ends = [trial.user_attrs["end"] for trial in attempts_in_the_queue()]
     tried = [end for end in ends if end != "duplicate"]  # of two workers that saw it leave at once
     assert sorted(tried) == ["done"] * 4 + ["interrupted"]  # it saved its state and left, rather than died
 
@@ -132,7 +127,7 @@ def test_the_arrays_workers_do_every_run_once_and_a_preempted_workers_run_goes_o
     assert list(cluster.scripts()) == [101]
 
 
-def trials_in_the_book():
+def attempts_in_the_queue():
     storage = open_storage(None, Path("results/mine"))
     (name,) = optuna.get_all_study_names(storage)
     return optuna.load_study(study_name=name, storage=storage).trials
@@ -175,12 +170,12 @@ def test_without_a_time_the_partitions_own_limit_holds(cluster):
 
 def test_a_worker_means_the_same_runs_as_the_command_that_submits_it(cluster):
     options = ["--only", "*/seed-3", "--seeds", "3-4", "--set", "epochs=2", "--set", "reward=jpeg_incompressibility"]
-    options += ["--results", "else where", "--storage", "sqlite:///book.db"]
+    options += ["--results", "else where", "--storage", "sqlite:///queue.db"]
     assert cli.main([*RUN, "1", *options]) == 0
     (line,) = [line for line in cluster.scripts()[101].splitlines() if " work " in line]
     words = shlex.split(line)
     worker = parsed(words[words.index("work") :])
-    assert worker.storage == "sqlite:///book.db"
+    assert worker.storage == "sqlite:///queue.db"
     assert planned_runs(worker) == planned_runs(parsed(["run", "mine.yaml", *options]))
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from fake_training import run_suite
+from fake_trainer import run_suite
 
 from ddpo_bench.sweep.plan import plan
 from ddpo_bench.sweep.suite import load_suite

@@ -3,65 +3,68 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import landscape
+import fake_trainer
 import pytest
 import yaml
 from optuna.trial import TrialState
-from tuning_suites import RATE, only_record, sessions, tune_here
+from queues import RATE, only_record, tune_here, tuned_suite
 
 from ddpo_bench.analysis.statistics import iqm
 from ddpo_bench.analysis.tuning_files import read_studies
 from ddpo_bench.commands.planning import load_run
 from ddpo_bench.sweep.plan import plan
 from ddpo_bench.sweep.runner import work_on_suite
-from ddpo_bench.sweep.suite import Suite
 from ddpo_bench.tuning.display import Quiet
 from ddpo_bench.tuning.outcome import importance, swept, without_winner, write_best, write_records
 
-Load = Callable[..., Suite]
+
+def sessions(root: Path) -> list[int]:
+    """How often the training of each run was begun."""
+    return [len(fake_trainer.sessions(folder)) for folder in root.glob("runs/*/*")]
 
 
-def test_a_trials_value_is_the_iqm_of_its_seeds_final_rewards(load: Load, tmp_path: Path) -> None:
-    told = only_record(tune_here(load(seeds=[100, 101, 102, 103]), tmp_path))
+def test_a_trials_value_is_the_iqm_of_its_seeds_final_rewards(tmp_path: Path) -> None:
+    told = only_record(tune_here(tuned_suite(tmp_path, seeds=[100, 101, 102, 103]), tmp_path))
     assert len(told["trials"]) == 6
     for trial in told["trials"]:
         offsets = [0.01 * (seed % 7) for seed in (100, 101, 102, 103)]
-        ideal = landscape.math.log10(trial["params"]["algorithm.learning_rate"] / landscape.BEST) ** 2
+        ideal = math.log10(trial["params"]["algorithm.learning_rate"] / fake_trainer.BEST_RATE) ** 2
         assert trial["values"] == pytest.approx([float(iqm(offsets)) - ideal])
         assert list(trial["per_seed"]) == ["100", "101", "102", "103"]
 
 
-def test_the_first_trial_tries_the_suites_own_settings(load: Load, tmp_path: Path) -> None:
-    first = only_record(tune_here(load(trials=1), tmp_path))["trials"][0]
+def test_the_first_trial_tries_the_suites_own_settings(tmp_path: Path) -> None:
+    first = only_record(tune_here(tuned_suite(tmp_path, trials=1), tmp_path))["trials"][0]
     assert first["params"] == {"algorithm.learning_rate": 1e-3}
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
-def test_samplers_find_the_best_setting_better_than_chance(load: Load, tmp_path: Path, sampler: str) -> None:
+def test_samplers_find_the_best_setting_better_than_chance(tmp_path: Path, sampler: str) -> None:
     best = []
     for name in (sampler, "random"):
-        told = only_record(tune_here(load(trials=20, seeds=[100], sampler=name), tmp_path / name))
+        told = only_record(tune_here(tuned_suite(tmp_path, trials=20, seeds=[100], sampler=name), tmp_path / name))
         best.append([trial["values"][0] for trial in told["trials"]])
     guided, chance = best
     assert sum(guided[7:]) > sum(chance[7:])  # past the random start
 
 
-def test_a_configuration_that_was_tried_is_not_trained_again(load: Load, tmp_path: Path) -> None:
+def test_a_configuration_that_was_tried_is_not_trained_again(tmp_path: Path) -> None:
     space = {"algorithm.learning_rate": {"choices": [1e-3, 1e-4]}}
-    studies = tune_here(load(space=space), tmp_path)
+    studies = tune_here(tuned_suite(tmp_path, space=space), tmp_path)
     assert all(trial["state"] == "complete" for trial in only_record(studies)["trials"])
     assert len(sessions(tmp_path)) == 4  # two configurations, two seeds
-    assert set(sessions(tmp_path).values()) == {1}
+    assert set(sessions(tmp_path)) == {1}
 
 
-def test_a_failing_configuration_is_a_failed_trial_with_its_reason(load: Load, tmp_path: Path) -> None:
+def test_a_failing_configuration_is_a_failed_trial_with_its_reason(tmp_path: Path) -> None:
     space = {"algorithm.learning_rate": {"choices": [1e-3, 1.0]}}
-    trials = only_record(tune_here(load(space=space), tmp_path))["trials"]
+    trials = only_record(tune_here(tuned_suite(tmp_path, space=space), tmp_path))["trials"]
     failed = [trial for trial in trials if trial["params"]["algorithm.learning_rate"] == 1.0]
     assert failed
     for trial in failed:
@@ -70,8 +73,8 @@ def test_a_failing_configuration_is_a_failed_trial_with_its_reason(load: Load, t
         assert trial["values"] == []
 
 
-def test_hyperband_gives_up_bad_trials_within_a_run(load: Load, tmp_path: Path) -> None:
-    suite = load(pruner="hyperband", trials=24, sampler="random")
+def test_hyperband_gives_up_bad_trials_within_a_run(tmp_path: Path) -> None:
+    suite = tuned_suite(tmp_path, pruner="hyperband", trials=24, sampler="random")
     trials = only_record(tune_here(suite, tmp_path))["trials"]
     pruned = [trial for trial in trials if trial["state"] == "pruned"]
     complete = [trial for trial in trials if trial["state"] == "complete"]
@@ -82,11 +85,11 @@ def test_hyperband_gives_up_bad_trials_within_a_run(load: Load, tmp_path: Path) 
 
 def reward(trial: dict[str, Any]) -> float:
     rate = trial["params"]["algorithm.learning_rate"]
-    return 0.01 * (100 % 7 + 101 % 7) / 2 - landscape.math.log10(rate / landscape.BEST) ** 2
+    return 0.01 * (100 % 7 + 101 % 7) / 2 - math.log10(rate / fake_trainer.BEST_RATE) ** 2
 
 
-def test_wilcoxon_gives_up_bad_trials_between_seeds(load: Load, tmp_path: Path) -> None:
-    suite = load(pruner="wilcoxon", seeds=list(range(100, 106)), trials=10, sampler="random")
+def test_wilcoxon_gives_up_bad_trials_between_seeds(tmp_path: Path) -> None:
+    suite = tuned_suite(tmp_path, pruner="wilcoxon", seeds=list(range(100, 106)), trials=10, sampler="random")
     trials = only_record(tune_here(suite, tmp_path))["trials"]
     pruned = [trial for trial in trials if trial["state"] == "pruned"]
     assert pruned
@@ -95,19 +98,19 @@ def test_wilcoxon_gives_up_bad_trials_between_seeds(load: Load, tmp_path: Path) 
     assert max(trials, key=reward)["state"] == "complete"
 
 
-def test_a_pruned_run_goes_on_where_it_stopped_when_its_configuration_comes_again(load: Load, tmp_path: Path) -> None:
+def test_a_pruned_run_goes_on_where_it_stopped_when_its_configuration_comes_again(tmp_path: Path) -> None:
     space = {"algorithm.learning_rate": {"choices": [1e-2, 5e-3, 2e-3, 1e-3, 1e-4]}}
-    studies = tune_here(load(space=space, pruner="hyperband", trials=20, sampler="random"), tmp_path)
+    studies = tune_here(tuned_suite(tmp_path, space=space, pruner="hyperband", trials=20, sampler="random"), tmp_path)
     assert "pruned" in [trial["state"] for trial in only_record(studies)["trials"]]
-    assert max(sessions(tmp_path).values()) > 1
+    assert max(sessions(tmp_path)) > 1
     for folder in tmp_path.glob("runs/*/*"):
         epochs = [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
         assert epochs[: len({*epochs})] == sorted({*epochs})  # none twice, but for the evaluation at the end
 
 
-def test_constraints_keep_a_better_but_forbidden_configuration_from_winning(load: Load, tmp_path: Path) -> None:
+def test_constraints_keep_a_better_but_forbidden_configuration_from_winning(tmp_path: Path) -> None:
     space = {"algorithm.learning_rate": {"choices": [1e-3, 1e-4, 1e-6]}}
-    studies = tune_here(load(space=space, trials=12, constraints={"kl": {"max": 50}}), tmp_path)
+    studies = tune_here(tuned_suite(tmp_path, space=space, trials=12, constraints={"kl": {"max": 50}}), tmp_path)
     told = only_record(studies)
     for trial in told["trials"]:
         kl = 1e6 * trial["params"]["algorithm.learning_rate"]
@@ -118,8 +121,10 @@ def test_constraints_keep_a_better_but_forbidden_configuration_from_winning(load
     assert params == 1e-6
 
 
-def test_a_limit_can_be_written_as_yaml_reads_for_text(load: Load, tmp_path: Path) -> None:
-    suite = load(trials=1, constraints={"kl": {"max": "1e3"}})  # 1e3 without a point is text in YAML 1.1
+def test_a_limit_can_be_written_as_yaml_reads_for_text(tmp_path: Path) -> None:
+    suite = tuned_suite(
+        tmp_path, trials=1, constraints={"kl": {"max": "1e3"}}
+    )  # 1e3 without a point is text in YAML 1.1
     (trial,) = only_record(tune_here(suite, tmp_path))["trials"]
     assert trial["constraints"] == {"kl <= 1000": pytest.approx(0.0)}
 
@@ -131,46 +136,50 @@ def test_a_limit_can_be_written_as_yaml_reads_for_text(load: Load, tmp_path: Pat
             lambda text: text.replace('"eval/jpeg_compressibility": -', '"eval/jpeg_compressibility": NaN, "was": -'),
             "nan",
         ),
-        (lambda text: "{" + text, "a line is not JSON"),
+        (lambda text: "{" + text, "line 1: is damaged"),
     ],
 )
 def test_a_trial_whose_figures_cannot_be_used_fails_and_says_why(
-    load: Load, tmp_path: Path, spoil: Callable[[str], str], reason: str
+    tmp_path: Path, spoil: Callable[[str], str], reason: str
 ) -> None:
     def train_and_spoil(config: Any, folder: Path, on_row: Any) -> None:
-        landscape.train(config, folder, on_row)
+        fake_trainer.train(config, folder, on_row)
         metrics = folder / "metrics.jsonl"
         metrics.write_text(spoil(metrics.read_text()))
 
-    (trial,) = only_record(tune_here(load(trials=1, seeds=[100]), tmp_path, train_and_spoil))["trials"]
+    (trial,) = only_record(tune_here(tuned_suite(tmp_path, trials=1, seeds=[100]), tmp_path, train_and_spoil))["trials"]
     assert trial["state"] == "failed"
     assert reason in trial["reason"]
 
 
-def test_where_no_configuration_meets_the_constraints_nothing_is_reported(load: Load, tmp_path: Path) -> None:
-    studies = tune_here(load(constraints={"eval/diversity": {"min": 0.5}}, trials=3), tmp_path)
+def test_where_no_configuration_meets_the_constraints_nothing_is_reported(tmp_path: Path) -> None:
+    studies = tune_here(tuned_suite(tmp_path, constraints={"eval/diversity": {"min": 0.5}}, trials=3), tmp_path)
     (line,) = without_winner(studies)
     assert line.startswith("ppo: no configuration came through (3 infeasible); see ")
     assert [cell.name for cell in swept(studies).cells] == ["frozen"]
 
 
-def test_a_constraint_on_what_is_not_measured_fails_the_trials_by_name(load: Load, tmp_path: Path) -> None:
-    studies = tune_here(load(constraints={"eval/beauty": {"min": 0.5}}, trials=1), tmp_path)
+def test_a_constraint_on_what_is_not_measured_fails_the_trials_by_name(tmp_path: Path) -> None:
+    studies = tune_here(tuned_suite(tmp_path, constraints={"eval/beauty": {"min": 0.5}}, trials=1), tmp_path)
     assert "did not measure eval/beauty" in only_record(studies)["trials"][0]["reason"]
 
 
-def test_two_objectives_give_the_pareto_front_from_end_to_end(load: Load, tmp_path: Path) -> None:
+def test_two_objectives_give_the_pareto_front_from_end_to_end(tmp_path: Path) -> None:
     rates = [1e-3, 1e-4, 5e-5, 2e-5, 1e-5]  # of 1e-3, 1e-4 has the better reward at less KL
     space = {"algorithm.learning_rate": {"choices": rates}}
-    studies = tune_here(load(space=space, objectives=["reward", "kl"], trials=30, top=3, sampler="random"), tmp_path)
+    studies = tune_here(
+        tuned_suite(tmp_path, space=space, objectives=["reward", "kl"], trials=30, top=3, sampler="random"), tmp_path
+    )
     told = only_record(studies)
     found = {trial["hash"]: trial["params"]["algorithm.learning_rate"] for trial in told["trials"]}
     assert [found[identity] for identity in told["winners"]] == [1e-4, 2e-5, 1e-5]  # 5e-5 is as near to the middle
 
 
-def test_a_range_in_nats_is_drawn_recorded_and_read_in_nats(load: Load, tmp_path: Path) -> None:
+def test_a_range_in_nats_is_drawn_recorded_and_read_in_nats(tmp_path: Path) -> None:
     clip = {"low": "0.5 nats", "high": "25 nats", "log": True}
-    suite = load(space={"algorithm.clip_range": clip}, trials=4, seeds=[100], constraints={"kl": {"max": "8000 nats"}})
+    suite = tuned_suite(
+        tmp_path, space={"algorithm.clip_range": clip}, trials=4, seeds=[100], constraints={"kl": {"max": "8000 nats"}}
+    )
     studies = tune_here(suite, tmp_path)
     told = only_record(studies)
     write_records(studies)
@@ -184,29 +193,27 @@ def test_a_range_in_nats_is_drawn_recorded_and_read_in_nats(load: Load, tmp_path
     assert sorted(config["algorithm"]["clip_range"] for config in configured) == sorted(drawn)
 
 
-def test_importance_tells_the_parameter_that_matters(load: Load, tmp_path: Path) -> None:
+def test_importance_tells_the_parameter_that_matters(tmp_path: Path) -> None:
     space = {"algorithm.learning_rate": RATE, "algorithm.clip_range": {"low": 1e-3, "high": 1e-1, "log": True}}
-    studies = tune_here(load(space=space, trials=40, seeds=[100], sampler="random"), tmp_path)
+    studies = tune_here(tuned_suite(tmp_path, space=space, trials=40, seeds=[100], sampler="random"), tmp_path)
     shares = only_record(studies)["importance"]
     assert shares["algorithm.learning_rate"] > 0.8
     assert sum(shares.values()) == pytest.approx(1.0)
 
 
-def test_importance_of_a_few_trials_is_not_told(load: Load, tmp_path: Path) -> None:
-    studies = tune_here(load(trials=3), tmp_path)
+def test_importance_of_a_few_trials_is_not_told(tmp_path: Path) -> None:
+    studies = tune_here(tuned_suite(tmp_path, trials=3), tmp_path)
     assert only_record(studies)["importance"] == {}
     (study,) = studies.studies.values()
     assert importance(study) == {}
 
 
-def test_the_winners_are_run_again_on_fresh_seeds_and_the_best_of_them_becomes_a_file(
-    load: Load, tmp_path: Path
-) -> None:
-    suite = load(trials=8, top=2)
+def test_the_winners_are_run_again_on_fresh_seeds_and_the_best_of_them_becomes_a_file(tmp_path: Path) -> None:
+    suite = tuned_suite(tmp_path, trials=8, top=2)
     studies = tune_here(suite, tmp_path)
     write_records(studies)
     final = swept(studies)
-    work_on_suite(final, plan(final), tmp_path, lambda runs, done: QuietDisplay(), train="landscape:train")
+    work_on_suite(final, plan(final), tmp_path, lambda runs, done: QuietDisplay(), train=fake_trainer.TRAIN)
     (file,) = write_best(studies, final)
     told = json.loads((tmp_path / "tuning" / "ppo.json").read_text())
     assert [cell.name for cell in final.cells] == ["frozen", "ppo", "ppo"]
@@ -226,8 +233,8 @@ class QuietDisplay(Quiet):
     def __exit__(self, *exception: object) -> None: ...
 
 
-def test_an_interrupted_study_goes_on_as_if_it_had_not_been(load: Load, tmp_path: Path) -> None:
-    suite = load(trials=8)
+def test_an_interrupted_study_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+    suite = tuned_suite(tmp_path, trials=8)
     undisturbed = only_record(tune_here(suite, tmp_path / "undisturbed"))
     interruptions = 0
 
@@ -235,11 +242,11 @@ def test_an_interrupted_study_goes_on_as_if_it_had_not_been(load: Load, tmp_path
         def interrupt(row: dict[str, Any]) -> None:
             nonlocal interruptions
             on_row(row)
-            if row["epoch"] == 2 and len((folder / "sessions").read_text().splitlines()) == 1:
+            if row["epoch"] == 2 and len(fake_trainer.sessions(folder)) == 1:
                 interruptions += 1
                 raise KeyboardInterrupt
 
-        landscape.train(config, folder, interrupt)
+        fake_trainer.train(config, folder, interrupt)
 
     while True:
         try:
@@ -251,15 +258,17 @@ def test_an_interrupted_study_goes_on_as_if_it_had_not_been(load: Load, tmp_path
     assert only_record(studies) == undisturbed
 
 
-def test_more_trials_go_on_from_those_there_are(load: Load, tmp_path: Path) -> None:
-    few = only_record(tune_here(load(trials=3, sampler="random"), tmp_path))
-    many = only_record(tune_here(load(trials=5, sampler="random"), tmp_path))
+def test_more_trials_go_on_from_those_there_are(tmp_path: Path) -> None:
+    few = only_record(tune_here(tuned_suite(tmp_path, trials=3, sampler="random"), tmp_path))
+    many = only_record(tune_here(tuned_suite(tmp_path, trials=5, sampler="random"), tmp_path))
     assert many["trials"][:3] == few["trials"]
-    assert set(sessions(tmp_path).values()) == {1}
+    assert set(sessions(tmp_path)) == {1}
 
 
-def test_another_space_is_another_study(load: Load, tmp_path: Path) -> None:
-    first = tune_here(load(trials=2), tmp_path)
-    second = tune_here(load(trials=2, space={"algorithm.learning_rate": RATE | {"high": 1e-3}}), tmp_path)
+def test_another_space_is_another_study(tmp_path: Path) -> None:
+    first = tune_here(tuned_suite(tmp_path, trials=2), tmp_path)
+    second = tune_here(
+        tuned_suite(tmp_path, trials=2, space={"algorithm.learning_rate": RATE | {"high": 1e-3}}), tmp_path
+    )
     assert first.studies.keys().isdisjoint(second.studies)
     assert all(t.state == TrialState.COMPLETE for t in second.latest(*second.studies).values())

@@ -2,41 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tuning_suites import suite_data
+from queues import tuned_suite, write_suite
 
 from ddpo_bench import cli
 from ddpo_bench.config import ConfigError
 from ddpo_bench.sweep.search_space import Choices, Range
-from ddpo_bench.sweep.suite import Suite, load_suite
+from ddpo_bench.sweep.suite import load_suite
 
-Load = Callable[..., Suite]
 RATE, CLIP = "algorithm.learning_rate", "algorithm.clip_range"
 
 
-def test_numbers_are_whole_where_the_key_takes_whole_numbers(load: Load) -> None:
+def test_numbers_are_whole_where_the_key_takes_whole_numbers(tmp_path: Path) -> None:
     space = {RATE: {"low": 1, "high": "1e1"}, "algorithm.passes": {"low": 1, "high": 3}}
-    found = load(space=space).cells[1].space
+    found = tuned_suite(tmp_path, space=space).cells[1].space
     assert found == {RATE: Range(1.0, 10.0, False, False), "algorithm.passes": Range(1, 3, False, True)}
 
 
-def test_any_key_can_be_searched_and_frozen_is_not_tuned(load: Load) -> None:
+def test_any_key_can_be_searched_and_frozen_is_not_tuned(tmp_path: Path) -> None:
     space = {
         "policy.adapter": {"choices": [{"name": "full"}, {"name": "lora", "rank": 2}]},
         "sampler.eta": {"choices": [0.5, 1]},
     }
-    frozen, ppo = load(space=space).cells
+    frozen, ppo = tuned_suite(tmp_path, space=space).cells
     assert frozen.space == {}
     assert ppo.space["policy.adapter"] == Choices(({"name": "full"}, {"name": "lora", "rank": 2}))
 
 
-def test_a_space_can_be_given_by_algorithm(load: Load) -> None:
-    suite = load(space={"ppo": {RATE: {"low": 1e-4, "high": 1e-3}}})
+def test_a_space_can_be_given_by_algorithm(tmp_path: Path) -> None:
+    suite = tuned_suite(tmp_path, space={"ppo": {RATE: {"low": 1e-4, "high": 1e-3}}})
     assert [list(cell.space) for cell in suite.cells] == [[], [RATE]]
 
 
@@ -83,24 +81,23 @@ def test_a_space_can_be_given_by_algorithm(load: Load) -> None:
         ({"trails": 3}, "tune.trails: unknown key 'trails'. Did you mean 'trials'?"),
     ],
 )
-def test_a_mistake_is_named_with_its_place(load: Load, tmp_path: Path, tune: dict[str, Any], mistake: str) -> None:
+def test_a_mistake_is_named_with_its_place(tmp_path: Path, tune: dict[str, Any], mistake: str) -> None:
     with pytest.raises(ConfigError) as error:
-        load(**tune)
+        tuned_suite(tmp_path, **tune)
     assert any(line.startswith(f"{tmp_path}/mine.yaml: ") and mistake in line for line in error.value.mistakes)
 
 
 def test_equal_budgets_need_a_space_for_every_algorithm(tmp_path: Path) -> None:
-    data = suite_data(equal_budget=True, space={"ppo": {RATE: {"low": 1e-4, "high": 1e-3}}})
-    data["matrix"]["algorithm"].append("sac")
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(data))
+    tune = {"equal_budget": True, "space": {"ppo": {RATE: {"low": 1e-4, "high": 1e-3}}}, "trials": 2, "seeds": [100]}
+    write_suite(tmp_path / "mine.yaml", matrix={"algorithm": ["frozen", "ppo", "sac"]}, tune=tune)
     with pytest.raises(ConfigError, match=r"tune.space: equal budgets need a space for every algorithm; none for sac"):
         load_suite(tmp_path / "mine.yaml")
 
 
 def test_seeds_of_the_command_line_are_kept_apart_from_the_tuning_seeds_too(
-    load: Load, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    load()
+    tuned_suite(tmp_path)
     assert cli.main(["tune", str(tmp_path / "mine.yaml"), "--seeds", "100", "--dry-run"]) == 1
     assert "tune.seeds: [100] are also the suite's" in capsys.readouterr().err
 
@@ -111,8 +108,8 @@ def test_a_suite_without_the_block_is_sent_to_run(tmp_path: Path, capsys: pytest
     assert "has no tune: block. Use: ddpo-bench run" in capsys.readouterr().err
 
 
-def test_the_plan_says_how_much_at_most(load: Load, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    load()
+def test_the_plan_says_how_much_at_most(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tuned_suite(tmp_path)
     results = tmp_path / "results"
     assert cli.main(["tune", str(tmp_path / "mine.yaml"), "--dry-run", "--results", str(results)]) == 0
     assert "At most 144 images (reward queries) in all trials; then 6 runs" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What stands of a sweep right now: read from its plan, its book and its run folders, and nothing touched.
+"""How far a sweep is right now: read from its plan, its run queue and its run folders, which are left as they are.
 
 Works while others write, and where there are run folders only.
 """
@@ -6,7 +6,7 @@ Works while others write, and where there are run folders only.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,22 +20,22 @@ from ddpo_bench.run_folder.metrics import is_evaluation, read_rows
 from ddpo_bench.run_folder.places import cell_of, run_folders
 from ddpo_bench.run_folder.plan import planned_runs, read_plan
 from ddpo_bench.run_folder.status import read_status
-from ddpo_bench.sweep.book import is_book_of
-from ddpo_bench.sweep.estimate import Course, seconds_left
+from ddpo_bench.sweep.estimate import RunProgress, seconds_left
 from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, age_of, is_alive, news_of, signalled, time_there
-from ddpo_bench.sweep.storage import open_existing
+from ddpo_bench.sweep.run_queue import worker_of
+from ddpo_bench.sweep.sweep_queue import stored_attempts
 
 RANK = {TrialState.RUNNING: 2, TrialState.WAITING: 1}  # of attempts at one run, over those that have ended
 
 
 @dataclass(frozen=True)
-class RunStanding:
+class RunStatus:
     """One run.
 
     Attributes:
         name: cell/seed-k.
         folder: with the results folder before it.
-        state: queued, running, done, failed, killed or damaged, as the book and the folder together say.
+        state: queued, running, done, failed, killed or damaged, as the queue and the folder together say.
         status: of its status.json.
         worker: "host:pid" of who works on it.
         alive: whether they still do.
@@ -64,14 +64,16 @@ class RunStanding:
         return {**(rows[-1] if rows else {}), "now": news_of(self.folder)}
 
     @property
-    def course(self) -> Course:
+    def progress(self) -> RunProgress:
         at_work = self.alive and self.heartbeat is not None
         since = (age(self.folder / "status.json", self.now) or 0.0) if at_work else 0.0
-        return Course(self.folder.parent.name, self.epoch, self.epochs, float(self.status.get("seconds", 0.0)), since)
+        return RunProgress(
+            self.folder.parent.name, self.epoch, self.epochs, float(self.status.get("seconds", 0.0)), since
+        )
 
 
 @dataclass(frozen=True)
-class Standing:
+class SweepStatus:
     """A sweep.
 
     Attributes:
@@ -81,86 +83,72 @@ class Standing:
 
     name: str
     root: Path
-    runs: list[RunStanding]
-    others: list[RunStanding]
+    runs: list[RunStatus]
+    others: list[RunStatus]
 
     @property
-    def all(self) -> list[RunStanding]:
+    def all(self) -> list[RunStatus]:
         return [*self.runs, *self.others]
 
     def counts(self) -> Counter[str]:
         return Counter(run.state for run in self.runs or self.others)
 
-    def at_work(self) -> list[RunStanding]:
+    def at_work(self) -> list[RunStatus]:
         return [run for run in self.all if run.state == "running" and run.alive]
 
     def seconds_left(self) -> float | None:
         """For the workers that are alive, or for one where none is."""
         unfinished = [run for run in self.all if run.state in ("running", "killed", "queued")]
         unfinished.sort(key=lambda run: run.state != "running")
-        finished = [run.course for run in self.all if run.state == "done"]
-        return seconds_left([*finished, *(run.course for run in unfinished)], len(self.at_work()))
+        finished = [run.progress for run in self.all if run.state == "done"]
+        return seconds_left([*finished, *(run.progress for run in unfinished)], len(self.at_work()))
 
 
-def standing(root: Path, storage: str | None = None) -> Standing:
-    """What stands of the sweep in a results folder.
+def sweep_status(root: Path, storage: str | None = None) -> SweepStatus:
+    """The state of the sweep in a results folder.
 
     Args:
-        storage: URL of the database that holds its book; None is the journal in `root`.
+        storage: URL of the database that holds its run queue; None is the journal in `root`.
     """
     plan = read_plan(root)
     name = str(plan.get("name", root.resolve().name))
-    attempts = last_attempts(root, storage, name)
+    attempts = last_attempts(name, root, storage)
     planned = planned_runs(plan)
     here = {folder.relative_to(root): RunConfig.epochs for folder in run_folders(root)}
     runs, others = (
-        [stand_of(root, folder, epochs, attempts.get(str(folder))) for folder, epochs in several.items()]
+        [run_status(root, folder, epochs, attempts.get(str(folder))) for folder, epochs in several.items()]
         for several in (planned, {folder: epochs for folder, epochs in here.items() if folder not in planned})
     )
-    return Standing(name, root, runs, others)
+    return SweepStatus(name, root, runs, others)
 
 
-def last_attempts(root: Path, storage: str | None, name: str) -> dict[str, FrozenTrial]:
-    """Of each run's trials the one that counts, by its folder: a running one, else one that waits, else the last.
-
-    A journal holds this sweep alone; of a database the studies of its name are read, one for every matrix it has had.
-    """
-    found: dict[str, FrozenTrial] = {}
-    for trial in trials_of(root, storage, name):
-        folder = trial.user_attrs.get("folder", "")
-        held = found.get(folder)
-        if held is None or RANK.get(trial.state, 0) >= RANK.get(held.state, 0):
-            found[folder] = trial
-    return found
+def last_attempts(suite: str, root: Path, storage: str | None) -> dict[str, FrozenTrial]:
+    """Of each run's attempts the one that counts, by its folder: a running one, else one that waits, else the last."""
+    attempts = sorted(stored_attempts(suite, root, storage), key=lambda attempt: RANK.get(attempt.state, 0))
+    return {attempt.user_attrs["item"]: attempt for attempt in attempts}
 
 
-def trials_of(root: Path, storage: str | None, name: str) -> Iterator[FrozenTrial]:
-    book = open_existing(storage, root)
-    for study in book.get_all_studies() if book else ():
-        if storage is None or is_book_of(study.study_name, name):
-            yield from book.get_all_trials(study._study_id, deepcopy=False) if book else ()
-
-
-def stand_of(root: Path, folder: Path, epochs: int, trial: FrozenTrial | None) -> RunStanding:
+def run_status(root: Path, folder: Path, epochs: int, attempt: FrozenTrial | None) -> RunStatus:
+    """folder: below `root`."""
     home = root / folder
-    status = status_of(home)
-    state = state_of(status["state"], trial)
+    status = status_or_damage(home)
+    state = state_of(status["state"], attempt)
     name = f"{cell_of(folder)}/{folder.name}"
     epochs = status.get("epochs", epochs)
     if state != "running":
-        return RunStanding(name, home, state, epochs, status)
+        return RunStatus(name, home, state, epochs, status)
     now = time_there(home)
     heartbeat = age(home / HEARTBEAT, now)
-    holder = trial.user_attrs.get("worker", {}) if trial else {}
-    if trial is None:
-        alive = signalled(status.get("pid", 0)) if heartbeat is None else heartbeat < LEASE_SECONDS
+    holder = worker_of(attempt) if attempt else {}
+    if attempt:
+        alive = is_alive(holder, home, attempt.datetime_start.timestamp() if attempt.datetime_start else 0.0, now)
     else:
-        alive = is_alive(holder, home, trial.datetime_start.timestamp() if trial.datetime_start else 0.0, now)
+        alive = signalled(status.get("pid", 0)) if heartbeat is None else heartbeat < LEASE_SECONDS
     worker = f"{holder.get('host', '?')}:{holder.get('pid', status.get('pid', '?'))}"
-    return RunStanding(name, home, state, epochs, status, worker, alive, heartbeat, now)
+    return RunStatus(name, home, state, epochs, status, worker, alive, heartbeat, now)
 
 
-def status_of(folder: Path) -> dict[str, Any]:
+def status_or_damage(folder: Path) -> dict[str, Any]:
     """A run's status.json; one that is damaged hides none of the others."""
     try:
         return read_status(folder)
@@ -168,13 +156,13 @@ def status_of(folder: Path) -> dict[str, Any]:
         return {"state": "damaged", "reason": str(damage)}
 
 
-def state_of(told: str, trial: FrozenTrial | None) -> str:
+def state_of(told: str, attempt: FrozenTrial | None) -> str:
     """The state of a run whose status.json says `told`, which a killed process could not change any more."""
-    if trial is None or told in ("done", "damaged"):
+    if attempt is None or told in ("done", "damaged"):
         return told
-    if trial.state == TrialState.RUNNING:
+    if attempt.state == TrialState.RUNNING:
         return "running"
-    if trial.state == TrialState.WAITING and told == "failed":
+    if attempt.state == TrialState.WAITING and told == "failed":
         return "queued"  # entered again by --retry-failed
     return "killed" if told == "running" else told
 

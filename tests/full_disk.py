@@ -1,17 +1,12 @@
-"""A disk that gets full, or cannot be written: for the files whose path matches, in this process and its workers.
-
-python full_disk.py run SUITE ... is ddpo-bench with the fake trainer on such a disk, as the environment describes it.
-"""
+"""A disk that gets full, or cannot be written: for the files whose path matches, in this process."""
 
 import builtins
 import errno
 import io
 import os
 import re
-import sys
-from pathlib import Path
 
-PATTERN, ROOM, ERROR = "FULL_DISK_PATTERN", "FULL_DISK_ROOM", "FULL_DISK_ERROR"
+PATTERN, ROOM = "FULL_DISK_PATTERN", "FULL_DISK_ROOM"
 real_open = io.open
 
 
@@ -49,19 +44,5 @@ def fill(pattern, room=0, error=errno.ENOSPC):
 
 
 def environment(pattern, room=0):
-    """What makes `fill` happen in a child process that imports this module."""
+    """What makes fake_command.py and its worker processes `fill` the disk."""
     return {PATTERN: pattern, ROOM: str(room)}
-
-
-if PATTERN in os.environ:
-    fill(os.environ[PATTERN], int(os.environ[ROOM]))
-
-if __name__ == "__main__":  # worker processes import this file too
-    sys.path.insert(0, str(Path(__file__).parent))
-    import fake_training
-
-    from ddpo_bench import cli
-    from ddpo_bench.sweep import runner
-
-    runner.run_suite = fake_training.run_suite
-    sys.exit(cli.main())

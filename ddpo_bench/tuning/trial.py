@@ -1,4 +1,4 @@
-"""One trial: a configuration, trained on every tuning seed as ordinary runs, and the figures that come of them."""
+"""One trial: a configuration, trained on every tuning seed as ordinary runs, and what these measure."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ import optuna
 from ddpo_bench.analysis.statistics import iqm
 from ddpo_bench.checksummed import Damaged
 from ddpo_bench.config import ConfigError, RunConfig
-from ddpo_bench.files import DiskTrouble
 from ddpo_bench.run_folder.metrics import last_evaluation, learning_curve
-from ddpo_bench.run_folder.status import read_status
-from ddpo_bench.sweep.book import Book
-from ddpo_bench.sweep.lease import Heartbeat
+from ddpo_bench.sweep.follow import Watcher
 from ddpo_bench.sweep.plan import PlannedRun, planned
+from ddpo_bench.sweep.run_queue import Claim, Outcome
+from ddpo_bench.sweep.sweep_queue import SweepQueue
 from ddpo_bench.sweep.tune_block import KL, Tune
-from ddpo_bench.sweep.watcher import Watcher
-from ddpo_bench.sweep.worker import Train, work_through
+from ddpo_bench.sweep.worker import Train, holding, train_all
 from ddpo_bench.training.status import Stop
 from ddpo_bench.tuning.searching import suggest
-from ddpo_bench.tuning.studies import Claim, Studies
+from ddpo_bench.tuning.studies import Slot, Studies
 
 
 class TrialFailed(Exception):
@@ -36,7 +34,7 @@ class Judged(NamedTuple):
     """What one seed of a trial measured.
 
     Attributes:
-        limited: figures that the constraints are about, by measure.
+        limited: what the constraints are about, by the names that the `tune:` block gives it.
         curve: epoch to mean training reward.
     """
 
@@ -46,59 +44,65 @@ class Judged(NamedTuple):
     curve: dict[int, float]
 
 
-class Trying:
+class RunningTrial:
     """A claimed trial at work."""
 
-    def __init__(self, studies: Studies, claim: Claim, book: Book, train: Train, watcher: Watcher | None):
-        """watcher: of the runs, in a worker in a terminal of its own."""
-        self.studies, self.claim, self.book, self.train, self.watcher = studies, claim, book, train, watcher
+    def __init__(
+        self, studies: Studies, claim: Claim[Slot], queue: SweepQueue, train: Train, watcher: Watcher | None = None
+    ):
+        """What it trains with.
+
+        Args:
+            queue: in which its runs are entered.
+            watcher: of the runs, in a worker in a terminal of its own.
+        """
+        self.studies, self.claim, self.queue, self.train, self.watcher = studies, claim, queue, train, watcher
         self.tune: Tune = studies.tune
         self.judged: list[Judged] = []
         self.reported: set[int] = set()
 
     def finish(self) -> None:
         """Bring the trial to its end, whatever this is."""
-        folder = self.studies.folder(self.claim.study, self.claim.slot)
-        close = self.studies.close
         try:
-            with Heartbeat(folder, lambda: self.studies.still_ours(self.claim)):
-                self.begin()
-                for seed in self.tune.seeds:
-                    self.judged.append(self.judge(seed))
-                    self.weigh()
-            close(self.claim, "done", None, self.values())
-        except (KeyboardInterrupt, DiskTrouble):
-            close(self.claim, "interrupted", None)
-            raise
-        except Stop as stop:
-            close(self.claim, "pruned", str(stop))
-        except (ConfigError, Damaged, TrialFailed) as error:
-            close(self.claim, "failed", str(error))
+            with holding(self.studies, self.claim):
+                outcome = self.outcome()
         finally:
-            shutil.rmtree(folder, ignore_errors=True)  # where the heartbeat was
+            shutil.rmtree(self.claim.item.folder, ignore_errors=True)  # where the heartbeat was
+        self.studies.close(self.claim, outcome)
+
+    def outcome(self) -> Outcome:
+        try:
+            self.begin()
+            for seed in self.tune.seeds:
+                self.judged.append(self.judge(seed))
+                self.weigh()
+            return Outcome("done", values=self.values())
+        except Stop as stop:
+            return Outcome("pruned", str(stop))
+        except (ConfigError, Damaged, TrialFailed) as error:
+            return Outcome("failed", str(error))
 
     def begin(self) -> None:
         """Ask for parameters, or take those of the worker that died."""
-        self.trial = optuna.Trial(self.studies.fresh(self.claim), self.claim.trial_id)
-        changes = suggest(self.trial, self.claim.cell.space)
-        self.cell = self.studies.suite.changed(self.claim.cell, changes)
+        self.trial = optuna.Trial(self.studies.with_sampler(self.claim), self.claim.trial_id)
+        cell = self.claim.item.cell
+        self.cell = self.studies.suite.changed(cell, suggest(self.trial, cell.space))
         self.trial.set_user_attr("hash", self.cell.hash)
 
     def judge(self, seed: int) -> Judged:
         """Train one seed, unless it was trained before, or see another worker do it."""
-        run = planned(self.cell, seed)
-        book = self.book.narrowed([run])
-        state = "queued"
-        while state not in ("done", "failed"):  # killed by the pruner of another trial with this configuration
-            book.enter()
-            work_through(book, self.pruned_by_epoch, self.watcher)
-            state = read_status(book.root / run.folder)["state"]
-        if state == "failed":
-            raise TrialFailed(f"seed {seed}: {read_status(book.root / run.folder)['reason']}")
-        return self.read(run)
+        queue = self.queue.for_runs([planned(self.cell, seed)])
+        (item,) = queue.items
+        while True:
+            queue.enter()
+            train_all(queue, self.pruned_by_epoch, self.watcher)
+            if item.state() == "failed":
+                raise TrialFailed(f"seed {seed}: {item.outcome().reason}")
+            if item.state() == "done":  # not so where the pruner of another trial with this configuration stopped it
+                return self.read(item.run)
 
     def read(self, run: PlannedRun) -> Judged:
-        folder, reward = self.book.root / run.folder, f"eval/{run.config.reward.label}"
+        folder, reward = self.studies.root / run.folder, f"eval/{run.config.reward.label}"
         row = last_evaluation(folder)
         wanted = {name: KL if name == "kl" else name for name in self.tune.constraints}
         missing = [name for name in (reward, KL, *wanted.values()) if name not in row]

@@ -1,0 +1,141 @@
+"""The runs of a suite as items of a run queue; what came of a run stands in its folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from ddpo_bench.run_folder.metrics import final_reward, learning_curve
+from ddpo_bench.run_folder.status import mark, read_status
+from ddpo_bench.sweep.plan import PlannedRun
+from ddpo_bench.sweep.run_queue import Item, Outcome, RunQueue
+from ddpo_bench.sweep.storage import open_existing, open_storage
+
+
+def study_name(suite: str, matrix: Mapping[str, Sequence[Any]]) -> str:
+    """Of the study that holds a suite's runs; it tells matrices apart, since the categories of a study are fixed."""
+    digest = hashlib.sha256(json.dumps(matrix, sort_keys=True).encode()).hexdigest()
+    return f"{suite}-{digest[:8]}"
+
+
+def holds_runs_of(study: str, suite: str) -> bool:
+    """Whether a study of this name holds the runs of a suite, with any matrix."""
+    return re.fullmatch(rf"{re.escape(suite)}-[0-9a-f]{{8}}", study) is not None
+
+
+@dataclass(frozen=True, eq=False)
+class QueuedRun(Item):
+    """A planned run.
+
+    Attributes:
+        distributions: of the swept keys and the seed, which are its trials' parameters.
+    """
+
+    run: PlannedRun
+    distributions: Mapping[str, BaseDistribution]
+
+    def enter(self, study: optuna.Study, before: Sequence[FrozenTrial], done: bool = False) -> None:
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=TrialState.COMPLETE if done else TrialState.WAITING,
+                params={**self.run.parameters, "seed": self.run.config.seed},
+                distributions=dict(self.distributions),
+                value=self.reward() if done else None,
+                intermediate_values=learning_curve(self.folder),
+                user_attrs={"item": self.name},
+            )
+        )
+
+    def reward(self) -> float | None:
+        return final_reward(self.folder, self.run.config.reward.label)
+
+    def is_settled_by(self, attempt: FrozenTrial) -> bool:
+        """A folder that was deleted is to be made again."""
+        return attempt.state == TrialState.COMPLETE and self.state() == "done"
+
+    def epochs_done(self, attempt: FrozenTrial | None = None) -> int:
+        return int(read_status(self.folder).get("epoch", 0))
+
+    def state(self) -> str:
+        return read_status(self.folder)["state"]
+
+    def outcome(self) -> Outcome:
+        """Of a run that is done the final reward, and as user attributes what it cost."""
+        status = read_status(self.folder)
+        if status["state"] == "failed":
+            return Outcome("failed", status["reason"])
+        reward, cost = self.reward(), {"seconds": status.get("seconds"), "queries": self.run.images}
+        return Outcome("done", values=None if reward is None else [reward], facts=cost)
+
+    def give_up(self, reason: str) -> None:
+        mark(self.folder, "failed", reason)
+
+
+@dataclass(frozen=True)
+class SweepPlace:
+    """What a process needs to open a sweep's queue.
+
+    Attributes:
+        storage: URL of a database, or None for the journal in `root`.
+        study: its name.
+        choices: the values of every swept key.
+        runs: those that may be entered and claimed.
+        root: results/<suite>.
+    """
+
+    storage: str | None
+    study: str
+    choices: Mapping[str, Sequence[str]]
+    runs: Sequence[PlannedRun]
+    root: Path
+
+    def open(self) -> SweepQueue:
+        return SweepQueue(self)
+
+    def items(self, runs: Sequence[PlannedRun]) -> list[QueuedRun]:
+        distributions = {
+            **{key: CategoricalDistribution(tuple(values)) for key, values in self.choices.items()},
+            "seed": IntDistribution(0, 2**31 - 1),
+        }
+        return [QueuedRun(self.study, str(run.folder), self.root / run.folder, run, distributions) for run in runs]
+
+
+class SweepQueue(RunQueue[QueuedRun]):
+    """The runs of a suite, in the order in which they are claimed."""
+
+    def __init__(self, place: SweepPlace):
+        storage = open_storage(place.storage, place.root)
+        super().__init__(storage, place.items(place.runs), {place.study: [StudyDirection.MAXIMIZE]})
+        self.place = place
+
+    def for_runs(self, runs: Sequence[PlannedRun]) -> Self:
+        """The same queue for other runs."""
+        return self.restricted_to(self.place.items(runs))
+
+
+def stored_attempts(suite: str, root: Path, storage: str | None = None) -> Iterator[FrozenTrial]:
+    """All attempts at runs of a suite, with any matrix, from a queue that is left as it is; none where there is none.
+
+    Args:
+        root: results/<suite>.
+        storage: URL of the database that holds the queue; None is the journal in `root`, which holds this suite alone.
+    Raises:
+        StorageError: where the queue cannot be read.
+    """
+    if (stored := open_existing(storage, root)) is None:
+        return
+    for study in stored.get_all_studies():
+        if storage is None or holds_runs_of(study.study_name, suite):
+            for trial in stored.get_all_trials(study._study_id, deepcopy=False):
+                if trial.user_attrs.get("item", "").startswith("runs/"):
+                    yield trial
