@@ -4,6 +4,7 @@ import json
 import random
 
 import fake_trainer
+import pytest
 from chaos import harass, said, start
 from queues import write_suite
 
@@ -45,5 +46,6 @@ def check(root, runs, storage):
     assert all(attempt.state.is_finished() for attempt in attempts)
 
 
+@pytest.mark.long
 def test_two_hosts_share_a_journal_while_workers_of_both_are_killed(tmp_path):
     share_and_check(tmp_path)

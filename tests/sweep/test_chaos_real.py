@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from chaos import harass
 from real_sweep import PPO, SAC, outcome, write_real_suite
 
@@ -29,6 +30,7 @@ def start(suite, folder):
         )  # fmt: skip
 
 
+@pytest.mark.long
 def test_runs_of_killed_workers_end_with_the_numbers_and_pictures_of_a_quiet_sweep(tiny_model, tmp_path):
     suite = write_real_suite(tmp_path / "suite", tiny_model, algorithms=(PPO, SAC), seeds=(0, 1), epochs=EPOCHS)
     quiet, harassed = tmp_path / "quiet", tmp_path / "harassed"

@@ -127,6 +127,7 @@ def test_a_worker_may_die_at_any_write(use, tmp_path):
     assert places == use.writes
 
 
+@pytest.mark.long
 def test_the_worker_after_it_may_die_at_any_write_too(use, tmp_path):
     places = 0
     for first in use.telling:
@@ -137,6 +138,7 @@ def test_the_worker_after_it_may_die_at_any_write_too(use, tmp_path):
     assert places > use.writes
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_two_workers_that_find_a_dead_ones_item_may_meet_at_any_write(use, tmp_path, when):
     meetings = 0

@@ -40,6 +40,7 @@ def database():
     shutil.rmtree(folder)
 
 
+@pytest.mark.long
 def test_two_hosts_share_a_database_while_workers_of_both_are_killed(tmp_path, database):
     share_and_check(tmp_path, "--storage", database, storage=database)
     assert not (tmp_path / "suite" / "study.journal").exists()

@@ -16,6 +16,7 @@ from ddpo_bench import cli
 from ddpo_bench.tuning import runner
 
 
+@pytest.mark.long
 def test_records_are_the_same_when_a_worker_is_killed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
