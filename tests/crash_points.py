@@ -12,7 +12,7 @@ append_logs = ChecksummedJournal.append_logs
 
 @contextmanager
 def at_write(number, what, when="after"):
-    """Do something once, before or after a write to any book of this process; yields what is written."""
+    """Do something once, before or after a write to any run queue of this process; yields what is written."""
     written = []
 
     def append(self, logs):

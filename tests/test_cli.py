@@ -151,7 +151,7 @@ def test_a_suite_is_run_once_and_its_table_printed_every_time(suite, capsys):
     assert cli.main(["run", suite("frozen", "ppo"), "--workers", "1"]) == 0
     first = capsys.readouterr().out
     assert "frozen/seed-0: started" in first
-    assert "ppo/seed-0: epoch 2/2, reward -0.09062, 10 images/s" in first
+    assert "ppo/seed-0: epoch 2/2, reward -0.2276, 10 images/s" in first
     assert "ppo/seed-0: done (2/2 runs done)" in first
     assert Path("results/mine/table.md").read_text().startswith("# ")
     assert "results/mine/report.html" in first

@@ -182,7 +182,7 @@ def test_runs_of_an_earlier_plan_are_counted_apart(sweep: Path, capsys: pytest.C
     shutil.copytree(done, done.with_name("seed-7"))
     lines = say(capsys, "status", "results/mine").splitlines()
     assert lines[0].startswith("mine: 1/4 runs done")
-    assert lines[1] == "beside them 1 run that the plan, as last written, does not hold"
+    assert lines[1] == "and 1 run that the plan, as last written, does not hold"
 
 
 def test_a_run_that_a_killed_process_left_running_is_not_running(sweep: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ddpo_bench.commands.command import Command
 
-DEPTH = 3  # folders below DIR that are looked into
+DEPTH = 3  # levels of folders below DIR that are searched
 EXAMPLES = """\
 examples:
   ddpo-bench ls
@@ -41,7 +41,7 @@ def execute(args: Namespace) -> int:
 
 
 def results_below(folder: Path, depth: int) -> Iterator[Path]:
-    """Results folders in the order of their names, without a look inside them or into hidden folders."""
+    """Results folders in the order of their names, without searching inside them or in hidden folders."""
     from ddpo_bench.run_folder.places import is_results
 
     if is_results(folder):

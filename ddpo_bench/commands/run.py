@@ -64,7 +64,7 @@ def print_answer(args: Namespace) -> bool:
 
 
 def question(args: Namespace) -> dict[str, Any]:
-    """What decides which runs a command means, but for the files that these read."""
+    """What decides which runs a command means, except for the files that these read."""
     from ddpo_bench.fingerprints import file_hash
     from ddpo_bench.sweep.shipped import find_suite
 

@@ -1,4 +1,4 @@
-"""`ddpo-bench status`: what stands of a sweep right now."""
+"""`ddpo-bench status`: how far a sweep is right now."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def print_status(found: SweepStatus, tuning: Sequence[str]) -> None:
         print("tuning:\n  " + "\n  ".join(tuning))
     elif found.runs and found.others:
         runs = f"{len(found.others)} run{'s' * (len(found.others) > 1)}"
-        print(f"beside them {runs} that the plan, as last written, does not hold")
+        print(f"and {runs} that the plan, as last written, does not hold")
     for state, line in LINES.items():
         if several := [run for run in found.all if run.state == state]:
             print(f"{state}:")
@@ -113,4 +113,4 @@ def pace_and_time_left(found: SweepStatus) -> str:
 
 
 LINES = {"running": line_of_running, "failed": line_of_failed, "damaged": line_of_failed}
-COMMAND = Command("what stands of a sweep right now", EXAMPLES, add_options, execute)
+COMMAND = Command("how far a sweep is right now", EXAMPLES, add_options, execute)

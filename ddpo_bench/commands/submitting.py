@@ -76,11 +76,11 @@ def submit_and_tell(args: Namespace, suite: Suite, root: Path, count: int, what:
     from ddpo_bench.sweep.slurm import parameters, submit_workers
 
     job, logs = submit_workers(root / "slurm", suite.name, worker_arguments(args), count, parameters(args.slurm))
-    book = [f"--storage={args.storage}"] if args.storage else []
+    storage = [f"--storage={args.storage}"] if args.storage else []
     print(
         f"Submitted job array {job}: {count} workers {what}.\n"
         f"Logs:    {logs}\n"
-        f"Follow:  {shlex.join(['ddpo-bench', 'status', str(root), *book])}, or squeue --jobs={job}\n"
+        f"Follow:  {shlex.join(['ddpo-bench', 'status', str(root), *storage])}, or squeue --jobs={job}\n"
         f"Stop:    scancel {job}\n"
         f"At the end: {shlex.join(['ddpo-bench', 'table', str(root)])}; if runs are left, give the same command again."
     )

@@ -17,7 +17,7 @@ examples:
   ddpo-bench tune algos-tuned --dry-run                 how many trials and runs
   ddpo-bench tune algos-tuned --only 'ppo-*'            some cells
 
-The suite has a `tune:` block: a space, trials, seeds (docs/tuning.md).  The same command again goes on where it was
+The suite has a `tune:` block: a space, trials, seeds (docs/tuning.md).  The same command again resumes what was
 interrupted; given elsewhere at the same time, it shares the work.  The studies can be opened in optuna-dashboard.
 """
 

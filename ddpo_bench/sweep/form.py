@@ -1,4 +1,4 @@
-"""The outer form of a suite file: its keys, before any run configuration in it is looked at."""
+"""The outer form of a suite file: its keys, before any run configuration in it is read."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def check_base(base: Any, mistakes: list[str]) -> dict[str, Any]:
         mistakes.append(f"base: expected a mapping of run settings, got {brief(base)}.")
         return {}
     if "seed" in base:
-        mistakes.append("base.seed: a suite's seeds are its own key. Write seeds: [...] beside base.")
+        mistakes.append("base.seed: a suite's seeds are its own key. Write seeds: [...] next to base.")
     return {key: value for key, value in base.items() if key != "seed"}
 
 
@@ -94,7 +94,7 @@ def key_mistake(key: str, place: str, fields: Fields) -> str | None:
     """Why a dotted key is not one of a run's configuration, or not one that may vary."""
     first, dot, _ = key.partition(".")
     if first == "seed":
-        return "a suite's seeds are its own key. Write seeds: [...] beside matrix."
+        return "a suite's seeds are its own key. Write seeds: [...] next to matrix."
     if first not in fields:
         return unknown("key", first, [*fields, SETUP])
     if dot and isinstance(fields[first].default, (int, float, str)):

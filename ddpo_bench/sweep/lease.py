@@ -113,7 +113,7 @@ class Heartbeat:
     """Shows, while it is open, who works on a run, and how far its epoch is."""
 
     def __init__(self, folder: Path, still_ours: Callable[[], bool]):
-        """still_ours: whether the claim stands; where it does not any more, this process ends itself at once."""
+        """still_ours: whether the claim is still valid; where it is not, this process ends itself at once."""
         self.folder = folder
         self.still_ours = still_ours
         self.news: dict[str, Any] = {}
@@ -147,7 +147,7 @@ class Heartbeat:
     def write(self) -> None:
         try:
             show(self.folder, self.news)
-        except OSError:  # a full disk still takes a new time, and that is what others look at
+        except OSError:  # a full disk still takes a new time, and that is what others read
             os.utime(self.folder / HEARTBEAT)
 
 

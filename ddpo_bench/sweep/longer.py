@@ -52,7 +52,7 @@ def finished_runs(root: Path) -> dict[tuple[str, str], tuple[Path, int]]:
 
 
 def is_whole(run: Path) -> bool:
-    """Whether a finished run can go on; one that is damaged, or of which older versions kept too little, cannot."""
+    """Whether a finished run can be continued; one that is damaged, or of which older versions kept too little, cannot."""
     try:
         return bool(read_rows(run)) and can_resume(run)
     except (Damaged, CorruptCheckpoint):
@@ -70,8 +70,8 @@ def begin(folder: Path, run: PlannedRun, shorter: Path) -> None:
         for name in ("metrics.jsonl", "provenance.json"):
             shutil.copy2(shorter / name, copy / name)
         write_checksummed_yaml(copy / "config.yaml", run.config.to_dict())
-        told = {"state": "killed", "reason": "more epochs", "epochs": run.config.epochs, "metrics_crc32": None}
-        write_checksummed_json(copy / "status.json", read_status(shorter) | told)
+        status = {"state": "killed", "reason": "more epochs", "epochs": run.config.epochs, "metrics_crc32": None}
+        write_checksummed_json(copy / "status.json", read_status(shorter) | status)
         try:
             copy.rename(folder)
         except OSError as error:

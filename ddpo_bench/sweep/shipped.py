@@ -33,6 +33,6 @@ def shipped_suites() -> dict[str, Path]:
 
 
 def folder() -> Path:
-    """`suites` in an installed package; beside the package in a checkout."""
+    """`suites` in an installed package; next to the package in a checkout."""
     inside = PACKAGE / "suites"
     return inside if inside.is_dir() else PACKAGE.parent / "suites"

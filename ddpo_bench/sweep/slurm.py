@@ -132,7 +132,7 @@ def submit_array(command: Sequence[str], count: int, folder: Path, settings: Map
 
 
 def refuse_second_array(folder: Path) -> None:
-    """The arrays of before are known by the scripts that submitit keeps beside the logs."""
+    """The arrays of before are known by the scripts that submitit keeps next to the logs."""
     jobs = [script.name.partition("_")[0] for script in folder.glob("*_submission.sh")]
     if alive := living(jobs):
         raise SlurmError(

@@ -1,4 +1,4 @@
-"""Where a sweep's book is kept: a journal file in its results folder, or any database that Optuna speaks to."""
+"""Where a run queue is kept: a journal file in its results folder, or any database that Optuna speaks to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OPENINGS = 5  # of a database whose tables another process may be making
 
 
 class StorageError(Exception):
-    """A book that cannot be opened or read; the message is one line with the place and the remedy."""
+    """A run queue that cannot be opened or read; the message is one line with the place and the remedy."""
 
 
 def open_storage(url: str | None, root: Path) -> BaseStorage:
@@ -38,7 +38,7 @@ def open_storage(url: str | None, root: Path) -> BaseStorage:
 
 
 def open_existing(url: str | None, root: Path) -> BaseStorage | None:
-    """The storage of a sweep as it stands, to read from; None where there is none.  Nothing is made or mended.
+    """The storage of a sweep to read from; None where there is none.  Nothing is made or repaired.
 
     Args and Raises: as of `open_storage`.
     """

@@ -1,4 +1,4 @@
-"""The runs of a suite as items of a run queue; what came of a run stands in its folder."""
+"""The runs of a suite as items of a run queue; a run's folder says what came of it."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Pool:
         del self.processes[index]
         if process.exitcode == 0:
             return
-        if process.exitcode in FULL:  # nobody can go on
+        if process.exitcode in FULL:  # nobody can continue
             raise OSError(process.exitcode, os.strerror(process.exitcode))
         self.early_deaths = 0 if self.queue.has_claimed(process.pid) else self.early_deaths + 1
         if self.early_deaths >= (EARLY_FAILURES if process.exitcode and process.exitcode > 0 else EARLY_KILLS):

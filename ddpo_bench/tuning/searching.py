@@ -21,8 +21,8 @@ LONGEST_START = 10  # trials at random, at most a third of the budget, before a 
 def make_sampler(tune: Tune, slot: int) -> BaseSampler:
     """A sampler for one slot.
 
-    Seeded by the slot, whoever works on it: no two workers draw the same, and a study that was interrupted goes on as
-    it would have gone on.
+    Seeded by the slot, whoever works on it: no two workers draw the same, and a study that was interrupted
+    continues as it would have without the interruption.
     """
     seed = int(np.random.SeedSequence([tune.seed, slot]).generate_state(1)[0])
     start = min(LONGEST_START, tune.trials // 3)

@@ -110,7 +110,7 @@ class Studies(RunQueue[Slot]):
         return {slot: trials[-1] for slot, trials in self.attempts().items() if slot.study == study and trials}
 
     def with_sampler(self, claim: Claim[Slot]) -> optuna.Study:
-        """The study as one trial needs it: with its slot's sampler, and no memory of what it looked like before."""
+        """The study as one trial needs it: with its slot's sampler, and nothing cached of what it was before."""
         slot = claim.item
         sampler, pruner = make_sampler(self.tune, slot.number), make_pruner(self.tune, slot.cell.config.epochs)
         return optuna.load_study(study_name=slot.study, storage=self.storage, sampler=sampler, pruner=pruner)

@@ -126,7 +126,7 @@ class RunningTrial:
                 self.report_epoch(len(self.judged) - 1, epoch, reward)
 
     def pruned_by_epoch(self, config: RunConfig, folder: Path, on_row: Callable[[dict[str, Any]], None]) -> None:
-        """Train, and after every epoch ask Hyperband whether to go on."""
+        """Train, and after every epoch ask Hyperband whether to continue."""
 
         def tell_and_ask(row: dict[str, Any]) -> None:
             on_row(row)

@@ -77,7 +77,7 @@ def test_a_failed_run_that_another_terminal_retries_joins_what_is_shown(place: S
     write(place.root, FLAKY, "running", 2)
     follower.poll()
     assert display.tally.with_running(2) == "0/2 runs done, 2 running"
-    assert forecast.seconds_left() == pytest.approx(10 * EPOCHS - 10)  # of the one whose first epoch is not over
+    assert forecast.seconds_left() == pytest.approx(10 * (2 * EPOCHS - 2))
     for mine, claim, run in ((other, flaky, FLAKY), (queue, slow, SLOW)):
         write(place.root, run, "done", EPOCHS)
         mine.close(claim, claim.item.outcome())
