@@ -52,7 +52,7 @@ def finished_runs(root: Path) -> dict[tuple[str, str], tuple[Path, int]]:
 
 
 def is_whole(run: Path) -> bool:
-    """Whether a finished run can be continued; one that is damaged, or of which older versions kept too little, cannot."""
+    """Whether a finished run can be continued: not if it is damaged, or older versions kept too little of it."""
     try:
         return bool(read_rows(run)) and can_resume(run)
     except (Damaged, CorruptCheckpoint):
