@@ -18,6 +18,7 @@ from ddpo_bench.checksummed import Damaged, read_checksummed_json, write_checksu
 from ddpo_bench.config import ConfigError
 from ddpo_bench.fingerprints import file_hash, hashes
 from ddpo_bench.registry import FOLDERS
+from ddpo_bench.run_folder.places import PLAN
 from ddpo_bench.run_folder.plan import read_plan
 
 FILE = "outputs.json"
@@ -83,7 +84,7 @@ def outputs_of(results: Path) -> dict[str, str]:
 
 def inputs_hash(results: Path) -> str:
     """Of the plan, the runs' files, the records of tuning, and the code."""
-    found = [results / "suite.yaml", *results.glob("tuning/*.json")]
+    found = [results / PLAN, *results.glob("tuning/*.json")]
     for folder in planned_folders(results, read_plan(results)) or results.glob("runs/*/seed-*"):
         found += [path for pattern in OF_A_RUN for path in folder.glob(pattern)]
     return digest(results, filter(Path.is_file, found)) + digest(

@@ -6,6 +6,7 @@ import difflib
 import re
 from pathlib import Path
 
+PLAN = "suite.yaml"
 CELL = re.compile(r"(?P<name>.+)-(?P<identity>[0-9a-f]{12})$")
 SEED = re.compile(r"seed-(\d+)$")
 
@@ -42,7 +43,7 @@ def run_folders(results: Path) -> list[Path]:
 
 def is_results(folder: Path) -> bool:
     """Whether a folder is a suite's results."""
-    return (folder / "suite.yaml").is_file() or any(folder.glob("runs/*/seed-*"))
+    return (folder / PLAN).is_file() or any(folder.glob("runs/*/seed-*"))
 
 
 def nothing_in(results: Path) -> str:

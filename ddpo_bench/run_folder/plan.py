@@ -8,9 +8,7 @@ from typing import Any
 
 from ddpo_bench.checksummed import read_checksummed_yaml
 from ddpo_bench.config import RunConfig
-from ddpo_bench.run_folder.places import run_folder
-
-PLAN = "suite.yaml"
+from ddpo_bench.run_folder.places import PLAN, run_folder
 
 
 def read_plan(results: Path) -> dict[str, Any]:

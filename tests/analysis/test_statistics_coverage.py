@@ -18,6 +18,7 @@ from scipy import stats
 from ddpo_bench.analysis.across_tasks import aggregate_mean
 from ddpo_bench.analysis.statistics import bootstrap_interval, probability_of_improvement
 
+pytestmark = pytest.mark.long
 Array = NDArray[np.float64]
 
 
