@@ -25,7 +25,7 @@ from ddpo_bench.run_folder.places import ResultsError
 
 COLUMNS = 8
 DPI, TILE, GAP = 100, 96, 4  # pixels
-TITLE, LINE = 34, 14  # pixels of a block's title, and of a line of text over its columns
+TITLE, LINE = 44, 14  # pixels of a block's title, and of a line of text over its columns
 HEAD, LINES, NAME = 16, 4, 22  # characters of a line over a column, lines there, characters of a line of a row's name
 PROMPTS_THROUGH = 2  # prompts a reward that are followed through training
 INK, FAINT = "#222222", "#666666"
