@@ -159,7 +159,7 @@ def test_a_dead_process_of_this_host_is_told_and_does_not_count_as_a_worker(
     queue.storage.set_trial_user_attr(running._trial_id, "worker", lease.this_process() | {"pid": 2**22 + 1})
     output = say(capsys, "status", "results/mine")
     assert "heartbeat 0 s ago, dead?" in output
-    assert output.splitlines()[-1] == "nobody works on it; time left for one worker: about 1 min"
+    assert output.splitlines()[-1] == "no worker is running; time left for one worker: about 1 min"
 
 
 def test_without_a_run_queue_the_run_folders_tell(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:

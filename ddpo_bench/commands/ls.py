@@ -1,4 +1,4 @@
-"""`ddpo-bench ls`: the results folders that there are."""
+"""`ddpo-bench ls`: the results folders below a folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ examples:
 
 def add_options(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "folder", nargs="?", type=Path, default=Path("results"), metavar="DIR", help="(default: results)"
+        "folder", nargs="?", type=Path, default=Path("results"), metavar="DIR", help="where to look (default: results)"
     )
 
 
@@ -30,10 +30,10 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.console import print_table
 
     if not args.folder.is_dir():
-        raise ConfigError([f"{args.folder}: no such folder. Name the one that --results of `ddpo-bench run` named."])
+        raise ConfigError([f"{args.folder}: no such folder. Give the folder given to --results of `ddpo-bench run`."])
     found = list(results_below(args.folder, DEPTH))
     if not found:
-        print(f"{args.folder}: no results here. `ddpo-bench run SUITE --results {args.folder}` makes some.")
+        print(f"{args.folder}: no results here. `ddpo-bench run SUITE --results {args.folder}` writes some.")
         return 0
     columns = ["results", "done", "failed", "planned", "algorithms", "rewards", "changed", "size"]
     print_table(f"{len(found)} in {args.folder}", columns, [row_of(root, args.folder) for root in found])
@@ -107,4 +107,4 @@ def newest_and_size(root: Path) -> tuple[float, int]:
     return newest, occupied
 
 
-COMMAND = Command("the results folders that there are", EXAMPLES, add_options, execute)
+COMMAND = Command("list results folders, with their progress and size", EXAMPLES, add_options, execute)

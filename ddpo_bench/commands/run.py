@@ -1,4 +1,4 @@
-"""`ddpo-bench run`: train what a suite still lacks, then compare."""
+"""`ddpo-bench run`: train the runs of a suite that are not done, then compare."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  ddpo-bench run smoke                                 a suite that comes with the package
-  ddpo-bench run suites/algos.yaml --dry-run           which runs there are, and which are done
-  ddpo-bench run algos --only 'ppo-*' --workers 2      some cells, two processes
-  ddpo-bench run algos --only '*/seed-0'               every cell's first seed
-  ddpo-bench run algos --set epochs=2 --results quick  another setting, elsewhere
-  ddpo-bench run algos --seeds 0-9                     more seeds than the file says
+  ddpo-bench run smoke                                 run a suite that comes with the package
+  ddpo-bench run suites/algos.yaml --dry-run           print which runs there are, and which are done
+  ddpo-bench run algos --only 'ppo-*' --workers 2      run some cells in two processes
+  ddpo-bench run algos --only '*/seed-0'               run seed 0 of every cell
+  ddpo-bench run algos --set epochs=2 --results quick  change a setting, and write elsewhere
+  ddpo-bench run algos --seeds 0-9                     run other seeds than those in the file
   ddpo-bench run algos --executor slurm --workers 16 --slurm partition=gpu --slurm gpus_per_node=1 --slurm time=240
 
-The same command again resumes what was interrupted and skips what is done.  Given at the same time in another
+Run again, the same command resumes what was interrupted and skips what is done.  Run at the same time in another
 terminal, or on another host that sees the same results folder, it shares the work.
 """
 
@@ -48,7 +48,7 @@ def execute(args: Namespace) -> int:
 
 
 def print_answer(args: Namespace) -> bool:
-    """Print the outputs where this command made them and nothing has changed; to plan alone would import torch."""
+    """Print the outputs if this command made them and nothing has changed; planning runs would import torch."""
     from ddpo_bench.analysis.outputs import are_answer
     from ddpo_bench.analysis.tabulate import tabulate
     from ddpo_bench.commands.printing import print_outputs
@@ -64,7 +64,7 @@ def print_answer(args: Namespace) -> bool:
 
 
 def question(args: Namespace) -> dict[str, Any]:
-    """What decides which runs a command means, except for the files that these read."""
+    """What decides which runs a command selects, except for the files that they read."""
     from ddpo_bench.fingerprints import file_hash
     from ddpo_bench.sweep.shipped import find_suite
 

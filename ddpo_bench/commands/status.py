@@ -1,4 +1,4 @@
-"""`ddpo-bench status`: how far a sweep is right now."""
+"""`ddpo-bench status`: the progress of a sweep."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 STATES = ("running", "failed", "damaged", "killed", "queued")
 EXAMPLES = """\
 examples:
-  ddpo-bench status algos                          while it runs, from any terminal
-  ddpo-bench status results/algos                  the same, by its folder
+  ddpo-bench status algos                          progress while it runs, from any terminal
+  ddpo-bench status results/algos                  the same suite, by its results folder
   ddpo-bench status suites/algos.yaml --results /shared/results
   ddpo-bench status algos --storage postgresql://user@host/studies
 
-Reads only: it may be asked at any time, on any host that sees the results folder.
+It only reads, and can be used at any time, on any host that sees the results folder.
 """
 
 
@@ -39,7 +39,7 @@ def execute(args: Namespace) -> int:
     if not is_results(root):
         if root == Path(args.suite):
             raise ResultsError(nothing_in(root))
-        print(f"{root.name}: nothing has been run: there is no {root}. Begin with: ddpo-bench run {args.suite}")
+        print(f"{root.name}: nothing has been run: there is no {root}. Start with: ddpo-bench run {args.suite}")
         return 0
     found = sweep_status(root, args.storage)
     print_status(found, list(tuning_lines(root, args.storage, found.name)))
@@ -82,7 +82,7 @@ def dead(run: RunStatus) -> str:
 
 
 def line_of_failed(run: RunStatus) -> list[str]:
-    """Its reason in one line, and the log that says more."""
+    """The reason in one line, and the log with more."""
     reason = str(run.status.get("reason") or "no reason given").partition("\n")[0]
     logs = [run.folder / name for name in ("error.log", "output.log")]
     return [run.name, reason, f"see {next((log for log in logs if log.exists()), run.folder)}"]
@@ -99,13 +99,13 @@ def aligned(rows: list[list[str]]) -> list[str]:
 
 
 def pace_and_time_left(found: SweepStatus) -> str:
-    """How quickly it goes and how long it still takes."""
+    """The speed of the sweep, and the time left."""
     from ddpo_bench.sweep.estimate import duration
 
     workers, seconds = found.at_work(), found.seconds_left()
     left = "not known before an epoch is finished" if seconds is None else f"about {duration(seconds)}"
     if not workers:
-        return f"nobody works on it; time left for one worker: {left}"
+        return f"no worker is running; time left for one worker: {left}"
     speed = sum(run.news.get("images_per_second", 0.0) for run in workers)
     hands = f"{len(workers)} worker{'s' * (len(workers) > 1)}"
     pace = f"{speed:.3g} images/s while sampling, " if speed else ""
@@ -113,4 +113,4 @@ def pace_and_time_left(found: SweepStatus) -> str:
 
 
 LINES = {"running": line_of_running, "failed": line_of_failed, "damaged": line_of_failed}
-COMMAND = Command("how far a sweep is right now", EXAMPLES, add_options, execute)
+COMMAND = Command("show the progress of a sweep", EXAMPLES, add_options, execute)

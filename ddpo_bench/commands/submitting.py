@@ -1,4 +1,4 @@
-"""`ddpo-bench run --executor slurm`: workers submitted to a cluster, and what to do next said."""
+"""`ddpo-bench run --executor slurm`: submission of workers to a cluster."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 def add_executor(parser: ArgumentParser) -> None:
-    """Where the workers of `run` are."""
+    """Add the options that choose where the workers of `run` are."""
     parser.add_argument(
         "--executor",
         choices=("local", "slurm"),
         default="local",
         help="where the workers run: here (default), or as a job array of Slurm",
     )
-    help = "a parameter of the array, by submitit's names: partition=gpu, time=240 (minutes); may be repeated"
+    help = "a parameter of the job array, as named by submitit: partition=gpu, time=240 (minutes); may be repeated"
     parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=help)
 
 
 def refuse_wrong_executor(args: Namespace) -> None:
-    """Say what is wrong with the options of the executor before anything is planned."""
+    """Refuse wrong options of the executor before anything is planned."""
     from ddpo_bench.sweep.slurm import SlurmError, parameters, refuse_missing_slurm
 
     if args.executor == "slurm":
@@ -34,16 +34,16 @@ def refuse_wrong_executor(args: Namespace) -> None:
         if not args.dry_run:
             refuse_missing_slurm()
         if args.workers is None:
-            raise SlurmError("--executor slurm: say how many workers at most the array shall have, as in --workers 8.")
+            raise SlurmError("--executor slurm: give the largest number of workers in the array, as in --workers 8.")
     elif args.slurm:
-        raise SlurmError(f"--slurm {args.slurm[0]}: is for --executor slurm.")
+        raise SlurmError(f"--slurm {args.slurm[0]}: needs --executor slurm.")
 
 
 def submit(args: Namespace, suite: Suite, runs: Sequence[PlannedRun], root: Path) -> list[PlannedRun] | None:
-    """Submit workers for what is still to do.
+    """Submit workers for the runs that are left.
 
     Returns:
-        None where an array was submitted; where nothing is to do, the runs that are failed.
+        None if an array was submitted; if nothing is left to do, the failed runs.
     """
     from ddpo_bench.sweep.runner import begin, state
     from ddpo_bench.sweep.slurm import refuse_second_array
@@ -54,7 +54,7 @@ def submit(args: Namespace, suite: Suite, runs: Sequence[PlannedRun], root: Path
     settled = {"done"} if args.retry_failed else {"done", "failed"}
     todo = [run for run in runs if state(run, root) not in settled]
     if not todo:
-        print(f"Nothing is left to submit: {len(runs)} of {len(runs)} runs are over.")
+        print(f"Nothing is left to submit: {len(runs)} of {len(runs)} runs have ended.")
         return [run for run in runs if state(run, root) == "failed"]
     refuse_second_array(root / "slurm")
     begin(suite, runs, root, args.storage, args.retry_failed)  # once for all workers, which do not retry
@@ -63,16 +63,16 @@ def submit(args: Namespace, suite: Suite, runs: Sequence[PlannedRun], root: Path
 
 
 def submit_tuning(args: Namespace, suite: Suite, root: Path) -> None:
-    """Submit workers for the trials of a suite to be tuned, whose number is known when they are over."""
+    """Submit workers for the trials of a suite to be tuned; how many runs they take is known only at the end."""
     from ddpo_bench.sweep.slurm import SlurmError
 
     if args.retry_failed:
-        raise SlurmError("--retry-failed: is for the runs of a suite that is not to be tuned, with --executor slurm.")
-    submit_and_tell(args, suite, root, args.workers, "for the trials and the runs of the winners")
+        raise SlurmError("--retry-failed: with --executor slurm, works only for suites without a tune: block.")
+    submit_and_tell(args, suite, root, args.workers, "for the trials and the runs of the best configurations")
 
 
 def submit_and_tell(args: Namespace, suite: Suite, root: Path, count: int, what: str) -> None:
-    """Submit an array, and print where it logs and what can be done with it."""
+    """Submit an array, and print where its logs are and how to follow and stop it."""
     from ddpo_bench.sweep.slurm import parameters, submit_workers
 
     job, logs = submit_workers(root / "slurm", suite.name, worker_arguments(args), count, parameters(args.slurm))
@@ -82,12 +82,12 @@ def submit_and_tell(args: Namespace, suite: Suite, root: Path, count: int, what:
         f"Logs:    {logs}\n"
         f"Follow:  {shlex.join(['ddpo-bench', 'status', str(root), *storage])}, or squeue --jobs={job}\n"
         f"Stop:    scancel {job}\n"
-        f"At the end: {shlex.join(['ddpo-bench', 'table', str(root)])}; if runs are left, give the same command again."
+        f"At the end: {shlex.join(['ddpo-bench', 'table', str(root)])}; if runs are left, run the same command again."
     )
 
 
 def worker_arguments(args: Namespace) -> list[str]:
-    """The command line of one worker, which means the same runs as ours does."""
+    """The command line of a worker, which selects the same runs as this one."""
     words = ["work", args.suite, f"--results={args.results}"]
     words += [f"--only={args.only}"] if args.only else []
     words += [f"--seeds={','.join(map(str, args.seeds))}"] if args.seeds else []

@@ -1,4 +1,4 @@
-"""`ddpo-bench tune`: an equal number of trials for every cell of a suite, then the winners on fresh seeds."""
+"""`ddpo-bench tune`: equal numbers of trials for every cell of a suite, then the best on fresh seeds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
 examples:
-  ddpo-bench tune suites/tune-ppo.yaml                  one algorithm's settings; best.yaml at the end
-  ddpo-bench tune algos-tuned --dry-run                 how many trials and runs
-  ddpo-bench tune algos-tuned --only 'ppo-*'            some cells
+  ddpo-bench tune suites/tune-ppo.yaml                  tune one algorithm; writes best.yaml at the end
+  ddpo-bench tune algos-tuned --dry-run                 print how many trials and runs there are
+  ddpo-bench tune algos-tuned --only 'ppo-*'            tune some cells
 
-The suite has a `tune:` block: a space, trials, seeds (docs/tuning.md).  The same command again resumes what was
-interrupted; given elsewhere at the same time, it shares the work.  The studies can be opened in optuna-dashboard.
+The suite has a `tune:` block with a space, trials and seeds (docs/tuning.md).  Run again, the same command resumes what
+was interrupted; run elsewhere at the same time, it shares the work.  Studies can be opened in optuna-dashboard.
 """
 
 
@@ -26,7 +26,7 @@ def add_options(parser: ArgumentParser) -> None:
     add_suite(parser)
     add_workers(parser)
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
-    parser.add_argument("--retry-failed", action="store_true", help="run failed runs of the winners again")
+    parser.add_argument("--retry-failed", action="store_true", help="run failed runs of the best configurations again")
 
 
 def execute(args: Namespace) -> int:
@@ -41,7 +41,7 @@ def execute(args: Namespace) -> int:
 
 
 def tune_and_compare(args: Namespace, suite: Suite, root: Path) -> int:
-    """Tune, sweep the winners, and make their table and report; also what `run` does with a suite to be tuned."""
+    """Tune, run the best configurations, and make their table and report; `run` does so too with a tune: block."""
     from ddpo_bench.commands.printing import print_failures, print_summary
     from ddpo_bench.console import display
     from ddpo_bench.files import naming_disk_trouble
@@ -60,7 +60,7 @@ def tune_and_compare(args: Namespace, suite: Suite, root: Path) -> int:
 
 
 def print_tuning_plan(suite: Suite, root: Path) -> int:
-    """What tuning would do, at most."""
+    """Print the most that tuning would do."""
     from ddpo_bench.console import print_table
 
     tune = suite.tune

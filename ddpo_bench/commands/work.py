@@ -1,4 +1,4 @@
-"""`ddpo-bench work`: one worker of a suite, in this process."""
+"""`ddpo-bench work`: a single worker of a suite, in this process."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ddpo_bench.commands.command import SOME_FAILED, Command, add_suite
 
 EXAMPLES = """\
 examples:
-  ddpo-bench work algos                                               in a second terminal
-  srun -n 8 ddpo-bench work suites/algos.yaml                         eight workers of a cluster
-  ddpo-bench work algos --storage postgresql://user@host/studies      the run queue in a database
+  ddpo-bench work algos                                               work in a second terminal
+  srun -n 8 ddpo-bench work suites/algos.yaml                         run eight workers on a cluster
+  ddpo-bench work algos --storage postgresql://user@host/studies      use a run queue in a database
 
-Claims runs that nobody works on, one after the other; takes over those of workers that died.
+Claims one free run after the other, and takes over the runs of workers that died.
 """
 
 
@@ -28,7 +28,7 @@ def execute(args: Namespace) -> int:
     suite, runs, root = planned_runs(args)
     refuse_impossible(args, suite, runs, root)
     if not torch.cuda.is_available():
-        torch.set_num_threads(1)  # as in every worker, so that numbers do not depend on who computes them
+        torch.set_num_threads(1)  # as in every worker, so that numbers do not depend on the worker
     with naming_disk_trouble(root):
         if suite.tune:
             runs = work_on_tuning(suite, root, PlainLines, args.storage)
@@ -39,4 +39,4 @@ def execute(args: Namespace) -> int:
     return SOME_FAILED if "failed" in states else 0
 
 
-COMMAND = Command("be one worker of a suite, in this terminal", EXAMPLES, add_suite, execute, resumable=True)
+COMMAND = Command("run a single worker of a suite in this terminal", EXAMPLES, add_suite, execute, resumable=True)

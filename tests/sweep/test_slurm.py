@@ -122,7 +122,7 @@ def test_the_arrays_workers_do_every_run_once_and_a_preempted_workers_run_goes_o
 
     assert cli.main([*RUN, "3"]) == 0
     said = capsys.readouterr().out
-    assert "Nothing is left to submit: 4 of 4 runs are over." in said
+    assert "Nothing is left to submit: 4 of 4 runs have ended." in said
     assert "results/mine/report.html" in said
     assert list(cluster.scripts()) == [101]
 
@@ -189,7 +189,9 @@ def test_a_suite_to_be_tuned_gets_as_many_workers_as_are_asked_for(cluster, caps
     assert "Submitted job array 101: 5 workers for the trials" in capsys.readouterr().out
     assert "#SBATCH --array=0-4%5\n" in cluster.scripts()[101]
     wait_for(lambda: not cluster.alive())
-    assert refusal(capsys, [*RUN, "5", "--retry-failed"]).startswith("--retry-failed: is for the runs of a suite that")
+    assert refusal(capsys, [*RUN, "5", "--retry-failed"]).startswith(
+        "--retry-failed: with --executor slurm, works only for"
+    )
 
 
 @pytest.mark.parametrize(
@@ -214,7 +216,7 @@ def test_wrong_parameters_are_refused_in_a_line_each_before_anything_is_submitte
 
 def test_parameters_without_the_executor_are_refused(suite, capsys):
     error = refusal(capsys, ["run", "mine.yaml", "--slurm", "partition=gpu"])
-    assert error == "--slurm partition=gpu: is for --executor slurm.\n"
+    assert error == "--slurm partition=gpu: needs --executor slurm.\n"
 
 
 def test_the_number_of_workers_is_asked_for(cluster, capsys):
