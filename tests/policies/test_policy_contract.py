@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -152,8 +153,8 @@ def test_conditioning_is_one_entry_a_prompt_with_a_pooled_vector(policy: Policy)
 
 
 def test_images_lie_between_zero_and_one(policy: Policy) -> None:
-    latents = 10 * torch.randn(3, *policy.latent_shape, generator=torch.Generator().manual_seed(0))
-    images = policy.decode(latents)
+    latents = torch.randn(3, *policy.latent_shape, generator=torch.Generator().manual_seed(0))
+    images = policy.decode(10 * latents)
     assert images.shape[:2] == (3, 3)
     assert images.dtype == torch.float32
     assert images.min() >= 0
@@ -164,6 +165,19 @@ def test_decoding_is_differentiable(policy: Policy) -> None:
     latents = torch.zeros(1, *policy.latent_shape, requires_grad=True)
     (gradient,) = torch.autograd.grad(policy.decode(latents).sum(), latents)
     assert gradient.abs().sum() > 0
+
+
+def test_a_gradient_flows_from_images_to_latents(policy: Policy) -> None:
+    latents = torch.randn(2, *policy.latent_shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    (gradient,) = torch.autograd.grad(policy.decode(latents).sum(), latents)
+    assert gradient.isfinite().all()
+    assert (gradient.flatten(1) != 0).any(1).all()
+
+
+def test_a_footprint_counts_what_is_trained_before_the_model_is_loaded(policy: Policy) -> None:
+    if footprint := policy.footprint(CPU):
+        assert footprint.trained == sum(parameter.numel() for parameter in policy.parameters())
+        assert footprint.latents == 4 * math.prod(policy.latent_shape)
 
 
 def test_the_noise_schedule_is_known_without_the_weights(policy: Policy) -> None:
