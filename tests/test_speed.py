@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ddpo_bench.sweep.plan import plan
+from ddpo_bench.sweep.plan import runs_of
 from ddpo_bench.sweep.suite import load_suite
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ def test_ten_thousand_runs_are_planned_in_under_two_seconds(tmp_path: Path) -> N
     path.write_text(yaml.safe_dump({"base": {"epochs": 2}, "matrix": matrix, "seeds": list(range(10))}))
     load_suite(ROOT / "suites" / "algos.yaml")
     start = time.process_time()
-    runs = plan(load_suite(path))
+    runs = runs_of(load_suite(path))
     assert time.process_time() - start < 2
     assert len({run.folder for run in runs}) == 10_000
 

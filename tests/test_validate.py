@@ -19,7 +19,7 @@ from ddpo_bench.files import write_json
 from ddpo_bench.policies.stable_diffusion import StableDiffusion
 from ddpo_bench.policies.stored_weights import shapes
 from ddpo_bench.preflight import checks, memory, probe
-from ddpo_bench.sweep.plan import plan
+from ddpo_bench.sweep.plan import runs_of
 from ddpo_bench.sweep.suite import load_suite
 
 CPU = torch.device("cpu")
@@ -80,7 +80,7 @@ def test_updates_of_a_warm_up_are_not_counted(folder: Path, capsys: Captured) ->
 
 def test_the_time_of_finished_runs_of_the_same_configuration_is_taken(folder: Path, capsys: Captured) -> None:
     path = suite(algorithm=["frozen", "ppo"])
-    for run in plan(load_suite(Path(path))):
+    for run in runs_of(load_suite(Path(path))):
         seconds = {"frozen": 30.0, "ppo": 90.0}[run.cell]
         write_json(folder / "results" / "mine" / run.folder / "status.json", {"state": "done", "seconds": seconds})
     time = line(output_of(capsys, path), "time")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ddpo_bench.config import ConfigError
 from ddpo_bench.files import plain_yaml
-from ddpo_bench.sweep.plan import plan
+from ddpo_bench.sweep.plan import runs_of
 from ddpo_bench.sweep.suite import load_suite
 from ddpo_bench.yaml_file import apply_overrides, load_yaml
 
@@ -189,7 +189,7 @@ CHANGES = st.tuples(
 def plan_or_refusal(path: Path) -> None:
     mistakes = None
     try:
-        plan(load_suite(path))
+        runs_of(load_suite(path))
     except ConfigError as error:
         mistakes = error.mistakes
     assert mistakes != []
@@ -200,7 +200,7 @@ def plan_or_refusal(path: Path) -> None:
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("suites") / "mine.yaml"
     path.write_text(SUITE)
-    assert len(plan(load_suite(path))) == 8
+    assert len(runs_of(load_suite(path))) == 8
     return path
 
 

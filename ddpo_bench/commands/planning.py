@@ -10,7 +10,7 @@ from pathlib import Path
 from ddpo_bench.config import ConfigError, RunConfig, run_config
 from ddpo_bench.run_folder.places import run_folder
 from ddpo_bench.run_folder.status import read_status
-from ddpo_bench.sweep.plan import PlannedRun, plan, select
+from ddpo_bench.sweep.plan import PlannedRun, runs_of, select
 from ddpo_bench.sweep.plan_file import refuse_other_suite
 from ddpo_bench.sweep.shipped import find_suite
 from ddpo_bench.sweep.suite import Suite, is_suite, load_suite, spelled_out
@@ -22,7 +22,7 @@ def planned_runs(args: Namespace) -> tuple[Suite, list[PlannedRun], Path]:
     suite = load_suite(find_suite(args.suite), args.set, args.seeds or ())
     root = args.results / suite.name
     refuse_other_suite(suite, root)
-    runs = plan(suite)
+    runs = runs_of(suite)
     if args.only:
         runs = select(runs, args.only)
         suite = narrowed(suite, runs) if suite.tune else suite

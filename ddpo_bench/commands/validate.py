@@ -74,7 +74,7 @@ def read(
     from ddpo_bench.preflight.checks import reward_places
     from ddpo_bench.preflight.cost import Plan, PlannedCell
     from ddpo_bench.preflight.startup import config_mistakes, suite_mistakes
-    from ddpo_bench.sweep.plan import plan
+    from ddpo_bench.sweep.plan import runs_of
     from ddpo_bench.sweep.plan_file import refuse_other_suite
     from ddpo_bench.sweep.suite import is_suite, load_suite
 
@@ -86,7 +86,7 @@ def read(
         return what, plan_of_one, [("reward", config)], config_mistakes(config)
     suite = load_suite(path)
     refuse_other_suite(suite, results / suite.name)
-    runs = plan(suite)
+    runs = runs_of(suite)
     cells = f"{len(suite.cells)} cells x {len(suite.seeds)} seeds"
     what = f"a suite of {len(runs)} runs ({cells}), {count_images(runs)} images"
     trials = suite.tune.trials * len(suite.tune.seeds) if suite.tune else 0  # runs, of each cell that is tuned

@@ -33,7 +33,7 @@ class PlannedRun:
         return self.config.epochs * self.config.samples_per_epoch
 
 
-def plan(suite: Suite) -> list[PlannedRun]:
+def runs_of(suite: Suite) -> list[PlannedRun]:
     """All runs of a suite, every cell's first seed before any second one, so that a part of a sweep compares fairly."""
     return [planned(cell, seed) for seed in suite.seeds for cell in suite.cells]
 

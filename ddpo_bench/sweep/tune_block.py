@@ -99,7 +99,7 @@ def check_tune(data: Any, report_seeds: Sequence[int], mistakes: list[str]) -> T
 
 def constraint_mistakes(where: str, name: str, ends: Any) -> list[str]:
     if name != "kl" and not name.startswith("eval/"):
-        return [f"{where}: is not a figure of an evaluation. Name kl, or eval/diversity, eval/<reward> and the like."]
+        return [f"{where}: is not a measure of an evaluation. Name kl, or eval/diversity, eval/<reward> and the like."]
     if not isinstance(ends, Mapping) or not ends or not ends.keys() <= {"min", "max"}:
         return [f"{where}: expected {{min: ...}}, {{max: ...}} or both, got {ends!r}."]
     expected = "a number of nats" if name == "kl" else "a number"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ddpo_bench.files import naming_disk_trouble
 from ddpo_bench.sweep.follow import Watcher
-from ddpo_bench.sweep.plan import PlannedRun, plan
+from ddpo_bench.sweep.plan import PlannedRun, runs_of
 from ddpo_bench.sweep.plan_file import write_plan
 from ddpo_bench.sweep.run_queue import Claim
 from ddpo_bench.sweep.runner import TRAIN, Display, run_suite, sweep_place, work_on_suite
@@ -65,7 +65,7 @@ def tune_suite(
             Pool(work, (place, train), workers, following).finish()
     write_records(studies)
     final = swept(studies)
-    runs = plan(final)
+    runs = runs_of(final)
     failed = run_suite(final, runs, root, workers, display, retry_failed, storage, train)
     return TuningResult(runs, failed, without_winner(studies), write_best(studies, final))
 
@@ -88,7 +88,7 @@ def work_on_tuning(
         try_all(place, studies, resolve(train), Quiet(), following.poll)
     write_records(studies)
     final = swept(studies)
-    runs = plan(final)
+    runs = runs_of(final)
     work_on_suite(final, runs, root, display, storage, train)
     write_best(studies, final)
     return runs
@@ -118,7 +118,7 @@ def try_all(
         watcher: of the runs, for a worker in a terminal of its own.
         follow: called before and after every trial.
     """
-    queue = runs_of(place)
+    queue = queue_of_runs(place)
 
     def attempt(claim: Claim[Slot]) -> None:
         follow()
@@ -128,7 +128,7 @@ def try_all(
     work_through(studies, attempt)
 
 
-def runs_of(place: TuningPlace) -> SweepQueue:
+def queue_of_runs(place: TuningPlace) -> SweepQueue:
     """The queue in which the runs of trials are entered."""
     return sweep_place(place.suite, [], place.root, place.storage).open()
 

@@ -8,7 +8,7 @@ import pytest
 from chaos import harass, said, start
 from queues import write_suite
 
-from ddpo_bench.sweep.plan import plan
+from ddpo_bench.sweep.plan import runs_of
 from ddpo_bench.sweep.storage import open_storage
 from ddpo_bench.sweep.suite import load_suite
 
@@ -26,7 +26,7 @@ def share_and_check(folder, *options, storage=None):
     assert [command.returncode for command in commands] == [0, 0], output
     assert killed > 1
     assert all(f" {host}:" in output for host in HOSTS)
-    check(folder / "suite", plan(load_suite(suite)), storage)
+    check(folder / "suite", runs_of(load_suite(suite)), storage)
 
 
 def check(root, runs, storage):
@@ -44,6 +44,8 @@ def check(root, runs, storage):
     complete = [attempt.user_attrs["item"] for attempt in attempts if attempt.state.name == "COMPLETE"]
     assert sorted(complete) == sorted(str(run.folder) for run in runs)
     assert all(attempt.state.is_finished() for attempt in attempts)
+    if storage:
+        stored._backend.engine.dispose()  # the end of the tests would find its connection open
 
 
 @pytest.mark.long

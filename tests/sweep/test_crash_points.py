@@ -15,7 +15,7 @@ from queues import only_record, sweep_place, tuning_place
 from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep import lease
 from ddpo_bench.sweep.worker import attempt, train_all
-from ddpo_bench.tuning.runner import runs_of, try_all
+from ddpo_bench.tuning.runner import queue_of_runs, try_all
 from ddpo_bench.tuning.trial import RunningTrial
 
 SILENT = Mock()  # the watcher
@@ -67,7 +67,7 @@ class Trials:
         try_all(self.place, studies, fake_trainer.train, SILENT)
 
     def attempt(self, studies, claim):
-        RunningTrial(studies, claim, runs_of(self.place), fake_trainer.train, SILENT).finish()
+        RunningTrial(studies, claim, queue_of_runs(self.place), fake_trainer.train, SILENT).finish()
 
     def check(self, studies):
         (trial,) = only_record(studies)["trials"]

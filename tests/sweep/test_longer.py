@@ -17,7 +17,7 @@ from real_sweep import outcome, write_real_suite
 from ddpo_bench.run_folder.metrics import read_rows
 from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.longer import begin_from_shorter
-from ddpo_bench.sweep.plan import PlannedRun, plan
+from ddpo_bench.sweep.plan import PlannedRun, runs_of
 from ddpo_bench.sweep.suite import load_suite
 from ddpo_bench.training.trainer import train
 
@@ -30,7 +30,7 @@ def planned(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Calla
     suite = write_real_suite(tmp_path_factory.mktemp("suite"), tiny_model)
 
     def make(epochs: int) -> PlannedRun:
-        (run,) = plan(load_suite(suite, [f"epochs={epochs}"]))
+        (run,) = runs_of(load_suite(suite, [f"epochs={epochs}"]))
         return run
 
     return make

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from ddpo_bench.config import ConfigError
-from ddpo_bench.sweep.plan import plan, select
+from ddpo_bench.sweep.plan import runs_of, select
 from ddpo_bench.sweep.shipped import find_suite, folder
 from ddpo_bench.sweep.suite import load_suite
 
@@ -12,7 +12,7 @@ from ddpo_bench.sweep.suite import load_suite
 def planned(tmp_path, matrix, seeds=(0,)):
     path = tmp_path / "suite.yaml"
     path.write_text(yaml.safe_dump({"matrix": matrix, "seeds": list(seeds)}))
-    return plan(load_suite(path))
+    return runs_of(load_suite(path))
 
 
 def test_cells_are_named_by_their_varied_values(tmp_path):
@@ -53,7 +53,7 @@ def test_only_selects_by_cell_or_by_seed(tmp_path):
 @pytest.mark.parametrize("name", sorted(path.stem for path in folder().glob("*.yaml")))
 def test_every_shipped_suite_is_sound_and_says_how_to_run_it(name):
     path = find_suite(name)
-    assert plan(load_suite(path))
+    assert runs_of(load_suite(path))
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     verb = "tune" if name.startswith("tune-") else "run"
     assert f"#   ddpo-bench {verb} {name}" in header

@@ -12,7 +12,7 @@ from ddpo_bench import cli
 from ddpo_bench.commands.planning import narrowed
 from ddpo_bench.config import ConfigError
 from ddpo_bench.preflight.checks import place_of, values_of
-from ddpo_bench.sweep.plan import choices, plan, select
+from ddpo_bench.sweep.plan import choices, runs_of, select
 from ddpo_bench.sweep.suite import Suite, load_suite
 
 PPO = {"label": "ppo", "algorithm": "ppo", "advantages": "per_prompt"}
@@ -44,10 +44,10 @@ def test_a_setup_sets_several_keys_at_once_and_its_label_names_the_cells(tmp_pat
 
 def test_runs_are_picked_and_told_apart_by_the_label(tmp_path: Path) -> None:
     suite = load(tmp_path, PPO, GRPO)
-    assert len(select(plan(suite), "grpo-*")) == 4
+    assert len(select(runs_of(suite), "grpo-*")) == 4
     assert choices(suite)["setup"] == ["ppo", "grpo"]
-    assert {run.parameters["setup"] for run in plan(suite)} == {"ppo", "grpo"}
-    assert narrowed(suite, select(plan(suite), "grpo-*/seed-1")).cells == suite.cells[2:]
+    assert {run.parameters["setup"] for run in runs_of(suite)} == {"ppo", "grpo"}
+    assert narrowed(suite, select(runs_of(suite), "grpo-*/seed-1")).cells == suite.cells[2:]
 
 
 def test_dotted_keys_of_a_setup_lead_inside(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_table_calls_cells_by_their_labels(tmp_path: Path, capsys: pytest.Capt
     frozen = {"label": "untrained", "algorithm": "frozen"}
     suite = load(tmp_path, frozen, PPO, GRPO, matrix={"reward": ["target_colour"], "sampler.steps": [2, 3]})
     write_plan(suite, tmp_path)
-    for run in plan(suite):
+    for run in runs_of(suite):
         (tmp_path / run.folder).mkdir(parents=True)
         write_checksummed_yaml(tmp_path / run.folder / "config.yaml", run.config.to_dict())
     labels = [f"{label} sampler.steps={steps}" for label in ("untrained", "ppo", "grpo") for steps in (2, 3)]

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from fake_trainer import run_suite
 
-from ddpo_bench.sweep.plan import plan
+from ddpo_bench.sweep.plan import runs_of
 from ddpo_bench.sweep.suite import load_suite
 
 
@@ -46,7 +46,7 @@ def sweep(tmp_path):
         base = {"epochs": 3, "samples_per_epoch": 4}
         path.write_text(yaml.safe_dump({"base": base, "matrix": {"algorithm": algorithms}, "seeds": list(seeds)}))
         suite, recorder, root = load_suite(path), Recorder(), tmp_path / "results"
-        failed = run_suite(suite, plan(suite), root, workers, recorder, **options)
+        failed = run_suite(suite, runs_of(suite), root, workers, recorder, **options)
         return [planned.name for planned in failed], recorder, root
 
     return run

@@ -18,7 +18,7 @@ from queues import RATE, only_record, tune_here, tuned_suite
 from ddpo_bench.analysis.statistics import iqm
 from ddpo_bench.analysis.tuning_files import read_studies
 from ddpo_bench.commands.planning import load_run
-from ddpo_bench.sweep.plan import plan
+from ddpo_bench.sweep.plan import runs_of
 from ddpo_bench.sweep.runner import work_on_suite
 from ddpo_bench.tuning.display import Quiet
 from ddpo_bench.tuning.outcome import importance, swept, without_winner, write_best, write_records
@@ -139,7 +139,7 @@ def test_a_limit_can_be_written_as_yaml_reads_for_text(tmp_path: Path) -> None:
         (lambda text: "{" + text, "line 1: is damaged"),
     ],
 )
-def test_a_trial_whose_figures_cannot_be_used_fails_and_says_why(
+def test_a_trial_whose_measures_cannot_be_used_fails_and_says_why(
     tmp_path: Path, spoil: Callable[[str], str], reason: str
 ) -> None:
     def train_and_spoil(config: Any, folder: Path, on_row: Any) -> None:
@@ -213,7 +213,7 @@ def test_the_winners_are_run_again_on_fresh_seeds_and_the_best_of_them_becomes_a
     studies = tune_here(suite, tmp_path)
     write_records(studies)
     final = swept(studies)
-    work_on_suite(final, plan(final), tmp_path, lambda runs, done: QuietDisplay(), train=fake_trainer.TRAIN)
+    work_on_suite(final, runs_of(final), tmp_path, lambda runs, done: QuietDisplay(), train=fake_trainer.TRAIN)
     (file,) = write_best(studies, final)
     told = json.loads((tmp_path / "tuning" / "ppo.json").read_text())
     assert [cell.name for cell in final.cells] == ["frozen", "ppo", "ppo"]

@@ -76,7 +76,7 @@ def test_a_space_can_be_given_by_algorithm(tmp_path: Path) -> None:
         ({"pruner": "hyperband", "objectives": ["reward", "kl"]}, "tune: pruner: hyperband knows one objective only."),
         ({"objectives": ["kl"]}, "tune: objectives: must be [reward] or [reward, kl]."),
         ({"constraints": {"kl": 5}}, "tune.constraints.kl: expected {min: ...}, {max: ...} or both, got 5."),
-        ({"constraints": {"speed": {"max": 5}}}, "tune.constraints.speed: is not a figure of an evaluation."),
+        ({"constraints": {"speed": {"max": 5}}}, "tune.constraints.speed: is not a measure of an evaluation."),
         ({"equal_budget": True, "top": 2}, "tune: equal_budget: sweeps one winner of each algorithm"),
         ({"trails": 3}, "tune.trails: unknown key 'trails'. Did you mean 'trials'?"),
     ],
