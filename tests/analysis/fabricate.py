@@ -1,4 +1,4 @@
-"""Synthetic run folders: the files that the trainer writes, with figures known beforehand."""
+"""Synthetic run folders: the files that the trainer writes, with numbers known beforehand."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def row_of(table: Table, algorithm: str, reward: str = "target_colour") -> Row:
     return row
 
 
-def test_figures_are_those_of_the_runs(suite: Path) -> None:
+def test_values_are_those_of_the_runs(suite: Path) -> None:
     values = row_of(compare(suite), "ppo").values
     assert values["n"] == 3
     assert values["final"] == pytest.approx((0.27, 0.26, 0.28))

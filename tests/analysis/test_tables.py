@@ -68,7 +68,7 @@ def test_markdown() -> None:
         (61.25, 3, "61.2"),
     ],
 )
-def test_decimals_follow_the_largest_figure(largest: float, digits: int, text: str) -> None:
+def test_decimals_follow_the_largest_value(largest: float, digits: int, text: str) -> None:
     column = Column("final", "final", digits=digits)
     row = Row("g", {"final": Estimate(largest, NAN, NAN)})
     assert (
@@ -106,7 +106,7 @@ def test_latex_special_characters() -> None:
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 160])
-def test_the_terminal_cuts_no_figure_off(width: int) -> None:
+def test_the_terminal_cuts_no_number_off(width: int) -> None:
     out = io.StringIO()
     Console(file=out, width=width).print(TerminalTable(TABLE))
     assert "…" not in out.getvalue()

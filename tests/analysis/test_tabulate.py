@@ -63,7 +63,7 @@ def hash_of(run: Path) -> int:
 
 
 @pytest.mark.parametrize("options", [{}, {"metric": "eval/jpeg_compressibility"}, {"budget": "queries"}])
-def test_a_failed_run_changes_no_figure(suite: Path, options: dict[str, str]) -> None:
+def test_a_failed_run_changes_no_value(suite: Path, options: dict[str, str]) -> None:
     before = tabulate(suite, **options)
     for algorithm, reward in product(("frozen", "ppo", "trpo_penalty"), REWARDS):
         folder = fabricate_run(suite, algorithm, reward, 3, state="failed")
