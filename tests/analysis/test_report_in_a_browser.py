@@ -15,6 +15,8 @@ from fabricate_tuning import BEST, TRIALS, fabricate_study, fabricate_tuning
 
 from ddpo_bench.analysis.report.summary import summarise
 
+pytestmark = pytest.mark.long
+
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -3,7 +3,6 @@
 import errno
 import itertools
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -13,20 +12,12 @@ import pytest
 from full_disk import environment, fill
 from queues import write_suite
 from real_sweep import command, outcome, write_real_suite
+from warm_processes import WARM
 
 from ddpo_bench import cli
 from ddpo_bench.files import naming_disk_trouble
 
 TESTS = Path(__file__).parents[1]
-CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once for all children
-CONTEXT.set_forkserver_preload(
-    [
-        "ddpo_bench.training.trainer",
-        "ddpo_bench.policies.stable_diffusion",
-        "ddpo_bench.samplers.ddim",
-        "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
-    ]
-)
 FULL = "no space is left on the disk. Free some, then run the same command again. Nothing is lost."
 NUMBERS = itertools.count()
 KINDS = [  # what does not fit on the disk any more, and how many bytes of it did
@@ -42,7 +33,7 @@ def work(suite, results, prepare=None, *args):
     """The bare worker with the real trainer, in a child process; returns its exit code and what it said."""
     said = suite.parent / f"said-{next(NUMBERS)}.txt"
     arguments = ["work", suite, "--results", results]
-    process = CONTEXT.Process(target=command, args=(arguments, said, prepare, *args))
+    process = WARM.Process(target=command, args=(arguments, said, prepare, *args))
     process.start()
     process.join()
     return process.exitcode, said.read_text()

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 TESTS = Path(__file__).parents[1]
+pytestmark = pytest.mark.long
 PATIENCE = 120.0  # seconds; importing the plugins can take many on a busy machine
 
 

@@ -14,7 +14,10 @@ from test_chaos import share_and_check
 from ddpo_bench import cli
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin")) or [Path(shutil.which("initdb") or "/none/bin").parent]
-pytestmark = pytest.mark.skipif(not (BINARIES[-1] / "initdb").exists(), reason="PostgreSQL's server is not installed")
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(not (BINARIES[-1] / "initdb").exists(), reason="PostgreSQL's server is not installed"),
+]
 
 
 def as_server(*command):
@@ -40,7 +43,6 @@ def database():
     shutil.rmtree(folder)
 
 
-@pytest.mark.long
 def test_two_hosts_share_a_database_while_workers_of_both_are_killed(tmp_path, database):
     share_and_check(tmp_path, "--storage", database, storage=database)
     assert not (tmp_path / "suite" / "study.journal").exists()

@@ -85,6 +85,7 @@ def run_folders():
     return [root / run.folder for run in runs]
 
 
+@pytest.mark.long
 def test_the_arrays_workers_do_every_run_once_and_a_preempted_workers_run_goes_on_elsewhere(
     cluster, quick_workers, capsys
 ):

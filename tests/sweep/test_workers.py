@@ -1,11 +1,14 @@
 """Runs in real worker processes, with a trainer that takes milliseconds."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
 from fake_trainer import run_suite
+from warm_processes import WARM
 
+from ddpo_bench.sweep import workers
 from ddpo_bench.sweep.plan import runs_of
 from ddpo_bench.sweep.suite import load_suite
 
@@ -35,6 +38,12 @@ class Recorder:
 
     def ended(self, run, state, reason):
         self.ends.append((run.name, state, reason))
+
+
+@pytest.fixture
+def warm(monkeypatch):
+    """Workers start warm."""
+    monkeypatch.setattr(workers, "multiprocessing", SimpleNamespace(get_context=lambda kind: WARM))
 
 
 @pytest.fixture
@@ -75,6 +84,7 @@ def test_all_runs_are_done_each_in_one_session_of_one_thread(sweep, monkeypatch)
     assert len({session[0].split()[0] for session in sessions}) <= 2  # two processes did all
 
 
+@pytest.mark.usefixtures("warm")
 def test_the_plan_is_written_as_resolved(sweep):
     _, _, root = sweep(["frozen", {"name": "ppo", "clip_range": 0.1}], seeds=(0, 5))
     held = yaml.safe_load((root / "suite.yaml").read_text())
@@ -87,6 +97,7 @@ def test_the_plan_is_written_as_resolved(sweep):
     assert held["wall_seconds"] > 0
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_crashing_run_does_not_stop_the_others(sweep):
     failed, _, root = sweep(["trpo_penalty", "frozen", "ppo"], workers=1)
     assert failed == ["trpo_penalty/seed-0"]
@@ -96,6 +107,7 @@ def test_a_crashing_run_does_not_stop_the_others(sweep):
     assert status_of(root, "frozen")["state"] == status_of(root, "ppo")["state"] == "done"
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_run_whose_worker_is_killed_goes_on_in_a_fresh_one(sweep):
     failed, recorder, root = sweep(["sac", "frozen"])
     assert not failed
@@ -107,6 +119,7 @@ def test_a_run_whose_worker_is_killed_goes_on_in_a_fresh_one(sweep):
     assert status_of(root, "sac")["state"] == "done"
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_run_at_whose_same_epoch_workers_keep_dying_is_failed(sweep):
     failed, recorder, root = sweep(["policy_gradient", "frozen"], workers=1)
     assert failed == ["policy_gradient/seed-0"]
@@ -115,6 +128,7 @@ def test_a_run_at_whose_same_epoch_workers_keep_dying_is_failed(sweep):
     assert ("frozen/seed-0", "done", None) in recorder.ends
 
 
+@pytest.mark.usefixtures("warm")
 def test_done_and_failed_runs_are_not_run_again(sweep):
     sweep(["trpo_penalty", "frozen"])
     failed, recorder, root = sweep(["trpo_penalty", "frozen"])
@@ -123,6 +137,7 @@ def test_done_and_failed_runs_are_not_run_again(sweep):
     assert len(sessions_of(root, "trpo_penalty")) == len(sessions_of(root, "frozen")) == 1
 
 
+@pytest.mark.usefixtures("warm")
 def test_failed_runs_are_run_again_on_request(sweep):
     sweep(["trpo_penalty", "frozen"])
     _, recorder, root = sweep(["trpo_penalty", "frozen"], retry_failed=True)
@@ -131,6 +146,7 @@ def test_failed_runs_are_run_again_on_request(sweep):
     assert len(sessions_of(root, "frozen")) == 1
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("state", ["running", "killed", "queued"])
 def test_a_run_that_was_broken_off_goes_on(sweep, state):
     _, _, root = sweep(["frozen"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 import signal
 import time
@@ -13,26 +12,19 @@ from typing import Any
 
 import pytest
 from killable import DieAtRow
+from warm_processes import WARM
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.training.trainer import train
 
-CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once for all children, and holds no thread of ours
-CONTEXT.set_forkserver_preload(
-    [
-        "ddpo_bench.training.trainer",
-        "ddpo_bench.policies.stable_diffusion",
-        "ddpo_bench.samplers.ddim",
-        "ddpo_bench.algorithms.sac",
-        "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
-    ]
-)
+pytestmark = pytest.mark.long
+
 SAC = {"name": "sac", "critic_updates": 2, "actor_updates": 1, "batch": 8}  # which has the most to resume
 
 
 def session(config: RunConfig, folder: Path, *on_row: Callable[[dict[str, Any]], None]) -> Any:
     """A process of its own that trains in the folder."""
-    process = CONTEXT.Process(target=train, args=(config, folder, *on_row))
+    process = WARM.Process(target=train, args=(config, folder, *on_row))
     process.start()
     return process
 
