@@ -242,7 +242,7 @@ def test_before_learning_every_algorithm_is_judged_on_the_same_pictures(
     assert (tmp_path / "samples/epoch-0003.png").read_bytes() == (finished / "samples/epoch-0000.png").read_bytes()
 
 
-@pytest.mark.parametrize("epoch", [0, 1, 2, 3])
+@pytest.mark.parametrize("epoch", [0, 2, 3])
 def test_an_interrupted_run_says_so_and_goes_on_to_the_same_numbers(
     finished: Path, tiny_run: MakeConfig, tmp_path: Path, epoch: int
 ) -> None:
