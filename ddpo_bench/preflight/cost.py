@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -42,15 +43,15 @@ class Plan:
     def workers(self) -> int:
         return min(default_count(), sum(cell.runs for cell in self.cells))
 
+    @cached_property
     def needs(self) -> list[tuple[PlannedCell, Needs]]:
         """Of those cells whose model can be counted."""
         return [(cell, need) for cell in self.cells if (need := needs(cell.config))]
 
     def disk(self) -> tuple[int, int]:
         """Bytes of checkpoints where every run is broken off, and where every run is done."""
-        known = self.needs()
-        most = sum(cell.runs * cell.config.checkpoints_kept * need.checkpoint for cell, need in known)
-        return most, sum(cell.runs * need.checkpoint for cell, need in known)
+        most = sum(cell.runs * cell.config.checkpoints_kept * need.checkpoint for cell, need in self.needs)
+        return most, sum(cell.runs * need.checkpoint for cell, need in self.needs)
 
 
 def estimates(plan: Plan, measuring: bool) -> Iterator[str]:
@@ -87,7 +88,7 @@ def learning_line(plan: Plan) -> str:
 
 def memory_lines(plan: Plan, paces: Mapping[str, Pace]) -> Iterator[str]:
     """Counted parts, and the peak where it was measured; the cell that needs most."""
-    known = [(cell, need, total(cell, need, paces)) for cell, need in plan.needs()]
+    known = [(cell, need, total(cell, need, paces)) for cell, need in plan.needs]
     if not known:
         yield "memory    not known: the model is not here, or its policy does not say how large it is"
         return

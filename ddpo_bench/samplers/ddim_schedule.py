@@ -81,7 +81,7 @@ def ddim_coefficients(scheduler: NoiseSchedule | SchedulerMixin, timesteps: Tens
     std = eta * ((1 - a_prev) / (1 - a) * (1 - a / a_prev)).sqrt()
     if (flat := torch.nonzero(~(std > 0))).numel():
         raise NoDensity(no_density(schedule, int(timesteps[flat[0, 0]])))
-    left = (1 - eta**2) + eta**2 * (a / a_prev) * ((1 - a_prev) / (1 - a))  # of 1 - a' beside sigma^2
+    left = (1 - eta**2) + eta**2 * (a / a_prev) * ((1 - a_prev) / (1 - a))  # what sigma^2 leaves of 1 - a'
     direction = ((1 - a_prev) * left).sqrt()
     predicted = prediction_coefficients(schedule.prediction_type, a)
     return Coefficients(*predicted, a_prev.sqrt(), direction, (a / (1 - a)).sqrt(), std)
