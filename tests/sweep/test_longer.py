@@ -8,13 +8,12 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from real_sweep import outcome, write_real_suite
+from run_rows import numbers
 
-from ddpo_bench.run_folder.metrics import read_rows
 from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.longer import begin_from_shorter
 from ddpo_bench.sweep.plan import PlannedRun, runs_of
@@ -48,11 +47,6 @@ def shorter(planned: Callable[[int], PlannedRun], tmp_path_factory: pytest.TempP
 @pytest.fixture
 def root(shorter: Path, tmp_path: Path) -> Path:
     return shutil.copytree(shorter, tmp_path / "results")
-
-
-def numbers(folder: Path) -> list[dict[str, Any]]:
-    timed = ("seconds_", "images_per_second", "memory_peak_mb")
-    return [{key: value for key, value in row.items() if not key.startswith(timed)} for row in read_rows(folder)]
 
 
 def test_a_longer_run_goes_on_from_the_longest_shorter_one_to_the_same_numbers(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from killable import DieAtRow
+from run_rows import numbers
 from warm_processes import WARM
 
 from ddpo_bench.config import RunConfig
@@ -40,9 +41,7 @@ def finish(config: RunConfig, folder: Path) -> float:
 
 def results(folder: Path) -> list[Any]:
     """All that a run found, without what the clock and the memory decide."""
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    timed = ("seconds_", "images_per_second", "memory_peak_mb")
-    kept = [json.dumps({key: value for key, value in row.items() if not key.startswith(timed)}) for row in rows]
+    kept = [json.dumps(row) for row in numbers(folder)]
     return kept + [(path.name, path.read_bytes()) for path in sorted((folder / "samples").iterdir())]
 
 
