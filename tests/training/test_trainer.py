@@ -127,7 +127,9 @@ def test_pictures_of_the_evaluations_are_a_grid_that_the_index_explains(finished
     assert len(index["prompts"]) == 3
     pictures = sorted((finished / "samples").glob("*.png"))
     assert [picture.name for picture in pictures] == ["epoch-0000.png", "epoch-0003.png"]
-    assert all(Image.open(picture).size == (8 * 16, 16) for picture in pictures)
+    for picture in pictures:
+        with Image.open(picture) as image:
+            assert image.size == (8 * 16, 16)
 
 
 @pytest.mark.parametrize("kept", [1, 2])
