@@ -79,9 +79,11 @@ class Pooled(Policy):
     @contextlib.contextmanager
     def copy(self, name: CopyName) -> Iterator[None]:
         self.network = self.pretrained
-        with torch.no_grad():
-            yield
-        self.network = self.trained
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.network = self.trained
 
     def parameters(self) -> list[nn.Parameter]:
         return list(self.trained.parameters())
