@@ -82,13 +82,6 @@ def test_another_origin_and_unit_move_the_estimate_along(
 
 
 @pytest.mark.parametrize("aggregate", AGGREGATES)
-def test_the_same_scores_give_the_same_estimate_and_another_seed_another(aggregate: Aggregate) -> None:
-    tasks = draw(4, 3, 8)
-    assert aggregate(tasks) == aggregate(tasks)
-    assert aggregate(tasks) != aggregate(tasks, seed=1)
-
-
-@pytest.mark.parametrize("aggregate", AGGREGATES)
 def test_a_task_with_one_run_leaves_no_interval(aggregate: Aggregate) -> None:
     found = aggregate([[1.0], [1.0, 2.0, 3.0]])
     assert np.isfinite(found.value)

@@ -16,7 +16,6 @@ from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.plots.tuning import (
     best_so_far,
     draw_trials,
-    study_panels,
     tuning_history,
     tuning_pareto,
 )
@@ -85,15 +84,6 @@ def test_winners_are_ringed_where_their_trial_is(study: Study) -> None:
     draw_trials(axes, study, [(trial.number, *trial.values) for trial in study.complete])
     rings = [line.get_xydata()[0] for line in axes.lines if line.get_markerfacecolor() == "none"]
     assert rings == [pytest.approx((BEST, 0.3))]
-
-
-def test_eight_studies_fill_two_rows() -> None:
-    class Named:
-        cell = "ppo-jpeg_compressibility"
-
-    figure, panels = study_panels([Named()] * 8)  # type: ignore[list-item]
-    assert len(panels) == 8
-    assert {axes.get_subplotspec().get_geometry()[:2] for axes in figure.axes} == {(2, 4)}
 
 
 @pytest.mark.parametrize("objectives", [("reward",), ("reward", "kl")])
