@@ -31,7 +31,7 @@ CASES: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any], str]] = {  # f
         "scheduler/scheduler_config.json",
         {**EULER, "timestep_spacing": "linspace"},
         {},
-        "the step at timestep 0 has no noise, hence no log-prob. Set timestep_spacing: leading and steps_offset: 1.",
+        "the step at timestep 0 has no noise, and so no log-prob. Set timestep_spacing: leading and steps_offset: 1.",
     ),
     "noise from noise": (
         "scheduler/scheduler_config.json",

@@ -61,7 +61,7 @@ def test_a_plans_size_and_needs_are_told_and_nothing_is_written(folder: Path, ca
     assert "3,988,680 numbers trained" in line(lines, "(ppo")
     # 2 cells x 2 seeds x 16 MB of weights, those of ppo with two moments a weight; before, 2 checkpoints of each.
     assert line(lines, "disk").endswith("128 MB when all runs are done, at most 255 MB before")
-    assert "not known: no run of it is done in results/mine; --measure" in line(lines, "time")
+    assert "not known: no run with this configuration is done in results/mine; --measure" in line(lines, "time")
     assert [path.name for path in folder.iterdir()] == ["mine.yaml"]
 
 
@@ -179,7 +179,7 @@ def test_a_reward_that_cannot_judge_the_prompts_is_a_mistake(folder: Path, capsy
 def test_results_that_cannot_be_written_are_a_mistake(folder: Path, capsys: Captured) -> None:
     Path("results").write_text("a file")
     (only,) = mistakes_of(capsys, suite())
-    assert only.endswith("results is a file, so results/mine cannot be made. Give another --results DIR.")
+    assert only.endswith("results is a file, so results/mine cannot be created. Give another --results DIR.")
 
 
 def test_too_little_room_on_the_disk_is_a_mistake(

@@ -55,7 +55,7 @@ def few_seeds(seeds: set[int]) -> list[str]:
 def unmeasured(done: list[RunRecord], measure: Measure, where: str = "") -> list[str]:
     """One note that names every done run without the measure; such a cell is empty."""
     lacking = [f"{run.cell} seed {run.seed}" for run in done if math.isnan(measure.of(run))]
-    others = "An average over the other seeds would not compare, so that the cell is empty."
+    others = "An average over the other seeds could not be compared, so that the cell is empty."
     return [f"No {measure.title}{where}: {', '.join(lacking)}. {others}"] if lacking else []
 
 
@@ -84,7 +84,7 @@ def truncated_prompts(done: Iterable[RunRecord]) -> list[str]:
     if not shares:
         return []
     what = "of the prompts of an epoch or an evaluation were longer than the text encoder's input"
-    return [f"Up to {100 * max(shares):.0f} % {what}: the model did not see their ends."]
+    return [f"Up to {100 * max(shares):.0f} % {what}: the model did not read their ends."]
 
 
 def quantities(done: Iterable[RunRecord]) -> list[str]:

@@ -93,7 +93,7 @@ def results_mistakes(root: Path) -> list[str]:
     """Whether a suite's results can be written to this folder, which need not exist yet."""
     there = nearest_existing(root)
     if not there.is_dir():
-        return [f"{there} is a file, so {root} cannot be made. Give another --results DIR."]
+        return [f"{there} is a file, so {root} cannot be created. Give another --results DIR."]
     if not os.access(there, os.W_OK | os.X_OK):
         return [f"{there} cannot be written to. Give another --results DIR."]
     return []

@@ -118,7 +118,7 @@ def time_line(plan: Plan, paces: Mapping[str, Pace], measuring: bool) -> str:
     seconds = [(cell, seconds_of(cell, plan.root, paces)) for cell in plan.cells]
     known = [(cell, found) for cell, found in seconds if found is not None]
     if not known:
-        return f"not known: no run of it is done in {plan.root}; {remedy(plan, measuring)}"
+        return f"not known: no run with this configuration is done in {plan.root}; {remedy(plan, measuring)}"
     total = makespan([found for cell, (found, _) in known for _ in range(cell.runs)], plan.workers)
     sources = ", ".join(dict.fromkeys(source for _, (_, source) in known))
     hands = f"{plan.workers} worker{'s' * (plan.workers > 1)}"

@@ -24,7 +24,7 @@ def length_lines(configs: Iterable[RunConfig]) -> Iterator[str]:
         if long := config.policy.build().too_long(prompts):
             yield (
                 f"{len(long)} of {len(prompts)} different prompts drawn from {config.prompts} are longer than what the "
-                "text encoder reads; the model will not see their ends"
+                "text encoder reads; the model will not read their ends"
             )
 
 

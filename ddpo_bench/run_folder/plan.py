@@ -18,7 +18,7 @@ def read_plan(results: Path) -> dict[str, Any]:
         Damaged, ConfigError: where it is not as it was written.
     """
     path = results / PLAN
-    remedy = f"Give ddpo-bench run {results.resolve().name} again, which writes it anew."
+    remedy = f"Run ddpo-bench run {results.resolve().name} again, which writes it again."
     return read_checksummed_yaml(path, remedy) if path.is_file() else {}
 
 

@@ -123,7 +123,7 @@ def no_density(schedule: NoiseSchedule, timestep: int) -> str:
     if timestep == 0:
         crowded = 2 * schedule.steps > len(schedule.alphas_cumprod)
         remedy = "Use fewer steps." if crowded else "Set timestep_spacing: leading and steps_offset: 1."
-    return str(refused(schedule.name, f"the step at timestep {timestep} has no noise, hence no log-prob. {remedy}"))
+    return str(refused(schedule.name, f"the step at timestep {timestep} has no noise, and so no log-prob. {remedy}"))
 
 
 def forward_coefficients(schedule: NoiseSchedule) -> Tensor:

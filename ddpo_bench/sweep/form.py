@@ -61,7 +61,7 @@ def name_mistake(name: Any) -> str | None:
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         return f"{brief(name)} cannot name a folder. Use letters, digits, '.', '_' and '-', a letter or digit first."
     if len(name) > LONGEST_VALUE:
-        return f"is {len(name)} characters long, and may be {LONGEST_VALUE}."
+        return f"is {len(name)} characters long; at most {LONGEST_VALUE} are allowed."
     return None
 
 
@@ -159,7 +159,7 @@ def check_seeds(seeds: Any, mistakes: list[str]) -> list[int]:
         mistakes.append(f"seeds: give a list of whole numbers, for example [0, 1, 2]{found}.")
         return []
     if len(seeds) > MOST_SEEDS:
-        mistakes.append(f"seeds: are {len(seeds)}, and may be {MOST_SEEDS}.")
+        mistakes.append(f"seeds: {len(seeds)} are given; at most {MOST_SEEDS} are allowed.")
         return []
     for index, seed in enumerate(seeds):
         if not isinstance(seed, int) or isinstance(seed, bool):

@@ -40,7 +40,7 @@ class ChecksummedJournal(JournalFileBackend):
         """
         if not self.path.exists():
             raise DamagedJournal(
-                f"{self.path}: was deleted while it was in use. Give the same command again, which makes it anew."
+                f"{self.path}: was deleted while it was in use. Run the same command again, which creates it again."
             )
         first = min(log_number_from, len(self.offsets) - 1)
         with self.path.open("rb") as file:

@@ -17,7 +17,7 @@ from ddpo_bench.checksummed import Damaged, read_checksummed_json, write_checksu
 
 HEARTBEAT = "heartbeat.json"
 TAKEN_OVER = (
-    "another worker has taken the run over, since it saw no sign of life of this one for a while: its process was "
+    "another worker has taken over the run, because it saw no heartbeat of this one for a while: its process was "
     "stopped, or its heartbeats did not reach the disk"
 )
 BEAT_SECONDS = 2.0

@@ -84,7 +84,7 @@ def dimensions(
 def misplaced(key: str, varied: Sequence[str]) -> str | None:
     """Why a key cannot be tuned, whatever its values."""
     if key in ("seed", "seeds"):
-        return "seeds are not tuned; tune.seeds says on which ones."
+        return "seeds are not tuned; the seeds of trials are tune.seeds."
     taken = next((other for other in varied if covers(key, other)), None)
     return f"the matrix varies {taken!r}. Tune keys inside it, as {taken}.learning_rate." if taken else None
 

@@ -82,7 +82,7 @@ def refuse_missing_slurm() -> None:
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         raise SlurmError(
-            f"--executor slurm: no {', '.join(missing)} in PATH. Give the command on a login node of the cluster, or "
+            f"--executor slurm: no {', '.join(missing)} in PATH. Run the command on a login node of the cluster, or "
             "leave out --executor to run here."
         )
 

@@ -99,7 +99,7 @@ def read_journal(path: Path) -> JournalStorage:
         raise
     except Exception as error:  # an entry without a checksum that was damaged can raise anything as it is replayed
         raise StorageError(
-            f"{path}: is damaged ({first_line(error)}). Delete it: the next run makes it anew from the run folders."
+            f"{path}: is damaged ({first_line(error)}). Delete it: the next run creates it again from the run folders."
         ) from None
 
 

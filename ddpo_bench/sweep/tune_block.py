@@ -58,20 +58,18 @@ class Tune:
 
     def __post_init__(self) -> None:
         if self.top > self.trials:
-            raise ValueError(f"top: of {self.trials} trials the best {self.top} cannot be taken.")
+            raise ValueError(f"top: must be at most trials ({self.trials}), got {self.top}.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds: give different whole numbers from 0 up, for example [100, 101].")
+            raise ValueError("seeds: give different whole numbers of at least 0, for example [100, 101].")
         if self.objectives not in (["reward"], ["reward", "kl"]):
             raise ValueError("objectives: must be [reward] or [reward, kl].")
         if self.pruner != "none" and len(self.objectives) > 1:
-            raise ValueError(f"pruner: {self.pruner} knows one objective only. Remove it, or the objective kl.")
+            raise ValueError(f"pruner: {self.pruner} supports only one objective. Remove it, or the objective kl.")
         if self.pruner == "wilcoxon" and len(self.seeds) < FEWEST_FOR_WILCOXON:
-            raise ValueError(
-                f"pruner: wilcoxon compares seeds, and can say nothing of fewer than {FEWEST_FOR_WILCOXON}."
-            )
+            raise ValueError(f"pruner: wilcoxon compares seeds, and needs at least {FEWEST_FOR_WILCOXON}.")
         if self.equal_budget and (self.top > 1 or len(self.objectives) > 1):
             raise ValueError(
-                "equal_budget: sweeps one winner of each algorithm; needs top: 1 and objectives: [reward]."
+                "equal_budget: runs one configuration of each algorithm; needs top: 1 and objectives: [reward]."
             )
 
     @property
@@ -124,7 +122,7 @@ def spaces(
     learning = {label: algorithm for label, algorithm in cells if algorithm != UNTUNED}
     names = list(dict.fromkeys([*learning, *learning.values()]))
     if not tune.space:
-        mistakes.append("tune.space: is empty. Name a key with {low, high} or {choices}.")
+        mistakes.append("tune.space: is empty. Give a key with {low, high} or {choices}.")
         return {}
     if not tune.space.keys() & {name for cell in cells for name in cell}:
         return dict.fromkeys(learning, ("tune.space", tune.space))

@@ -75,7 +75,7 @@ class TuningDisplay(Follower[Slot]):
             broken = "" if is_feasible(attempt) else ", breaks a constraint"
             best = f", best {self.best[item.study]:.4g}" if item.study in self.best else ""
             return f"reward {attempt.values[0]:.4g}{broken}{best}"
-        told = "broken off, resumes in another worker" if state == "waiting" else state
+        told = "interrupted, resumes in another worker" if state == "waiting" else state
         return f"{told}: {reason}" if reason else told
 
 

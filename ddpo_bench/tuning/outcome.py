@@ -67,7 +67,7 @@ def without_winner(studies: Studies) -> list[str]:
                 for trial in studies.latest(name).values()
             )
             told = ", ".join(f"{count} {state}" for state, count in states.items())
-            lines.append(f"{cell.name}: no configuration came through ({told}); see {record_file(studies, cell)}")
+            lines.append(f"{cell.name}: no configuration succeeded ({told}); see {record_file(studies, cell)}")
     return lines
 
 

@@ -28,7 +28,7 @@ class TuningResult(NamedTuple):
     Attributes:
         runs: of the winners and of the cells that were not tuned.
         failed: those of them that are failed.
-        without_winner: a line for every study that no configuration came through.
+        without_winner: a line for every study in which no configuration succeeded.
         best: files for `ddpo-bench train`.
     """
 

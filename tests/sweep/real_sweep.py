@@ -1,4 +1,4 @@
-"""Very small sweeps by the real trainer on the tiny model, and what came of them but for times."""
+"""Very small sweeps by the real trainer on the tiny model, and their results except for timings."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""More epochs for a finished suite go on from its runs, and give the numbers of a suite that was planned longer."""
+"""More epochs for a finished suite continue its runs, and give the numbers of a suite that was planned longer."""
 
 from __future__ import annotations
 

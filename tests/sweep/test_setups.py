@@ -63,7 +63,7 @@ def test_dotted_keys_of_a_setup_lead_inside(tmp_path: Path) -> None:
         ({"algorithm": "sac"}, "matrix.setup[1].label: is required."),
         (GRPO | {"label": "ppo"}, "matrix.setup[1].label: 'ppo' is given twice. Each needs its own."),
         (GRPO | {"label": "a/b"}, "matrix.setup[1].label: 'a/b' cannot name a folder."),
-        (GRPO | {"label": "x" * 61}, "matrix.setup[1].label: is 61 characters long, and may be 60."),
+        (GRPO | {"label": "x" * 61}, "matrix.setup[1].label: is 61 characters long; at most 60 are allowed."),
         (GRPO | {"label": 3}, "matrix.setup[1].label: 3 cannot name a folder."),
         (GRPO | {"seed": 3}, "matrix.setup[1].seed: a suite's seeds are its own key."),
         (GRPO | {"advantage": "group"}, "matrix.setup[1].advantage: unknown key 'advantage'. Did you mean"),

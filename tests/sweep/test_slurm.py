@@ -233,7 +233,7 @@ def test_missing_submitit_is_one_line_with_its_remedy(cluster, capsys, monkeypat
 def test_a_machine_without_slurm_is_one_line_with_its_remedy(suite, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     error = refusal(capsys, [*RUN, "2"])
-    assert error.startswith("--executor slurm: no sbatch, srun, squeue in PATH. Give the command on a login node")
+    assert error.startswith("--executor slurm: no sbatch, srun, squeue in PATH. Run the command on a login node")
     assert error.count("\n") == 1
 
 

@@ -105,7 +105,7 @@ def test_a_pruned_run_goes_on_where_it_stopped_when_its_configuration_comes_agai
     assert max(sessions(tmp_path)) > 1
     for folder in tmp_path.glob("runs/*/*"):
         epochs = [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        assert epochs[: len({*epochs})] == sorted({*epochs})  # none twice, but for the evaluation at the end
+        assert epochs[: len({*epochs})] == sorted({*epochs})  # none twice, except for the evaluation at the end
 
 
 def test_constraints_keep_a_better_but_forbidden_configuration_from_winning(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_trial_whose_measures_cannot_be_used_fails_and_says_why(
 def test_where_no_configuration_meets_the_constraints_nothing_is_reported(tmp_path: Path) -> None:
     studies = tune_here(tuned_suite(tmp_path, constraints={"eval/diversity": {"min": 0.5}}, trials=3), tmp_path)
     (line,) = without_winner(studies)
-    assert line.startswith("ppo: no configuration came through (3 infeasible); see ")
+    assert line.startswith("ppo: no configuration succeeded (3 infeasible); see ")
     assert [cell.name for cell in swept(studies).cells] == ["frozen"]
 
 

@@ -41,7 +41,7 @@ def test_a_space_can_be_given_by_algorithm(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tune", "mistake"),
     [
-        ({"space": {}}, "tune.space: is empty. Name a key with {low, high} or {choices}."),
+        ({"space": {}}, "tune.space: is empty. Give a key with {low, high} or {choices}."),
         ({"space": {RATE: {"low": 1}}}, f"tune.space.{RATE}: expected {{low, high, log}} or {{choices}}, got"),
         ({"space": {RATE: {"low": 2, "high": 1}}}, f"tune.space.{RATE}: low must be below high"),
         (
@@ -68,16 +68,19 @@ def test_a_space_can_be_given_by_algorithm(tmp_path: Path) -> None:
         ({"space": {"ppo": {}}}, "tune.space.ppo: expected keys with"),
         ({"space": {"ppo": {RATE: {"low": 1, "high": 2}}, "sacc": {}}}, "tune.space.sacc: unknown algorithm of this"),
         ({"trials": 0}, "tune.trials: must be at least 1 and at most 1,000,000,000, got 0."),
-        ({"top": 9}, "tune: top: of 6 trials the best 9 cannot be taken."),
+        ({"top": 9}, "tune: top: must be at most trials (6), got 9."),
         ({"seeds": [2, 100]}, "tune.seeds: [2] are also the suite's. Tune on other seeds than you report."),
         ({"seeds": []}, "tune: seeds: give different whole numbers"),
         ({"sampler": "tpo"}, "Did you mean 'tpe'?"),
-        ({"pruner": "wilcoxon"}, "tune: pruner: wilcoxon compares seeds, and can say nothing of fewer than 5."),
-        ({"pruner": "hyperband", "objectives": ["reward", "kl"]}, "tune: pruner: hyperband knows one objective only."),
+        ({"pruner": "wilcoxon"}, "tune: pruner: wilcoxon compares seeds, and needs at least 5."),
+        (
+            {"pruner": "hyperband", "objectives": ["reward", "kl"]},
+            "tune: pruner: hyperband supports only one objective.",
+        ),
         ({"objectives": ["kl"]}, "tune: objectives: must be [reward] or [reward, kl]."),
         ({"constraints": {"kl": 5}}, "tune.constraints.kl: expected {min: ...}, {max: ...} or both, got 5."),
         ({"constraints": {"speed": {"max": 5}}}, "tune.constraints.speed: is not a measure of an evaluation."),
-        ({"equal_budget": True, "top": 2}, "tune: equal_budget: sweeps one winner of each algorithm"),
+        ({"equal_budget": True, "top": 2}, "tune: equal_budget: runs one configuration of each algorithm"),
         ({"trails": 3}, "tune.trails: unknown key 'trails'. Did you mean 'trials'?"),
     ],
 )

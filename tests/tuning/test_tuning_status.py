@@ -1,4 +1,4 @@
-"""What is told of a tuning while it goes on."""
+"""The status of a tuning in progress."""
 
 from __future__ import annotations
 
