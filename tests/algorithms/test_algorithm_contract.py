@@ -40,7 +40,7 @@ def begun(make: Callable[[], Algorithm]) -> tuple[Algorithm, LinearPolicy]:
     return algorithm, policy
 
 
-def test_an_update_goes_on_from_a_checkpoint_bit_for_bit(make: Callable[[], Algorithm], tmp_path: Path) -> None:
+def test_an_update_resumes_from_a_checkpoint_bit_for_bit(make: Callable[[], Algorithm], tmp_path: Path) -> None:
     unbroken, policy = begun(make)
     rows = updated(unbroken, policy, range(4))
 

@@ -44,7 +44,7 @@ def test_a_smaller_target_kl_keeps_the_policy_nearer() -> None:
     assert spent[0] < spent[1] / 3
 
 
-def test_beta_goes_on_where_a_checkpoint_left_it() -> None:
+def test_beta_resumes_where_a_checkpoint_left_it() -> None:
     algorithm, _ = updated(1e-9)
     other = TRPOPenalty(max_kl=Quantity(1e-9, MEAN_UNITS))
     other.start(LinearPolicy(), seed=0)

@@ -65,7 +65,7 @@ def test_a_tiny_grid_is_measured_printed_and_saved(capsys: pytest.CaptureFixture
 
 
 @on_cpu
-def test_a_learning_step_is_set_beside_the_models_own_forward_and_backward(
+def test_a_learning_step_is_set_next_to_the_models_own_forward_and_backward(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert cli.main([*TINY, "--operation", "learning_step"]) == 0

@@ -36,7 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("p.txt", "a {braced} dog, and a comma\n", (("a {braced} dog, and a comma", {}),)),
     ],
 )
-def test_a_prompt_is_read_with_what_stands_beside_it(here: Path, name: str, content: str, entries: object) -> None:
+def test_a_prompt_is_read_with_what_stands_next_to_it(here: Path, name: str, content: str, entries: object) -> None:
     (here / name).write_bytes(content.encode())
     assert read_prompts("path", name) == entries
 

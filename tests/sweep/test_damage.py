@@ -222,7 +222,7 @@ def state_of(root):
         ("study.journal", FLIPPED),
     ],
 )
-def test_a_sweep_goes_on_to_the_same_numbers_or_names_the_file_and_a_remedy_that_works(
+def test_a_sweep_resumes_to_the_same_numbers_or_names_the_file_and_a_remedy_that_works(
     suite, finished, broken_off, place, name, kind
 ):
     here = place(broken_off)

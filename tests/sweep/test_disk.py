@@ -56,7 +56,7 @@ def undisturbed(suite):
     return outcome(suite.parent / "undisturbed" / "mine")
 
 
-def test_a_worker_on_a_full_disk_says_so_in_one_line_and_goes_on_when_there_is_room(suite, undisturbed, tmp_path):
+def test_a_worker_on_a_full_disk_says_so_in_one_line_and_resumes_when_there_is_room(suite, undisturbed, tmp_path):
     results = tmp_path / "results"
     for pattern, room in KINDS:
         code, said = work(suite, results, fill, pattern, room)

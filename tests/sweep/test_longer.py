@@ -49,7 +49,7 @@ def root(shorter: Path, tmp_path: Path) -> Path:
     return shutil.copytree(shorter, tmp_path / "results")
 
 
-def test_a_longer_run_goes_on_from_the_longest_shorter_one_to_the_same_numbers(
+def test_a_longer_run_resumes_from_the_longest_shorter_one_to_the_same_numbers(
     planned: Callable[[int], PlannedRun], root: Path, tmp_path: Path
 ) -> None:
     before, run = outcome(root), planned(EPOCHS)
@@ -96,7 +96,7 @@ def fail(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [damage_status, damage_rows, damage_checkpoint, keep_the_policy_alone, fail])
-def test_a_run_that_cannot_go_on_is_passed_over(
+def test_a_run_that_cannot_resume_is_passed_over(
     planned: Callable[[int], PlannedRun], root: Path, spoil: Callable[[Path], None]
 ) -> None:
     spoil(root / planned(2).folder)

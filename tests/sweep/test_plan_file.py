@@ -78,7 +78,7 @@ def test_a_cell_is_common_though_a_plugin_has_another_version_by_now(monkeypatch
     run(suite("b.yaml", "frozen", "ppo"))
 
 
-def test_a_suite_that_was_moved_and_edited_goes_on(tmp_path: Path) -> None:
+def test_a_suite_that_was_moved_and_edited_resumes(tmp_path: Path) -> None:
     run(suite("a.yaml", "frozen"))
     Path("a.yaml").unlink()
     run(suite("moved/a.yaml", "ppo"))

@@ -86,7 +86,7 @@ def run_folders():
 
 
 @pytest.mark.long
-def test_the_arrays_workers_do_every_run_once_and_a_preempted_workers_run_goes_on_elsewhere(
+def test_the_arrays_workers_do_every_run_once_and_a_preempted_workers_run_resumes_elsewhere(
     cluster, quick_workers, capsys
 ):
     assert cli.main([*RUN, "3", "--slurm", "partition=gpu"]) == 0

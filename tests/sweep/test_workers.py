@@ -108,7 +108,7 @@ def test_a_crashing_run_does_not_stop_the_others(sweep):
 
 
 @pytest.mark.usefixtures("warm")
-def test_a_run_whose_worker_is_killed_goes_on_in_a_fresh_one(sweep):
+def test_a_run_whose_worker_is_killed_resumes_in_a_fresh_one(sweep):
     failed, recorder, root = sweep(["sac", "frozen"])
     assert not failed
     assert ("sac/seed-0", "killed", "its worker died in epoch 2") in recorder.ends
@@ -148,7 +148,7 @@ def test_failed_runs_are_run_again_on_request(sweep):
 
 @pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("state", ["running", "killed", "queued"])
-def test_a_run_that_was_broken_off_goes_on(sweep, state):
+def test_a_run_that_was_broken_off_resumes(sweep, state):
     _, _, root = sweep(["frozen"])
     folder = folder_of(root, "frozen")
     rows = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)

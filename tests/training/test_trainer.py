@@ -201,7 +201,7 @@ def flat(state: Any) -> list[Any]:
     return [leaf for part in state.values() for leaf in flat(part)] if isinstance(state, dict) else [state]
 
 
-def test_a_run_whose_policy_alone_was_kept_says_why_it_cannot_go_on(
+def test_a_run_whose_policy_alone_was_kept_says_why_it_cannot_resume(
     finished: Path, tiny_run: MakeConfig, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(finished, tmp_path / "run")
@@ -245,7 +245,7 @@ def test_before_learning_every_algorithm_is_judged_on_the_same_pictures(
 
 
 @pytest.mark.parametrize("epoch", [0, 2, 3])
-def test_an_interrupted_run_says_so_and_goes_on_to_the_same_numbers(
+def test_an_interrupted_run_says_so_and_resumes_to_the_same_numbers(
     finished: Path, tiny_run: MakeConfig, tmp_path: Path, epoch: int
 ) -> None:
     stopped(tiny_run(), tmp_path, epoch)

@@ -98,7 +98,7 @@ def test_wilcoxon_gives_up_bad_trials_between_seeds(tmp_path: Path) -> None:
     assert max(trials, key=reward)["state"] == "complete"
 
 
-def test_a_pruned_run_goes_on_where_it_stopped_when_its_configuration_comes_again(tmp_path: Path) -> None:
+def test_a_pruned_run_resumes_where_it_stopped_when_its_configuration_comes_again(tmp_path: Path) -> None:
     space = {"algorithm.learning_rate": {"choices": [1e-2, 5e-3, 2e-3, 1e-3, 1e-4]}}
     studies = tune_here(tuned_suite(tmp_path, space=space, pruner="hyperband", trials=20, sampler="random"), tmp_path)
     assert "pruned" in [trial["state"] for trial in only_record(studies)["trials"]]
@@ -233,7 +233,7 @@ class QuietDisplay(Quiet):
     def __exit__(self, *exception: object) -> None: ...
 
 
-def test_an_interrupted_study_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_an_interrupted_study_resumes_as_if_it_had_not_been(tmp_path: Path) -> None:
     suite = tuned_suite(tmp_path, trials=8)
     undisturbed = only_record(tune_here(suite, tmp_path / "undisturbed"))
     interruptions = 0
