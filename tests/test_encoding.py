@@ -114,9 +114,10 @@ def test_an_error_handler_that_the_user_chose_is_kept(monkeypatch):
 
 
 def test_a_workers_log_is_utf_8(monkeypatch, tmp_path):
-    stream = (tmp_path / "terminal").open("w", encoding="ascii")
-    monkeypatch.setattr(sys, "stdout", stream)
-    monkeypatch.setattr(os, "dup2", lambda source, target: None)
-    redirect_output(tmp_path / "output.log")
-    print("≈", file=stream, flush=True)
+    with (tmp_path / "terminal").open("w", encoding="ascii") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setattr(os, "dup2", lambda source, target: None)
+        redirect_output(tmp_path / "output.log")
+        print("≈", file=stream, flush=True)
+        monkeypatch.undo()
     assert (tmp_path / "terminal").read_text(encoding="utf-8") == "≈\n"
