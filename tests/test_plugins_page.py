@@ -40,9 +40,10 @@ def entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[di
     ini.read_dict(named)
     with (tmp_path / "my_plugins-1.0.dist-info" / "entry_points.txt").open("w") as file:
         ini.write(file)
+    every = {kind: {name: registry.get(kind, name) for name in registry.names(kind)} for kind in registry.FOLDERS}
     shipped = {
         kind: {name: plugin for name, plugin in known.items() if plugin.__module__.startswith("ddpo_bench.")}
-        for kind, known in registry._known.items()
+        for kind, known in every.items()
     }
     monkeypatch.setattr(registry, "_known", shipped)
     monkeypatch.chdir(tmp_path)
