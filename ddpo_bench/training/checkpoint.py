@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Self
@@ -138,7 +138,26 @@ def load_newest(run: Path, device: torch.device) -> dict[str, Any] | None:
             f"{found[-1]}: the checkpoint is damaged ({type(error).__name__}); delete it to resume from the one before."
         ) from error
     if "metrics" not in state:
-        raise CorruptCheckpoint(
-            f"{run}: the checkpoint was made by an older version. Delete the folder to train the run again."
-        )
+        raise CorruptCheckpoint(of_an_older_version(run))
     return state
+
+
+def restore(run: Path, parts: Mapping[str, Any], state: Mapping[str, Any]) -> None:
+    """Give each part its saved state.
+
+    Args:
+        run: the run's folder.
+        parts: by the names under which the checkpoint holds them.
+        state: of `load_newest`; a checkpoint before the first epoch holds only the metrics.
+    Raises:
+        CorruptCheckpoint: where a part was saved by another version.
+    """
+    for name in [name for name in parts if name in state]:
+        try:
+            parts[name].load_state_dict(state[name])
+        except (KeyError, TypeError) as error:
+            raise CorruptCheckpoint(of_an_older_version(run)) from error
+
+
+def of_an_older_version(run: Path) -> str:
+    return f"{run}: the checkpoint was made by an older version. Delete the folder to train the run again."

@@ -19,7 +19,7 @@ import torch
 from ddpo_bench.config import RunConfig
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Reward, Sampler
-from ddpo_bench.training.checkpoint import Checkpoints, load_newest
+from ddpo_bench.training.checkpoint import Checkpoints, load_newest, restore
 from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.loggers import make_logger, refuse_unavailable
 from ddpo_bench.training.metrics_file import MetricsFile
@@ -83,9 +83,7 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
     done = 0
     if state is not None:
         done = state["epoch"]
-        for name, part in parts.items():
-            if name in state or part is metrics:
-                part.load_state_dict(state[name])
+        restore(folder, parts, state)
     first_epoch = 0 if state is None else done + 1
     with closing(make_logger(config, folder, first_epoch)) as logger, Checkpoints(folder, metrics.path) as checkpoints:
 
