@@ -103,7 +103,7 @@ def widened(tensor: Tensor | None) -> Tensor | None:
 
 
 def gradient(value: Tensor, step: AffineStep) -> Tensor:
-    return torch.autograd.grad(value, step.model_output)[0]
+    return torch.autograd.grad(value, step.model_output, retain_graph=True)[0]  # the mean is formed once a step
 
 
 def ulp(values: Tensor, dtype: torch.dtype) -> Tensor:
