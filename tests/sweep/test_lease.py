@@ -38,7 +38,7 @@ def test_where_nothing_can_be_written_our_own_clock_must_do(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("still_ours", "reason"),
     [
-        (lambda: False, "another worker has taken the run over"),
+        (lambda: False, "another worker has taken over the run"),
         (lambda: 1 / 0, "no heartbeat could be written for 0 s"),
     ],
 )
