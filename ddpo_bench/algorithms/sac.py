@@ -64,7 +64,7 @@ class SAC(Algorithm):
 
     def state_bytes(self, config: RunConfig, policy: Footprint) -> int:
         """Also of the replay; the critics are small."""
-        sample = (config.sampler.options["steps"] + 1) * policy.latents + policy.conditioning
+        sample = (config.sampler.options.get("steps", 0) + 1) * policy.latents + policy.conditioning
         return super().state_bytes(config, policy) + self.replay_rollouts * config.samples_per_epoch * sample
 
     def start(self, policy: Policy, seed: int) -> None:

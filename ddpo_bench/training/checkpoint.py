@@ -156,7 +156,8 @@ def restore(run: Path, parts: Mapping[str, Any], state: Mapping[str, Any]) -> No
         try:
             parts[name].load_state_dict(state[name])
         except (KeyError, TypeError) as error:
-            raise CorruptCheckpoint(of_an_older_version(run)) from error
+            unread = f"its state of the {name} cannot be read ({type(error).__name__}: {error})"
+            raise CorruptCheckpoint(f"{of_an_older_version(run)} In detail: {unread}.") from error
 
 
 def of_an_older_version(run: Path) -> str:
