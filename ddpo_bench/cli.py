@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from ddpo_bench.commands.command import Command
 from ddpo_bench.encoding import make_output_legible
-from ddpo_bench.noise import quieten_libraries
+from ddpo_bench.quiet import quieten_libraries
 from ddpo_bench.signals import ending_as_ctrl_c, ignore_ending
 
 USER_ERROR = 1

@@ -63,12 +63,12 @@ ALLOWED: dict[str, set[str]] = {
         "console",
         "describe",
         "microbench",
-        "noise",
+        "quiet",
     },
     "encoding": set(),
     "signals": set(),
-    "noise": set(),
-    "cli": {"commands", "encoding", "noise", "signals"},
+    "quiet": set(),
+    "cli": {"commands", "encoding", "quiet", "signals"},
     "__main__": {"cli"},
 }
 SOURCES = sorted(ROOT.rglob("*.py"))

@@ -34,10 +34,10 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.config import ConfigError
     from ddpo_bench.console import display
     from ddpo_bench.files import DiskTrouble, exclusive, naming_disk_trouble
-    from ddpo_bench.noise import errors_into
     from ddpo_bench.policies.loading import ModelNotFound
     from ddpo_bench.preflight.checks import network_mistakes
     from ddpo_bench.preflight.startup import config_mistakes
+    from ddpo_bench.quiet import errors_into
     from ddpo_bench.run_folder.places import run_folder
     from ddpo_bench.samplers.scheduler_classes import UnusableSchedule
     from ddpo_bench.sweep.longer import begin_from_shorter

@@ -15,7 +15,7 @@ from ddpo_bench import cli
 PROGRAM = """
 import logging, os, sys, warnings
 from pathlib import Path
-from ddpo_bench.noise import errors_into
+from ddpo_bench.quiet import errors_into
 
 with errors_into(Path("run", "output.log"), debug="--debug" in sys.argv):
     warnings.warn("a warning")
@@ -42,7 +42,7 @@ def test_what_libraries_say_while_a_run_trains_goes_to_its_log(tmp_path: Path, d
 
 
 BARS = """
-from ddpo_bench.noise import quieten_libraries
+from ddpo_bench.quiet import quieten_libraries
 
 quieten_libraries()
 from huggingface_hub.utils import tqdm as hub_bar
