@@ -21,35 +21,37 @@ def add_executor(parser: ArgumentParser) -> None:
         default="local",
         help="where the workers run: here (default), or as a job array of Slurm",
     )
-    help = "a parameter of the job array, as named by submitit: partition=gpu, time=240 (minutes); may be repeated"
+    help = "an option of sbatch: partition=gpu, time=240 (minutes); may be repeated"
     parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=help)
 
 
 def refuse_wrong_executor(args: Namespace) -> None:
     """Refuse wrong options of the executor before anything is planned."""
-    from ddpo_bench.sweep.slurm import SlurmError, parameters, refuse_missing_slurm
+    from ddpo_bench.sweep.slurm import SlurmError, refuse_missing_slurm
 
-    if args.executor == "slurm":
-        parameters(args.slurm)
-        if not args.dry_run:
-            refuse_missing_slurm()
-        if args.workers is None:
-            raise SlurmError("--executor slurm: give the largest number of workers in the array, as in --workers 8.")
-    elif args.slurm:
-        raise SlurmError(f"--slurm {args.slurm[0]}: needs --executor slurm.")
+    if args.executor == "local":
+        if args.slurm:
+            raise SlurmError(f"--slurm {args.slurm[0]}: needs --executor slurm.")
+        return
+    if not args.dry_run:
+        refuse_missing_slurm()
+    if args.workers is None:
+        raise SlurmError("--executor slurm: give the largest number of workers in the array, as in --workers 8.")
 
 
 def submit(args: Namespace, suite: Suite, runs: Sequence[PlannedRun], root: Path) -> list[PlannedRun] | None:
-    """Submit workers for the runs that are left.
+    """Submit workers for the runs that are left, or for the trials of a suite to be tuned.
 
     Returns:
         None if an array was submitted; if nothing is left to do, the failed runs.
     """
     from ddpo_bench.sweep.runner import begin, state
-    from ddpo_bench.sweep.slurm import refuse_second_array
+    from ddpo_bench.sweep.slurm import SlurmError, refuse_second_array
 
     if suite.tune:
-        submit_tuning(args, suite, root)
+        if args.retry_failed:
+            raise SlurmError("--retry-failed: with --executor slurm, works only for suites without a tune: block.")
+        submit_and_tell(args, suite, root, args.workers, "for the trials and the runs of the best configurations")
         return None
     settled = {"done"} if args.retry_failed else {"done", "failed"}
     todo = [run for run in runs if state(run, root) not in settled]
@@ -62,20 +64,11 @@ def submit(args: Namespace, suite: Suite, runs: Sequence[PlannedRun], root: Path
     return None
 
 
-def submit_tuning(args: Namespace, suite: Suite, root: Path) -> None:
-    """Submit workers for the trials of a suite to be tuned; how many runs they take is known only at the end."""
-    from ddpo_bench.sweep.slurm import SlurmError
-
-    if args.retry_failed:
-        raise SlurmError("--retry-failed: with --executor slurm, works only for suites without a tune: block.")
-    submit_and_tell(args, suite, root, args.workers, "for the trials and the runs of the best configurations")
-
-
 def submit_and_tell(args: Namespace, suite: Suite, root: Path, count: int, what: str) -> None:
     """Submit an array, and print where its logs are and how to follow and stop it."""
-    from ddpo_bench.sweep.slurm import parameters, submit_workers
+    from ddpo_bench.sweep.slurm import submit_workers
 
-    job, logs = submit_workers(root / "slurm", suite.name, worker_arguments(args), count, parameters(args.slurm))
+    job, logs = submit_workers(root / "slurm", suite.name, worker_arguments(args), count, args.slurm)
     storage = [f"--storage={args.storage}"] if args.storage else []
     print(
         f"Submitted job array {job}: {count} workers {what}.\n"

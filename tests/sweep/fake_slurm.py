@@ -10,25 +10,22 @@ from pathlib import Path
 SBATCH = """
 [ -e $FAKE_SLURM/refuses ] && { echo "sbatch: error: Batch job submission failed: Invalid partition" >&2; exit 1; }
 job=$(( $(ls $FAKE_SLURM | grep -c script$) + 101 ))
-cp "$1" $FAKE_SLURM/$job.script
-last=$(sed -n 's/^#SBATCH --array=0-\\([0-9]*\\)%.*/\\1/p' "$1")
+script=$FAKE_SLURM/$job.script
+cat > $script
+echo "$@" > $FAKE_SLURM/$job.options
+output=$(sed 's/.*--output=\\([^ ]*\\).*/\\1/' $FAKE_SLURM/$job.options)
+last=$(sed -n 's/^#SBATCH --array=0-//p' $script)
 for task in $(seq 0 $last); do
-    SLURM_ARRAY_JOB_ID=$job SLURM_ARRAY_TASK_ID=$task setsid bash "$1" >/dev/null 2>&1 &
+    log=$(sed "s/%A/$job/; s/%a/$task/" <<< "$output")
+    SLURM_ARRAY_JOB_ID=$job SLURM_ARRAY_TASK_ID=$task setsid sh $script >$log 2>&1 &
     echo $! >> $FAKE_SLURM/$job.alive
 done
-echo "Submitted batch job $job"
+echo $job
 """
 SRUN = """
-while [ "${1#--}" != "$1" ]; do
-    case $1 in
-        --output) output=$2; shift 2;;
-        --error) error=$2; shift 2;;
-        *) shift;;
-    esac
-done
-place() { sed "s/%A/$SLURM_ARRAY_JOB_ID/; s/%a/$SLURM_ARRAY_TASK_ID/; s/%t/0/" <<< "$1"; }
+while [ "${1#--}" != "$1" ]; do shift; done
 echo $$ > $FAKE_SLURM/$SLURM_ARRAY_JOB_ID.$SLURM_ARRAY_TASK_ID.pid
-exec "$@" > "$(place "$output")" 2> "$(place "$error")"
+exec "$@"
 """
 SQUEUE = """
 [ -e $FAKE_SLURM/down ] && { echo "squeue: error: Unable to contact slurm controller" >&2; exit 1; }
@@ -63,6 +60,10 @@ class FakeSlurm:
     def scripts(self):
         """Of all arrays that were submitted, by job id."""
         return {int(path.stem): path.read_text() for path in sorted(self.folder.glob("*.script"))}
+
+    def options(self, job):
+        """The command line of sbatch."""
+        return (self.folder / f"{job}.options").read_text().split()
 
     def cancel(self, task):
         """task: "101_0"."""
