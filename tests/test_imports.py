@@ -15,8 +15,8 @@ import ddpo_bench
 ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
 LEAVES = {
-    "config", "fingerprints", "files", "held_out", "measuring", "options", "parsing", "protocols", "quantity",
-    "registry", "checksummed", "yaml_file",
+    "architectures", "config", "fingerprints", "files", "held_out", "measuring", "options", "parsing", "protocols",
+    "quantity", "registry", "checksummed", "yaml_file",
 }  # fmt: skip
 PLUGINS = {"policies", "samplers", "algorithms", "advantages", "rewards", "prompts"}
 
@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "config": {"fingerprints", "held_out", "options", "parsing", "registry"},
     "parsing": {"fingerprints", "options", "registry"},
     "fingerprints": {"files"},
+    "architectures": set(),
     "held_out": set(),
     "options": set(),
     "quantity": set(),

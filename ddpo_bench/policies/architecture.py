@@ -6,10 +6,10 @@ They are made on torch's meta device, which computes and allocates nothing.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from ddpo_bench.architectures.build import make
 from ddpo_bench.policies.pipeline_folder import Layout
 from ddpo_bench.policies.stored_weights import part_shapes, read_json
 
@@ -35,16 +35,3 @@ def architecture_mistakes(folder: Path, layout: Layout) -> list[str]:
     return [
         f"{folder}/{trained}: {len(wrong)} of {len(expected)} weights do not fit config.json: {first}. Save it again."
     ]
-
-
-def make(name: str, config: dict[str, Any]) -> torch.nn.Module:
-    """A network of diffusers or transformers, by its class."""
-    import diffusers
-    import transformers
-
-    if hasattr(diffusers, name):
-        network: torch.nn.Module = getattr(diffusers, name).from_config(config)
-        return network
-    kind = getattr(transformers, name)
-    text: torch.nn.Module = kind(kind.config_class.from_dict(config))
-    return text

@@ -1,0 +1,1 @@
+"""Public models by the configurations of their networks, without weights."""

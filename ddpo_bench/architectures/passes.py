@@ -1,0 +1,86 @@
+"""One pass of a published network, with everything that it is given: text, pooled text, sizes, guidance, positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ddpo_bench.architectures.published import Architecture
+
+EMBEDDED_GUIDANCE = 3.5  # the default of FLUX.1 [dev]
+PATCH = 2  # FLUX packs 2 x 2 latents into a token
+
+
+def random_conditioning(
+    model: Architecture, samples: int, device: torch.device | str, generator: torch.Generator | None = None
+) -> dict[str, Tensor]:
+    """Random text embeddings of the size that the network is given: `embeddings` [B, L, D] and, where it has one,
+    `pooled` [B, P].
+
+    Args:
+        model: the architecture.
+        samples: B.
+        device: where they are made.
+        generator: of that device.
+    """
+    shapes: dict[str, tuple[int, ...]] = {"embeddings": (samples, model.tokens, model.text_width)}
+    if model.pooled_width:
+        shapes["pooled"] = (samples, model.pooled_width)
+    return {name: torch.randn(shape, device=device, generator=generator) for name, shape in shapes.items()}
+
+
+def output(
+    model: Architecture, network: torch.nn.Module, x_t: Tensor, timesteps: Tensor, tensors: Mapping[str, Tensor]
+) -> Tensor:
+    """The network's output, [B, C, H, W].
+
+    Args:
+        model: the architecture.
+        network: made by `build`.
+        x_t: [B, C, H, W].
+        timesteps: [B], 0 to 1000.
+        tensors: as `random_conditioning` makes them.
+    """
+    kind, text = model.network_config["_class_name"], tensors["embeddings"]
+    if kind == "FluxTransformer2DModel":
+        return flux(network, x_t, timesteps, tensors)
+    if kind == "SD3Transformer2DModel":
+        made: Tensor = network(x_t, text, tensors["pooled"], timesteps, return_dict=False)[0]
+    else:
+        added = {"text_embeds": tensors["pooled"], "time_ids": sizes(x_t)} if model.pooled_width else None
+        made = network(x_t, timesteps, text, added_cond_kwargs=added, return_dict=False)[0]
+    return made
+
+
+def sizes(x_t: Tensor) -> Tensor:
+    """SDXL's micro-conditioning [B, 6]: original size, corner of the crop and target size, in pixels."""
+    height, width = (8 * side for side in x_t.shape[-2:])
+    return x_t.new_tensor([height, width, 0, 0, height, width]).expand(len(x_t), -1)
+
+
+def flux(network: torch.nn.Module, x_t: Tensor, timesteps: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
+    batch, channels, height, width = x_t.shape
+    rows, columns = height // PATCH, width // PATCH
+    packed = x_t.view(batch, channels, rows, PATCH, columns, PATCH).permute(0, 2, 4, 1, 3, 5)
+    positions = torch.stack(
+        [
+            x_t.new_zeros(rows, columns),
+            torch.arange(rows, device=x_t.device, dtype=x_t.dtype)[:, None].expand(rows, columns),
+            torch.arange(columns, device=x_t.device, dtype=x_t.dtype)[None].expand(rows, columns),
+        ],
+        dim=-1,
+    )  # [rows, columns, 3]
+    text = tensors["embeddings"]
+    made = network(
+        hidden_states=packed.reshape(batch, rows * columns, channels * PATCH**2),
+        encoder_hidden_states=text,
+        pooled_projections=tensors["pooled"],
+        timestep=timesteps.to(x_t.dtype) / 1000,
+        img_ids=positions.view(rows * columns, 3),
+        txt_ids=x_t.new_zeros(text.shape[1], 3),
+        guidance=x_t.new_full((batch,), EMBEDDED_GUIDANCE),
+        return_dict=False,
+    )[0]
+    return made.view(batch, rows, columns, channels, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5).reshape(x_t.shape)
