@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
+from ddpo_bench import adam_epsilon
 from ddpo_bench.sweep.estimate import duration
 from ddpo_bench.sweep.forecast import Forecast
 from ddpo_bench.sweep.plan import PlannedRun
@@ -75,6 +76,12 @@ class Tally:
             drawn = run.config.samples_per_epoch if "queries" in row else run.config.evaluation.samples
             too_long = f"{count} of {drawn} prompts are longer than the text encoder's input"
             found["prompts"] = f"{too_long}: the model does not read their ends."
+        epsilon = run.config.algorithm.options.get("adam_epsilon", 0.0)
+        if adam_epsilon.is_too_large(epsilon, row):
+            found["epsilon"] = (
+                f"the gradient's RMS, {row['grad_rms']:.2g}, is not well above algorithm.adam_epsilon, {epsilon:g}: "
+                "AdamW hardly adapts its steps. Lower it."
+            )
         new = [(kind, text) for kind, text in found.items() if (run.folder, kind) not in self.given]
         self.given |= {(run.folder, kind) for kind, _ in new}
         return [f"{run.name}: {text}" for _, text in new]

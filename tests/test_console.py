@@ -141,9 +141,12 @@ def test_what_is_wrong_with_a_run_is_told_once(capsys: pytest.CaptureFixture[str
             display.row(run, {"epoch": 0, "eval/diversity": 0.1, "prompts_truncated": 3 if run is RUNS[1] else 0})
             for number in (1, 2):
                 spread, cut = (0.0, 0) if run is RUNS[0] else (0.9, 9)
-                display.row(run, epoch(number, 0.5) | {"advantage_std": spread, "prompts_truncated": cut})
+                row = {"advantage_std": spread, "prompts_truncated": cut, "grad_rms": 0.0 if run is RUNS[0] else 5e-8}
+                display.row(run, epoch(number, 0.5) | row)
     for told in (console.export_text(), capsys.readouterr().out):
         assert told.count("nothing to learn from") == 1
         assert "ppo-jpeg/seed-0: epoch 1 has nothing to learn from: all rewards that it compares are equal." in told
+        assert told.count("not well above algorithm.adam_epsilon, 1e-08") == 1
+        assert f"{RUNS[1].name}: the gradient's RMS, 5e-08, is not" in told
         assert told.count("longer than the text encoder's input") == 1
         assert f"{RUNS[1].name}: 3 of 64 prompts are longer than the text encoder's input" in told

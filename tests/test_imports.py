@@ -48,9 +48,20 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": LEAVES | PLUGINS | {"training", "run_folder", "signals"},
     "preflight": LEAVES | PLUGINS | {"algorithm_bases", "embedded", "run_folder", "training", "sweep"},
     "tuning": LEAVES | {"run_folder", "training", "sweep", "analysis", "console"},
-    "analysis": {"config", "fingerprints", "options", "quantity", "registry", "files", "checksummed", "run_folder"},
+    "adam_epsilon": set(),
+    "analysis": {
+        "adam_epsilon",
+        "config",
+        "fingerprints",
+        "options",
+        "quantity",
+        "registry",
+        "files",
+        "checksummed",
+        "run_folder",
+    },
     "microbench": LEAVES | {"analysis", "embedded"},
-    "console": LEAVES | {"sweep"},
+    "console": LEAVES | {"adam_epsilon", "sweep"},
     "commands": LEAVES
     | PLUGINS
     | {

@@ -21,5 +21,6 @@ class Clock:
 
 def run_of(cell: str, seed: int, epochs: int = 4) -> PlannedRun:
     nothing = Choice("policy", "none", {})  # a real one would import torch
-    plugins = dict.fromkeys(("policy", "sampler", "prompts", "reward", "algorithm", "advantages"), nothing)
+    plugins = dict.fromkeys(("policy", "sampler", "prompts", "reward", "advantages"), nothing)
+    plugins["algorithm"] = Choice("algorithm", "none", {"adam_epsilon": 1e-8})
     return PlannedRun(cell, replace(RunConfig(**plugins), epochs=epochs, seed=seed), Path("runs", cell, f"seed-{seed}"))

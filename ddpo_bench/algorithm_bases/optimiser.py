@@ -1,9 +1,13 @@
-"""One optimiser step of any algorithm, and the averages of what its micro-batches tell."""
+"""AdamW with gradient clipping, and the averages of an update; on a GPU no step of it waits for the host."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Averages:
@@ -31,27 +35,71 @@ class NonFiniteGradient(ArithmeticError):
     """A gradient that holds NaN or infinity: learning diverged, or could not begin."""
 
 
-def step(
-    optimiser: torch.optim.Optimizer,
-    parameters: list[torch.nn.Parameter],
-    max_grad_norm: float,
-    rate: str = "learning_rate",
-) -> float:
-    """Clip, step and clear; returns the gradient norm before clipping.
+class Optimiser:
+    """AdamW on clipped gradients, which remembers their norms until `metrics` asks for them."""
 
-    Args:
-        rate: the algorithm's option to lower where these parameters diverge.
-    Raises:
-        NonFiniteGradient: instead of stepping into NaN.
-    """
-    norm = torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm).item()
-    if not norm < float("inf"):
-        if not optimiser.state:
-            raise NonFiniteGradient(
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        learning_rate: float,
+        weight_decay: float,
+        adam_epsilon: float,
+        max_grad_norm: float,
+        rate: str = "learning_rate",
+    ):
+        """Start with empty moments.
+
+        Args:
+            parameters: what is trained.
+            adam_epsilon: what AdamW adds to the root of its second moment.
+            max_grad_norm: norm to which larger gradients are scaled down.
+            rate: the algorithm's option to lower where these parameters diverge.
+        """
+        self.parameters = list(parameters)
+        self.size = sum(parameter.numel() for parameter in self.parameters)
+        self.max_grad_norm, self.rate = max_grad_norm, rate
+        self.adamw = torch.optim.AdamW(
+            self.parameters, lr=learning_rate, weight_decay=weight_decay, eps=adam_epsilon, fused=True
+        )
+        self.norms: list[Tensor] = []
+
+    def step(self) -> None:
+        """Clip the gradients, step and clear them."""
+        if not self.norms:
+            self.is_new = not self.adamw.state
+        self.norms.append(nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm))
+        self.adamw.step()
+        self.adamw.zero_grad(set_to_none=True)
+
+    def metrics(self) -> dict[str, float]:
+        """`grad_norm` and `grad_rms` before clipping, averaged over the steps since the last call; empty without any.
+
+        To be called at the end of every update: no step waits for the host, so that it is here that a gradient which
+        is not finite is found, before anything of it is saved.
+
+        Raises:
+            NonFiniteGradient: where a step had such a gradient.
+        """
+        norms = torch.stack(self.norms).tolist() if self.norms else []
+        self.norms = []
+        for index, norm in enumerate(norms):
+            if not math.isfinite(norm):
+                raise NonFiniteGradient(self.cause(norm, is_first=self.is_new and index == 0))
+        if not norms:
+            return {}
+        mean = sum(norms) / len(norms)
+        return {"grad_norm": mean, "grad_rms": mean / math.sqrt(self.size)}
+
+    def cause(self, norm: float, is_first: bool) -> str:
+        if is_first:
+            return (
                 f"the gradient norm of the first update is {norm}, before anything was learned: the backward pass "
                 "overflows. Set policy.precision: fp32, or lower policy.guidance_scale."
             )
-        raise NonFiniteGradient(f"the gradient norm is {norm}: learning diverged; lower algorithm.{rate}.")
-    optimiser.step()
-    optimiser.zero_grad(set_to_none=True)
-    return norm
+        return f"the gradient norm is {norm}: learning diverged; lower algorithm.{self.rate}."
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.adamw.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.adamw.load_state_dict(state)

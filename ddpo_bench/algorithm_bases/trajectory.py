@@ -7,26 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
-from ddpo_bench.algorithm_bases.optimiser import Averages, step
+from ddpo_bench.algorithm_bases.adamw import AdamWAlgorithm
+from ddpo_bench.algorithm_bases.optimiser import Averages
 from ddpo_bench.algorithm_bases.transitions import Transitions, kl_metrics, measure, transitions
 from ddpo_bench.measuring import LEARNING
 from ddpo_bench.options import LARGEST_COUNT, option
-from ddpo_bench.protocols import Algorithm, Policy, Rollout
+from ddpo_bench.protocols import Policy, Rollout
 
 if TYPE_CHECKING:
     from ddpo_bench.config import RunConfig
 
 
 @dataclass
-class GradientAlgorithm(Algorithm):
+class GradientAlgorithm(AdamWAlgorithm):
     """Minimises the mean of `loss` over the transitions of a rollout with AdamW."""
 
-    learning_rate: float = option(3e-4, "learning rate of AdamW", above=0, maximum=100)
     minibatches: int = option(
         5,
         "optimiser steps in one pass over a rollout, each on an equal share of its transitions",
@@ -37,8 +37,6 @@ class GradientAlgorithm(Algorithm):
     timestep_fraction: float = option(
         1.0, "share of the timesteps of each trajectory, drawn at random, that is trained on", above=0, maximum=1
     )
-    weight_decay: float = option(1e-4, "weight decay of AdamW", minimum=0, maximum=100)
-    max_grad_norm: float = option(1.0, "norm to which larger gradients are scaled down", above=0, maximum=1e9)
 
     renamed: ClassVar[dict[str, str]] = {"updates_per_epoch": "minibatches", "inner_epochs": "passes"}
 
@@ -46,27 +44,21 @@ class GradientAlgorithm(Algorithm):
         """Mean loss of a micro-batch, and metrics to average."""
         raise NotImplementedError
 
-    def start(self, policy: Policy, seed: int) -> None:
-        self.seed = seed
-        self.rollouts_seen = 0
-        self.optimiser = torch.optim.AdamW(policy.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
-
     def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
         """Optimise over one rollout.
 
         The gradient of an optimiser step is the mean over its transitions, whatever the micro-batch.
         """
-        averages = Averages()
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.rollouts_seen)
+        averages, generator = Averages(), self.generator()
         for _ in range(self.passes):
             for minibatch in shuffled_pairs(len(rollout), rollout.steps, self, generator):
                 self.optimiser_step(policy, rollout, minibatch, averages)
         self.rollouts_seen += 1
         kl = measure(policy, rollout, 0.5, generator)[1]
-        return averages.result() | kl_metrics("kl_behaviour", kl, rollout)
+        return averages.result() | self.optimiser.metrics() | kl_metrics("kl_behaviour", kl, rollout)
 
     def optimiser_step(self, policy: Policy, rollout: Rollout, minibatch: Tensor, averages: Averages) -> None:
-        is_first = "grad_norm" not in averages.sums
+        is_first = not self.optimiser.norms
         for chunk in minibatch.to(policy.device).split(rollout.micro_batch):
             batch = transitions(policy, rollout, chunk[:, 0], chunk[:, 1])
             loss, metrics = self.loss(batch)
@@ -76,17 +68,10 @@ class GradientAlgorithm(Algorithm):
             for name, value in {"loss": loss, **metrics}.items():
                 averages.add(name, value, len(chunk))
         rollout.network_passes.work += LEARNING * len(minibatch)
-        averages.add("grad_norm", step(self.optimiser, policy.parameters(), self.max_grad_norm))
+        self.optimiser.step()
 
     def updates(self, config: RunConfig) -> int:
         return config.epochs * self.passes * self.minibatches
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"optimiser": self.optimiser.state_dict(), "rollouts_seen": self.rollouts_seen}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.rollouts_seen = state["rollouts_seen"]
 
 
 def shuffled_pairs(

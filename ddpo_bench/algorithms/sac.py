@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from ddpo_bench.algorithm_bases.adamw import AdamWAlgorithm
 from ddpo_bench.algorithm_bases.critic import Twins
 from ddpo_bench.algorithm_bases.law import law_of
-from ddpo_bench.algorithm_bases.optimiser import Averages, step
+from ddpo_bench.algorithm_bases.optimiser import Averages, Optimiser
 from ddpo_bench.algorithm_bases.replay import Replay
 from ddpo_bench.algorithm_bases.transitions import kl_metrics, measure
 from ddpo_bench.measuring import LEARNING
 from ddpo_bench.options import LARGEST_COUNT, option
-from ddpo_bench.protocols import Algorithm, Footprint, Policy, Rollout, Sampler
+from ddpo_bench.protocols import Footprint, Policy, Rollout, Sampler
 from ddpo_bench.registry import register
 
 if TYPE_CHECKING:
@@ -30,10 +31,9 @@ if TYPE_CHECKING:
 
 @register("algorithm", "sac")
 @dataclass
-class SAC(Algorithm):
+class SAC(AdamWAlgorithm):
     """Reparameterised actor against twin critics of the noisy latents, with a KL penalty to the pretrained model."""
 
-    learning_rate: float = option(3e-4, "learning rate of the actor's AdamW", above=0, maximum=100)
     critic_learning_rate: float = option(1e-3, "learning rate of the critics' AdamW", above=0, maximum=100)
     actor_updates: int = option(5, "optimiser steps of the actor in an epoch", minimum=1, maximum=LARGEST_COUNT)
     critic_updates: int = option(
@@ -53,8 +53,6 @@ class SAC(Algorithm):
     alpha: float = option(
         0.01, "weight of a step's KL to the pretrained model, which is in mean units", minimum=0, maximum=1e6
     )
-    weight_decay: float = option(1e-4, "weight decay of both AdamW", minimum=0, maximum=100)
-    max_grad_norm: float = option(1.0, "norm to which larger gradients are scaled down", above=0, maximum=1e9)
 
     learns_from_all: ClassVar[bool] = False
     renamed: ClassVar[dict[str, str]] = {"updates_per_epoch": "actor_updates"}
@@ -68,26 +66,24 @@ class SAC(Algorithm):
         return super().state_bytes(config, policy) + self.replay_rollouts * config.samples_per_epoch * sample
 
     def start(self, policy: Policy, seed: int) -> None:
-        self.seed = seed
-        self.rollouts_seen = 0
+        super().start(policy, seed)
         self.replay: Replay  # from the first rollout on
-        self.optimiser = torch.optim.AdamW(policy.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
 
     def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
         """Critic steps on the replay, then actor steps on its states."""
         self.remember(rollout)
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.rollouts_seen)
-        averages = Averages()
+        averages, generator = Averages(), self.generator()
         deviation, kl = measure(policy, rollout, 0.5, generator)
         averages.add("ratio_deviation_max", deviation)
         for _ in range(self.critic_updates):
             averages.add("sac/critic_loss", self.critic_step(generator))
+        self.critic_optimiser.metrics()
         if self.rollouts_seen >= self.warmup_epochs:
             for _ in range(self.actor_updates):
                 self.actor_step(policy, rollout, generator, averages)
             kl = measure(policy, rollout, 0.5, generator)[1]
         self.rollouts_seen += 1
-        return averages.result() | kl_metrics("kl_behaviour", kl, rollout)
+        return averages.result() | self.optimiser.metrics() | kl_metrics("kl_behaviour", kl, rollout)
 
     def remember(self, rollout: Rollout) -> None:
         """Add to the replay; the first rollout tells the shapes that the critics need."""
@@ -104,9 +100,10 @@ class SAC(Algorithm):
             critics = Twins((channels, height, width), states - 1, self.replay.conditioning.pooled.shape[-1])
         self.critics = critics.to(self.replay.latents.device)
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
-        self.critic_optimiser = torch.optim.AdamW(
-            self.critics.parameters(), lr=self.critic_learning_rate, weight_decay=self.weight_decay
-        )
+        self.critic_optimiser = Optimiser(
+            self.critics.parameters(), self.critic_learning_rate, self.weight_decay, self.adam_epsilon,
+            self.max_grad_norm, rate="critic_learning_rate",
+        )  # fmt: skip
 
     def draw(self, states: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Sample indices into the replay and step indices below `states`, [batch] each."""
@@ -114,17 +111,17 @@ class SAC(Algorithm):
         steps = torch.randint(states, (self.batch,), generator=generator)
         return samples.to(self.replay.latents.device), steps.to(self.replay.latents.device)
 
-    def critic_step(self, generator: torch.Generator) -> float:
+    def critic_step(self, generator: torch.Generator) -> Tensor:
         """Regress both critics on targets at random states of the replay, the final ones included; returns the loss."""
         samples, steps = self.draw(self.replay.latents.shape[1], generator)
         pooled = self.replay.conditioning.pooled[samples]
         values = self.critics(self.replay.latents[samples, steps], steps, pooled)  # [2, B]
         loss = (values - self.critic_target(samples, steps)).square().mean()
         loss.backward()
-        step(self.critic_optimiser, list(self.critics.parameters()), self.max_grad_norm, "critic_learning_rate")
+        self.critic_optimiser.step()
         with torch.no_grad():
             torch._foreach_lerp_(list(self.targets.parameters()), list(self.critics.parameters()), self.tau)
-        return loss.item()
+        return loss.detach()
 
     @torch.no_grad()
     def critic_target(self, samples: Tensor, steps: Tensor) -> Tensor:
@@ -151,7 +148,7 @@ class SAC(Algorithm):
             averages.add("loss", loss, len(part))
         self.critics.requires_grad_(True)
         rollout.network_passes.work += (LEARNING + bool(self.alpha)) * self.batch
-        averages.add("grad_norm", step(self.optimiser, policy.parameters(), self.max_grad_norm))
+        self.optimiser.step()
 
     def actor_loss(self, policy: Policy, sampler: Sampler, samples: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
         """mean(-min_k V_k(x', t-1, prompt) + alpha * KL(policy || pretrained))."""
@@ -165,15 +162,14 @@ class SAC(Algorithm):
         return loss.mean()
 
     def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"optimiser": self.optimiser.state_dict(), "rollouts_seen": self.rollouts_seen}
+        state = super().state_dict()
         if self.rollouts_seen:
             state["critics"] = [part.state_dict() for part in (self.critics, self.targets, self.critic_optimiser)]
             state["replay"] = self.replay.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.rollouts_seen = state["rollouts_seen"]
+        super().load_state_dict(state)
         if not self.rollouts_seen:
             return
         self.replay = Replay.from_state(state["replay"])

@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 
+from ddpo_bench import adam_epsilon
 from ddpo_bench.analysis.measures import BASELINE, Measure
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.tables import TIED, Row
@@ -71,6 +72,17 @@ def never_varied(run: RunRecord) -> bool:
     single = run.config.get("samples_per_epoch") == 1
     found = {row.get("reward_mean") if single else row.get("advantage_std") for row in run.epochs}
     return len(found) == 1 and None not in found and (single or found == {0})
+
+
+def small_gradients(done: Iterable[RunRecord]) -> list[str]:
+    """One note that names every run in which AdamW's epsilon was not small against the gradient."""
+    found = []
+    for run in done:
+        epsilon = run.config.get("algorithm", {}).get("adam_epsilon", 0)
+        if any(adam_epsilon.is_too_large(epsilon, row) for row in run.epochs):
+            found.append(f"{run.cell} seed {run.seed}")
+    what = f"In some epoch the gradient's RMS was below {adam_epsilon.MARGIN} x `adam_epsilon`, so that AdamW hardly"
+    return [f"{what} adapted its steps: {', '.join(found)}. Compare with a smaller one."] if found else []
 
 
 def truncated_prompts(done: Iterable[RunRecord]) -> list[str]:

@@ -164,3 +164,11 @@ def test_runs_that_never_had_an_advantage_are_named_under_the_table(suite: Path)
             flatten(run, 0.0)
     (note,) = [note for note in compare(suite).notes if "advantages were 0" in note]
     assert note.endswith("nothing was learned from the reward: ppo-target_colour seed 1.")
+
+
+def test_runs_whose_gradient_was_not_large_against_adams_epsilon_are_named_under_the_table(tmp_path: Path) -> None:
+    for seed, scale in enumerate((0.0, 2e-7, 5e-8)):
+        run = fabricate_run(tmp_path, "ppo", "target_colour", seed, adam_epsilon=1e-8)
+        write_rows(run, [row | {"grad_rms": scale} for row in rows_of(run)])
+    (note,) = [note for note in compare(tmp_path).notes if "adam_epsilon" in note]
+    assert note.endswith("hardly adapted its steps: ppo-target_colour seed 2. Compare with a smaller one.")

@@ -30,7 +30,7 @@ COMMON = {
     "seconds_sampling", "seconds_reward", "seconds_kl", "seconds_learning", "images_per_second", "memory_peak_mb",
     "measuring_fraction", "prompts_truncated",
 }  # fmt: skip
-LEARNING = {"ratio_deviation_max", "kl_behaviour", "kl_behaviour_nats", "grad_norm", "loss"}
+LEARNING = {"ratio_deviation_max", "kl_behaviour", "kl_behaviour_nats", "grad_norm", "grad_rms", "loss"}
 EVALUATION = {
     "epoch", "eval/kl_reference", "eval/kl_reference_nats", "eval/diversity", "eval/image/brightness",
     "eval/image/contrast", "eval/image/colourfulness", "eval/image/sharpness", "seconds_eval_sampling",
