@@ -5,6 +5,7 @@ from __future__ import annotations
 from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.records import RunRecord
 
+ALL_REWARDS = "all rewards"
 Finals = dict[str, dict[str, list[float]]]  # by reward and algorithm
 
 

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from ddpo_bench.analysis.across_tasks import normalise
+import numpy as np
+
 from ddpo_bench.analysis.cells import finals_of, labels_of
 from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Array, iqm
 
-LEFT_OUT = "No performance profiles and no averages over all rewards: "
+LEFT_OUT = "No averages over all rewards: "
 
 
 def on_common_scale(records: list[RunRecord]) -> dict[str, list[Array]]:
-    """Normalised final rewards by algorithm, [n] a task: 0 = `frozen`, 1 = the best algorithm.
+    """Normalised final rewards by algorithm, [n] a task: 0 = the IQM of `frozen` on the task, 1 = the best algorithm's.
+
+    The two ends are taken as known: intervals of normalised scores say nothing of their error.
 
     Args:
         records: done runs for which `no_common_scale` finds nothing to say.
     """
-    finals = finals_of(records)
-    scores = {label: [finals[task][label] for task in finals] for label in labels_of(records)}
-    return normalise(scores, *baselines(records))
+    (baseline,) = baselines(records)
+    scores: dict[str, list[Array]] = {label: [] for label in labels_of(records)}
+    for finals in finals_of(records).values():
+        zero, one = iqm(finals[baseline]), max(map(iqm, finals.values()))
+        for label, runs in scores.items():
+            runs.append((np.asarray(finals[label]) - zero) / (one - zero))
+    return scores
 
 
 def no_common_scale(records: list[RunRecord]) -> str:

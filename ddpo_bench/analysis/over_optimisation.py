@@ -9,111 +9,84 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import groupby
-from typing import NamedTuple
 
-from ddpo_bench.analysis.cells import cells_of, tasks_of
+import numpy as np
+import pandas as pd
+
 from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import iqm
 
-REWARD, IMAGE = "judged by", "image statistics"  # groups of measures
-KL = "kl_reference_nats"
-
-
-class Measured(NamedTuple):
-    """What evaluations measure: its name after `eval/`, how it is headed, and with what."""
-
-    key: str
-    title: str
-    group: str
-
-
-class Change(NamedTuple):
-    """How one measure changed.
-
-    Attributes:
-        value: IQM over the seeds.
-        settled: whether it has the same sign for every seed.
-        trained: whether the measure is the reward that was optimised.
-    """
-
-    value: float
-    settled: bool
-    trained: bool
+KL, DIVERSITY, IMAGE = "kl_reference_nats", "diversity", "image/"
 
 
 @dataclass(frozen=True)
 class Changes:
-    """The changes by trained reward.
+    """The changes by trained reward; columns are measures, rewards first, NaN what a run of the cell did not measure.
 
     Attributes:
-        measures: rewards first.
-        missing: what no run measured.
-        pretrained: trained reward and measure to the pretrained model's value; NaN where not measured.
-        rows: trained reward, algorithm and measure to the change; None where not measured.
+        value: IQM over the seeds, a row a trained reward and algorithm.
+        settled: whether it has the same sign for every seed.
+        pretrained: the pretrained model's values, a row a trained reward.
+        trained: of a trained reward, the measure that was optimised.
     """
 
-    measures: list[Measured]
-    missing: list[str]
-    pretrained: dict[str, dict[Measured, float]]
-    rows: dict[str, dict[str, dict[Measured, Change | None]]]
+    value: pd.DataFrame
+    settled: pd.DataFrame
+    pretrained: pd.DataFrame
+    trained: dict[str, str]
 
-    def groups(self) -> list[tuple[str, int]]:
-        """Neighbouring measures of one group: its name, and how many they are."""
-        return [(name, len(list(several))) for name, several in groupby(self.measures, lambda one: one.group)]
+    @property
+    def missing(self) -> list[str]:
+        """What no run measured."""
+        found = [*self.value.columns]
+        images = any(name.startswith(IMAGE) for name in found)
+        return [*([] if DIVERSITY in found else [DIVERSITY]), *([] if images else ["image statistics"])]
 
-    def largest(self, measure: Measured) -> float:
+    def largest(self, measure: str) -> float:
         """The largest size of a change; 0 where there is none."""
-        found = [row[measure] for rows in self.rows.values() for row in rows.values()]
-        return max((abs(change.value) for change in found if change), default=0.0)
+        return float(np.nan_to_num(self.value[measure].abs().max()))
 
-    def decimals(self, measure: Measured) -> int:
+    def decimals(self, measure: str) -> int:
         """How many show three significant digits of the largest value or change."""
-        values = [abs(values[measure]) for values in self.pretrained.values()]
-        largest = max(self.largest(measure), *(value for value in values if not math.isnan(value)), 0.0)
+        largest = max(self.largest(measure), np.nan_to_num(self.pretrained[measure].abs().max()))
         return max(0, 2 - math.floor(math.log10(largest))) if largest else 0
 
 
-def over_optimisation(records: Iterable[RunRecord]) -> Changes:
-    """The changes of all runs that learned.
+def over_optimisation(records: Iterable[RunRecord]) -> Changes | None:
+    """The changes of all runs that learned; None where none did.
 
     Args:
         records: done runs.
     """
     learned = [record for record in records if record.algorithm != BASELINE]
+    if not learned:
+        return None
     measures = measures_of(learned)
-    pretrained: dict[str, dict[Measured, float]] = {}
-    rows: dict[str, dict[str, dict[Measured, Change | None]]] = {}
-    for task in tasks_of(learned):
-        cells = cells_of(learned, task)
-        seeds = {run.seed: run for runs in cells.values() for run in runs}.values()  # the pretrained model is the same
-        pretrained[task] = {one: average([run.held_out(one.key, 0) for run in seeds]) for one in measures}
-        rows[task] = {label: {one: change(cell, one.key) for one in measures} for label, cell in cells.items()}
-    found = {one.key for one in measures} | {one.group for one in measures}
-    return Changes(measures, [name for name in ("diversity", IMAGE) if name not in found], pretrained, rows)
+    runs = [(run.task, run.label, run.seed) for run in learned]
+    index = pd.MultiIndex.from_tuples(runs, names=["task", "label", "seed"])
+    first, last = (
+        pd.DataFrame([[run.held_out(name, at) for name in measures] for run in learned], index, measures)
+        for at in (0, -1)
+    )
+    cells = (last - first).groupby(["task", "label"], sort=False)
+    seeds = first.groupby(["task", "seed"], sort=False).first()  # the pretrained model is the same for every algorithm
+    pretrained = seeds.groupby("task", sort=False).agg(average)
+    return Changes(cells.agg(average), cells.agg(agree), pretrained, {run.task: run.reward for run in learned})
 
 
-def measures_of(records: list[RunRecord]) -> list[Measured]:
+def average(seeds: pd.Series) -> float:
+    return float(iqm(seeds))
+
+
+def agree(changes: pd.Series) -> bool:
+    return bool((changes > 0).all() or (changes < 0).all())
+
+
+def measures_of(records: list[RunRecord]) -> list[str]:
     """What any run's evaluations hold: rewards, diversity, image statistics, KL."""
     keys = {key for record in records for row in record.evaluated for key in row}
     names = sorted(key.removeprefix("eval/") for key in keys if key.startswith("eval/"))
-    others = [Measured("diversity", "diversity", ""), Measured(KL, "KL (nats)", "")]
-    diversity, kl = ([one] if one.key in names else [] for one in others)
-    pictures = [Measured(name, name.removeprefix("image/"), IMAGE) for name in names if name.startswith("image/")]
-    rest = {"diversity", KL, "kl_reference"}
-    rewards = [Measured(name, name, REWARD) for name in names if "/" not in name and name not in rest]
-    return [*rewards, *diversity, *pictures, *kl]
-
-
-def change(runs: list[RunRecord], measure: str) -> Change | None:
-    """Last evaluation minus first; None where a run lacks either."""
-    differences = [run.held_out(measure) - run.held_out(measure, 0) for run in runs]
-    mean = average(differences)
-    settled = all(d > 0 for d in differences) or all(d < 0 for d in differences)
-    return None if math.isnan(mean) else Change(mean, settled, measure == runs[0].reward)
-
-
-def average(values: list[float]) -> float:
-    """IQM; NaN where any value is."""
-    return float(iqm(values))
+    rewards = [name for name in names if "/" not in name and name not in (DIVERSITY, KL, "kl_reference")]
+    pictures = [name for name in names if name.startswith(IMAGE)]
+    return [*rewards, *({DIVERSITY} & {*names}), *pictures, *({KL} & {*names})]

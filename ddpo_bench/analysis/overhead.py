@@ -23,8 +23,6 @@ from ddpo_bench.analysis.statistics import Estimate
 from ddpo_bench.analysis.tables import Column, Row, Table, Value
 from ddpo_bench.run_folder.places import ResultsError
 
-Seconds = dict[str, float]  # part to seconds
-
 EPOCH_PARTS = {"sampling": "sampling", "reward": "reward", "learning": "learning", "kl": "KL"}
 EVALUATION_PARTS = {
     "eval_sampling": "evaluation's sampling",
@@ -38,6 +36,7 @@ OVERHEAD = {
     "other": "other",
     "between": "between runs",
 }
+OVERHEAD_COLUMNS = ("start", "checkpoint", "files")  # of status.json
 WHOLE = "whole suite"
 COLUMNS = [
     Column("algorithm", "algorithm", part=None),
@@ -78,7 +77,7 @@ def profile(records: list[RunRecord], suite: str, results: Path, workers: Worker
         ResultsError: where no run has measured its parts.
     """
     begun = [record for record in records if record.seconds]
-    runs = [record for record in begun if is_measured(record)]
+    runs = measured(begun)
     if not runs:
         raise ResultsError(
             f"{results}: no run here measured where all of its time went, as runs of this version do; train some again "
@@ -86,55 +85,42 @@ def profile(records: list[RunRecord], suite: str, results: Path, workers: Worker
         )
     if len(runs) < len(begun):
         workers = None
-    rows = [
-        Row(task, values_of(label, task, cell, total_of(cell)))
-        for task in tasks_of(runs)
-        for label, cell in cells_of(runs, task).items()
-    ]
-    whole = Row(WHOLE, values_of("all", "", runs, suite_total(runs, workers)))
-    return Table(f"{suite}: where the time went", COLUMNS, [*rows, whole], "", notes(len(begun) - len(runs), workers))
+    cells = [(task, label, cell) for task in tasks_of(runs) for label, cell in cells_of(runs, task).items()]
+    rows = [Row(task, values_of(label, task, cell)) for task, label, cell in cells]
+    rows.append(Row(WHOLE, values_of("all", "", runs, workers)))
+    return Table(f"{suite}: where the time went", COLUMNS, rows, "", notes(len(begun) - len(runs), workers))
 
 
-def is_measured(run: RunRecord) -> bool:
-    """Whether a run has all columns; one that an older version began has them in some rows only."""
-    return (
-        "seconds_start" in run.overheads
-        and all(f"seconds_{part}" in row for row in run.epochs for part in EPOCH_PARTS)
-        and all(f"seconds_{part}" in row for row in run.evaluated for part in EVALUATION_PARTS)
-    )
+def measured(runs: list[RunRecord]) -> list[RunRecord]:
+    """The runs that have all columns; one that an older version began has them in some rows only."""
+    return [run for run in runs if not math.isnan(math.fsum(parts_of(run).values()))]
 
 
-def parts_of(run: RunRecord) -> Seconds:
-    """Seconds of one run by part, "between" excepted: together all of its seconds."""
-    seconds = {part: sum(row[f"seconds_{part}"] for row in run.epochs) for part in EPOCH_PARTS}
-    seconds |= {part: sum(row[f"seconds_{part}"] for row in run.evaluated) for part in EVALUATION_PARTS}
-    seconds["start"] = run.overheads["seconds_start"]
-    seconds["files"] = run.overheads["seconds_checkpoint"] + run.overheads["seconds_files"]
-    seconds["files"] += sum(row.get("seconds_eval_files", 0.0) for row in run.evaluated)
-    return seconds | {"other": max(0.0, run.seconds - sum(seconds.values()))}
+def parts_of(run: RunRecord) -> dict[str, float]:
+    """Seconds of one run by part, "between" excepted: together all of its seconds; NaN where not measured."""
+    seconds = {part: sum(row.get(f"seconds_{part}", math.nan) for row in run.epochs) for part in EPOCH_PARTS}
+    for part in EVALUATION_PARTS:
+        seconds[part] = sum(row.get(f"seconds_{part}", math.nan) for row in run.evaluated)
+    start, checkpoint, files = (run.overheads.get(f"seconds_{part}", math.nan) for part in OVERHEAD_COLUMNS)
+    files += sum(row.get("seconds_eval_files", 0.0) for row in run.evaluated)
+    seconds |= {"start": start, "files": checkpoint + files}
+    return seconds | {"other": max(0.0, run.seconds - math.fsum(seconds.values()))}
 
 
-def total_of(runs: list[RunRecord]) -> Seconds:
-    """The parts of several runs added up."""
+def values_of(
+    algorithm: str, reward: str, runs: list[RunRecord], workers: WorkerTime | None = None
+) -> dict[str, Value]:
+    """The parts of several runs added up, with the workers' start and what lay between the runs."""
     parts = [parts_of(run) for run in runs]
-    return {part: math.fsum(seconds[part] for seconds in parts) for part in parts[0]}
-
-
-def suite_total(runs: list[RunRecord], workers: WorkerTime | None) -> Seconds:
-    """The parts of all runs, the workers' start with the runs', and what lay between the runs."""
-    total = total_of(runs)
-    if workers is None:
-        return total
-    between = workers.seconds - workers.start - math.fsum(run.seconds for run in runs)
-    return total | {"start": total["start"] + workers.start, "between": max(0.0, between)}
-
-
-def values_of(algorithm: str, reward: str, runs: list[RunRecord], seconds: Seconds) -> dict[str, Value]:
+    seconds = {part: math.fsum(one[part] for one in parts) for part in parts[0]}
+    if workers:
+        between = workers.seconds - workers.start - math.fsum(run.seconds for run in runs)
+        seconds |= {"start": seconds["start"] + workers.start, "between": max(0.0, between)}
     whole = math.fsum(seconds.values())
     overhead = math.fsum(value for part, value in seconds.items() if part in OVERHEAD)
-    measured = seconds | {"total": whole, "overhead": 100 * overhead / whole}
+    figures = seconds | {"total": whole, "overhead": 100 * overhead / whole}
     keys: dict[str, Value] = {"algorithm": algorithm, "reward_name": reward, "runs": len(runs)}
-    return keys | {name: Estimate(value, math.nan, math.nan) for name, value in measured.items()}
+    return keys | {name: Estimate(value, math.nan, math.nan) for name, value in figures.items()}
 
 
 def notes(unmeasured: int, workers: WorkerTime | None) -> tuple[str, ...]:

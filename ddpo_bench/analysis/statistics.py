@@ -75,14 +75,18 @@ def bootstrap_interval(
         return float("nan"), float("nan")
     indices = drawn_indices(tuple(map(len, strata)), replicates, seed)
     resampled = [stratum[drawn] for stratum, drawn in zip(strata, indices, strict=True)]
-    low, high = central(statistic(np.concatenate(resampled, axis=-1)))
-    return float(low), float(high)
+    return central(statistic(np.concatenate(resampled, axis=-1)))
 
 
-def estimate(values: ArrayLike) -> Estimate:
-    """Point estimate of [n] values, one a seed, with its bootstrap interval."""
-    values = np.asarray(values, dtype=np.float64)
-    return Estimate(float(iqm(values)), *bootstrap_interval(values))
+def estimate(values: ArrayLike | Sequence[ArrayLike]) -> Estimate:
+    """Point estimate of [n] values, one a seed, with its bootstrap interval.
+
+    Args:
+        values: [n], or one array a task, whose seeds are resampled by themselves; a task with more runs counts for
+            more.
+    """
+    strata = split_strata(values)
+    return Estimate(float(iqm(np.concatenate(strata))), *bootstrap_interval(strata))
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
@@ -114,8 +118,7 @@ def probability_of_improvement(
         return Estimate(value, float("nan"), float("nan"))
     weights = iter(drawn_weights(sizes, replicates, seed))
     resampled = [((next(weights) @ task) * next(weights)).sum(axis=-1) for task in wins]  # [replicates] a task
-    low, high = central(np.mean(resampled, axis=0))
-    return Estimate(value, float(low), float(high))
+    return Estimate(value, *central(np.mean(resampled, axis=0)))
 
 
 def share_of_wins(a: ArrayLike, b: ArrayLike) -> Array:
@@ -150,6 +153,7 @@ def split_strata(values: ArrayLike | Sequence[ArrayLike]) -> list[Array]:
     return strata
 
 
-def central(replicates: Array) -> Array:
-    """The ends of the central interval of [replicates, ...] statistics: [2, ...]."""
-    return np.quantile(replicates, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
+def central(replicates: Array) -> tuple[float, float]:
+    """The ends of the central interval of [replicates] statistics."""
+    low, high = np.quantile(replicates, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)

@@ -12,8 +12,7 @@ from ddpo_bench.analysis.measures import FINAL, find_measure
 from ddpo_bench.analysis.notes import is_done
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.tables import Table
-from ddpo_bench.analysis.tuning_files import read_studies
-from ddpo_bench.analysis.tuning_notes import tuning_notes
+from ddpo_bench.analysis.tuning import read_studies, tuning_notes
 from ddpo_bench.run_folder.plan import read_plan
 
 

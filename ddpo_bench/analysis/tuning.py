@@ -1,53 +1,40 @@
-"""A search for settings as it is reported: its space, its trials, and which of them won."""
+"""What `ddpo-bench tune` wrote, one search a file of results/<suite>/tuning/, and the note on it under the table."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.records import RunRecord, read_run
+from ddpo_bench.checksummed import Damaged, read_checksummed_json
+from ddpo_bench.run_folder.places import identity_of
+from ddpo_bench.run_folder.plan import read_plan
 
-STATES = ("complete", "pruned", "failed", "running", "waiting")
-LOWER_IS_BETTER = ("kl",)  # of the objectives; the others are rewards
-Setting = Any  # what a configuration file can hold
 ENDED = ("complete", "pruned", "failed")
+REMEDY = "Delete it and run ddpo-bench tune again."
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """One searched key; `unit` is that of its quantity, where it has one."""
-
-    key: str
-    unit: str | None = None
-
-    @property
-    def name(self) -> str:
-        return self.key.removeprefix("algorithm.")
-
-    def text(self, value: Setting) -> str:
-        """A value with its unit."""
-        return setting_text(value) + (f" {self.unit}" if self.unit and value is not None else "")
-
-
-@dataclass(frozen=True)
-class Trial:
+class Trial(NamedTuple):
     """One configuration that was tried.
 
     Attributes:
-        state: one of STATES.
+        state: complete, pruned, failed, running or waiting.
         values: one an objective; empty where the trial is not complete.
         per_seed: seed to the first objective, of the seeds that were run.
         feasible: whether it met all constraints.
+        hash: of its configuration; None before it runs.
     """
 
     number: int
     state: str
-    params: dict[str, Setting]
-    values: tuple[float, ...]
+    params: dict[str, Any]
+    values: list[float]
     per_seed: dict[str, float]
     feasible: bool
-    hash: str
+    hash: str | None
 
     @property
     def counts(self) -> bool:
@@ -61,9 +48,9 @@ class Study:
 
     Attributes:
         path: its file.
-        budget: trials planned.
-        images: scored by all planned trials together, where none is broken off early; None where not recorded.
         seeds, report_seeds: what trials were run on, and what winners were run on again.
+        budget: trials planned.
+        images: scored by all planned trials together, where none is broken off early.
         winners: hashes of the configurations that were run again, best first.
     """
 
@@ -71,62 +58,94 @@ class Study:
     cell: str
     sampler: str
     pruner: str
-    objectives: tuple[str, ...]
-    seeds: tuple[int, ...]
-    report_seeds: tuple[int, ...]
+    objectives: list[str]
+    seeds: list[int]
+    report_seeds: list[int]
     budget: int
-    images: int | None
-    space: tuple[Parameter, ...]
-    trials: tuple[Trial, ...]
+    images: int
+    trials: list[Trial]
     importance: dict[str, float]
-    winners: tuple[str, ...]
+    winners: list[str]
 
     @property
     def ended(self) -> list[Trial]:
         return [trial for trial in self.trials if trial.state in ENDED]
 
     @property
-    def complete(self) -> list[Trial]:
-        return [trial for trial in self.trials if trial.state == "complete"]
-
-    @property
-    def best(self) -> list[Trial]:
-        """The best trial that counts; of two objectives those that no other betters in both, by the second one."""
-        found = [trial for trial in self.trials if trial.counts]
-        if len(self.objectives) == 1:
-            return sorted(found, key=self.gains)[-1:]
-        front = [trial for trial in found if not any(dominates(self.gains(x), self.gains(trial)) for x in found)]
-        return sorted(front, key=lambda trial: trial.values[1])
-
-    def gains(self, trial: Trial) -> tuple[float, ...]:
-        """Its values with the sign by which more is better."""
-        return tuple(sign(name) * value for name, value in zip(self.objectives, trial.values, strict=True))
+    def effort(self) -> str:
+        """ "8 trials x 2 seeds (100 and 101)"."""
+        seeds = "seed" if len(self.seeds) == 1 else "seeds"
+        return f"{len(self.ended)} trials x {len(self.seeds)} {seeds} ({listed(self.seeds)})"
 
     def trial_of(self, identity: str) -> Trial:
         return next(trial for trial in self.trials if trial.hash == identity)
 
     def runs_of(self, identity: str) -> list[RunRecord]:
         """The done runs of a configuration on the seeds that are reported."""
-        folders = [
-            folder
-            for seed in self.report_seeds
-            for folder in self.path.parent.parent.glob(f"runs/*-{identity}/seed-{seed}")
-        ]
+        results = self.path.parent.parent
+        folders = [f for seed in self.report_seeds for f in results.glob(f"runs/*-{identity}/seed-{seed}")]
         return [run for run in map(read_run, folders) if run.status == "done"]
 
 
-def setting_text(value: Setting) -> str:
-    """A setting in few characters: a plugin by its name."""
-    if isinstance(value, dict):
-        return str(value.get("name", value))
-    return f"{value:.3g}" if isinstance(value, float) else "–" if value is None else str(value)
+def read_studies(results: Path) -> list[Study]:
+    """All studies of results/<suite>, by name; empty where nothing was tuned.
+
+    Those of an earlier plan, whose winners the present one does not have, are left out.
+
+    Raises:
+        Damaged: where a file is damaged.
+    """
+    planned = {cell["hash"] for cell in read_plan(results).get("cells", [])}
+    studies = [read_study(path) for path in sorted(results.glob("tuning/*.json"))]
+    return [study for study in studies if not planned or not study.winners or planned & set(study.winners)]
 
 
-def sign(objective: str) -> int:
-    """1 where more is better, -1 where less is."""
-    return -1 if objective in LOWER_IS_BETTER else 1
+def read_study(path: Path) -> Study:
+    """One study.
+
+    Raises:
+        Damaged: with the file, what is wrong in it, and the remedy.
+    """
+    data = read_checksummed_json(path, REMEDY)
+    try:
+        trials = [Trial(*(trial[name] for name in Trial._fields)) for trial in data["trials"]]
+        found = data | {"path": path, "trials": sorted(trials, key=lambda trial: trial.number)}
+        return Study(**{name: found[name] for name in Study.__dataclass_fields__})
+    except KeyError as error:
+        raise Damaged(f"{path}: not a tuning study (lacks {error}). {REMEDY}") from None
 
 
-def dominates(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    """Whether a is at least as good as b in everything, and better in something."""
-    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
+def tuning_notes(studies: list[Study], records: list[RunRecord]) -> list[str]:
+    """What the search for settings cost, equal for all algorithms or not, and on which seeds; none without a study."""
+    if not studies:
+        return []
+    left = untuned(studies, records)
+    each = "Every algorithm was tuned" if not left else "Tuned"
+    if len({(len(study.ended), *study.seeds) for study in studies}) == 1:
+        what = f"{each} with {studies[0].effort}{' a cell' if len(studies) > 1 else ''}"
+    else:
+        what = f"{each}, not all equally: {'; '.join(f'{study.cell} with {study.effort}' for study in studies)}"
+    others = f" Not tuned: {', '.join(left)}." if left else ""
+    return [f"{what}, {seed_clause(studies)}.{others}"]
+
+
+def seed_clause(studies: Iterable[Study]) -> str:
+    """Whether what is reported was measured on seeds that the search has not seen."""
+    seen = sorted({seed for study in studies for seed in {*study.seeds} & {*study.report_seeds}})
+    if not seen:
+        return "on other seeds than reported"
+    return f"of which {listed(seen)} {'is' if len(seen) == 1 else 'are'} also reported, so that these are too good"
+
+
+def untuned(studies: list[Study], records: list[RunRecord]) -> list[str]:
+    """The cells that learn with a configuration that no search has tried."""
+    tried = {trial.hash for study in studies for trial in study.trials}
+    learned = [record for record in records if record.algorithm not in ("", BASELINE)]
+    left = [record for record in learned if identity_of(record.folder) not in tried]
+    return list(dict.fromkeys(f"{record.label} on {record.task}" for record in left))
+
+
+def listed(items: Iterable[object]) -> str:
+    """ "0, 1 and 2"."""
+    *front, last = map(str, items)
+    return f"{', '.join(front)} and {last}" if front else last

@@ -4,22 +4,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fabricate import fabricate_run, fabricate_suite, final_reward
+from fabricate import GAIN, fabricate_run, fabricate_suite, final_reward
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from ddpo_bench.analysis.across_tasks import normalise, performance_profile
+from ddpo_bench.analysis.cells import ALL_REWARDS
 from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.common_scale import no_common_scale, on_common_scale
-from ddpo_bench.analysis.plots import improvement, intervals, performance
-from ddpo_bench.analysis.plots.improvement import ALL_REWARDS, MOST_PAIRS, improvement_intervals, pairs_of
+from ddpo_bench.analysis.plots import improvement, intervals
+from ddpo_bench.analysis.plots.improvement import MOST_PAIRS, improvement_intervals, pairs_of
 from ddpo_bench.analysis.plots.intervals import draw_runs, reward_intervals
-from ddpo_bench.analysis.plots.performance import MOST_TAUS, thresholds
-from ddpo_bench.analysis.plots.performance import profile_plot as draw_profile_plot
 from ddpo_bench.analysis.plots.shared import COLOURS, appearance
 from ddpo_bench.analysis.records import RunRecord
-from ddpo_bench.analysis.statistics import estimate, iqm, probability_of_improvement
+from ddpo_bench.analysis.statistics import estimate, probability_of_improvement
 
 TASK = "target_colour"
 
@@ -28,7 +26,7 @@ TASK = "target_colour"
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are saved, in place of their files."""
     figures: list[Figure] = []
-    for module in (intervals, improvement, performance):
+    for module in (intervals, improvement):
         monkeypatch.setattr(module, "save", lambda figure, path: figures.append(figure))
     return figures
 
@@ -114,30 +112,19 @@ def test_of_very_many_algorithms_only_the_comparisons_with_frozen_remain(tmp_pat
     assert {theirs for _, theirs in pairs} == {"frozen"}
 
 
-def test_the_profile_is_of_scores_on_one_scale(suite: Path, drawn: list[Figure]) -> None:
+def test_all_rewards_together_are_on_one_scale(suite: Path, drawn: list[Figure]) -> None:
     records = collect(suite)
     scores = on_common_scale(records)
-    by_hand = {
-        name: [of(records, name, task) for task in ("jpeg_compressibility", TASK)]
-        for name in ("frozen", "ppo", "trpo_penalty")
-    }
-    assert {name: np.array(tasks) for name, tasks in scores.items()} == {
-        name: pytest.approx(np.array(tasks)) for name, tasks in normalise(by_hand, "frozen").items()
-    }
-    draw_profile_plot(records, Path())
-    left, right = drawn[0].axes
-    curves = {to_hex(line.get_color()): line for line in left.lines}
-    profile = performance_profile(scores["trpo_penalty"], curves[COLOURS["trpo_penalty"]].get_xdata())
-    assert np.array_equal(curves[COLOURS["trpo_penalty"]].get_ydata(), profile.share)
-    assert dots(right)[2 - 0.16] == pytest.approx(float(iqm(np.concatenate(scores["trpo_penalty"]))))
-    assert dots(right)[2 + 0.16] == pytest.approx(np.mean(scores["trpo_penalty"]))
-
-
-def test_the_thresholds_miss_no_step_and_are_not_too_many() -> None:
-    few = {"a": [np.array([0.0, 2.0])], "b": [np.array([1.0, 2.0])]}
-    assert list(thresholds(few)) == pytest.approx([-0.1, 0, 1, 2, 2.1])
-    many = {"a": [np.random.default_rng(0).normal(size=1000)]}
-    assert len(thresholds(many)) == MOST_TAUS + 2
+    assert np.mean(scores["frozen"]) == pytest.approx(0)
+    assert [np.mean(task) for task in scores["ppo"]] == pytest.approx([1, 1])
+    gained = np.array(of(records, "trpo_penalty")) - np.mean(of(records, "frozen"))
+    assert list(scores["trpo_penalty"][1]) == pytest.approx(list(gained / GAIN["ppo"]))
+    reward_intervals(records, Path())
+    (panel,) = [axes for axes in drawn[0].axes if axes.get_title("left") == ALL_REWARDS]
+    assert dots(panel) == pytest.approx({0: 0, 1: 1, 2: GAIN["trpo_penalty"] / GAIN["ppo"]})
+    found = estimate(scores["ppo"])
+    assert bars(panel, COLOURS["ppo"])[1] == pytest.approx((found.low, found.high))
+    assert [text.get_text() for text in panel.texts] == ["n = 6"] * 3
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ddpo_bench.analysis.collect import collect
-from ddpo_bench.analysis.plots.frontier import draw_ends, draw_paths
+from ddpo_bench.analysis.plots.curves import KL, draw_curves, draw_ends
 from ddpo_bench.analysis.plots.image_grid import (
     GAP,
     TILE,
@@ -88,31 +88,30 @@ def test_a_long_film_is_thinned_but_keeps_its_ends() -> None:
     assert thinned == sorted(thinned)
 
 
-def test_the_frontier_is_the_epochs_and_ends_at_the_held_out_evaluation(suite: Path) -> None:
+@pytest.mark.parametrize("spent", ["queries", KL])
+def test_curves_are_the_epochs_of_the_seeds_and_their_average(suite: Path, spent: str) -> None:
     records = collect(suite)
     runs = [record for record in records if record.algorithm == "ppo" and record.task == "target_colour"]
     axes = Figure().subplots()
-    draw_paths(axes, runs, appearance(records, "ppo"))
+    draw_curves(axes, runs, spent, appearance(records, "ppo"))
     *seeds, average = axes.lines
     for line, run in zip(seeds, runs, strict=True):
-        assert np.array_equal(line.get_xydata(), run.curve[["kl_reference_nats", "reward_mean"]])
+        assert np.array_equal(line.get_xydata(), run.curve[[spent, "reward_mean"]])
     assert average.get_xydata() == pytest.approx(np.mean([line.get_xydata() for line in seeds], axis=0))
-    draw_ends(axes, runs, appearance(records, "ppo"))
-    small, large = axes.collections
-    assert np.asarray(small.get_offsets()) == pytest.approx(
-        np.array([(run.held_out("kl_reference_nats"), run.final) for run in runs])
-    )
-    assert np.asarray(large.get_offsets()) == pytest.approx(np.mean(small.get_offsets(), axis=0)[None])
-
-
-def test_runs_without_the_kl_of_their_epochs_have_points_alone(suite: Path) -> None:
-    records = collect(suite)
-    runs = [record for record in records if record.algorithm == "ppo"]
     for run in runs:
-        del run.curve["kl_reference_nats"]
+        del run.curve[spent]
+    draw_curves(axes, runs, spent, appearance(records, "ppo"))  # an older version did not measure it
+    assert len(axes.lines) == 4
+
+
+def test_the_frontier_ends_at_the_held_out_evaluation(suite: Path) -> None:
+    runs = [record for record in collect(suite) if record.algorithm == "ppo" and record.task == "target_colour"]
     axes = Figure().subplots()
-    draw_paths(axes, runs, appearance(records, "ppo"))
-    assert not axes.lines
+    draw_ends(axes, runs, appearance(runs, "ppo"))
+    small, large = axes.collections
+    ends = [(run.held_out(KL), run.final) for run in runs]
+    assert np.asarray(small.get_offsets()) == pytest.approx(np.array(ends))
+    assert np.asarray(large.get_offsets()) == pytest.approx(np.mean(ends, axis=0)[None])
 
 
 def test_prompts_fit_over_their_column(suite: Path) -> None:

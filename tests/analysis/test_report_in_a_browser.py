@@ -72,7 +72,7 @@ def test_it_opens_without_a_complaint_or_a_request_and_fits(suite: Path, tmp_pat
     summarise(suite)
     found = look((suite / "report.html").read_text(), width, tmp_path)
     assert found["complaints"] == []
-    assert len(found["images"]) == len(list(suite.glob("plots/*.png"))) == 7 + 3
+    assert len(found["images"]) == len(list(suite.glob("plots/*.png"))) == 5 + 1
     assert all(found["images"])
     assert found["width"] == width
     assert found["content"] <= width

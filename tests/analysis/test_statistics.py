@@ -18,6 +18,7 @@ from ddpo_bench.analysis.statistics import (
 )
 
 FLOATS = st.floats(-1e6, 1e6)
+TASKS = st.lists(st.lists(st.floats(-100, 100), min_size=2, max_size=6), min_size=1, max_size=4)
 
 
 def test_iqm_cuts_a_quarter_off_each_end() -> None:
@@ -66,29 +67,43 @@ def test_interval_is_the_same_each_time_and_differs_between_seeds() -> None:
     assert bootstrap_interval(values) != bootstrap_interval(values, seed=1)
 
 
-def test_a_stratum_of_one_value_leaves_no_interval() -> None:
-    assert np.isnan(bootstrap_interval([[1.0], [1.0, 2.0, 3.0]])).all()
+def test_a_task_of_one_run_leaves_no_interval() -> None:
+    found = estimate([[1.0], [1.0, 2.0, 3.0]])
+    assert np.isfinite(found.value)
+    assert not found.has_interval
 
 
 @settings(deadline=None, max_examples=30)  # a busy machine is slow, not wrong
-@given(st.lists(FLOATS, min_size=2, max_size=8), st.lists(FLOATS, min_size=2, max_size=8), st.randoms())
-def test_the_order_of_seeds_changes_nothing(a: list[float], b: list[float], random: Random) -> None:
-    shuffled_a, shuffled_b = random.sample(a, len(a)), random.sample(b, len(b))
-    assert bootstrap_interval(shuffled_a, replicates=200) == bootstrap_interval(a, replicates=200)
-    first = probability_of_improvement([a], [b], replicates=200)
-    assert probability_of_improvement([shuffled_a], [shuffled_b], replicates=200) == first
+@given(TASKS, st.randoms())
+def test_the_order_of_seeds_changes_nothing(tasks: list[list[float]], random: Random) -> None:
+    shuffled = [random.sample(task, len(task)) for task in tasks]
+    assert bootstrap_interval(shuffled, replicates=200) == bootstrap_interval(tasks, replicates=200)
+    first = probability_of_improvement(tasks, tasks[::-1], replicates=200)
+    assert probability_of_improvement(shuffled, shuffled[::-1], replicates=200) == first
 
 
 @settings(deadline=None, max_examples=30)  # a busy machine is slow, not wrong
-@given(st.lists(st.floats(-100, 100), min_size=2, max_size=12), st.floats(-100, 100))
-def test_shifted_values_shift_their_interval(values: list[float], shift: float) -> None:
-    before, after = (bootstrap_interval(np.array(values) + by, replicates=200) for by in (0.0, shift))
-    assert after == pytest.approx(np.array(before) + shift, abs=1e-9)
+@given(TASKS, st.floats(-100, 100), st.floats(0.1, 10))
+def test_another_origin_and_unit_move_the_interval_along(tasks: list[list[float]], shift: float, scale: float) -> None:
+    moved = bootstrap_interval([scale * np.array(task) + shift for task in tasks], replicates=200)
+    expected = scale * np.array(bootstrap_interval(tasks, replicates=200)) + shift
+    assert moved == pytest.approx(expected, rel=1e-9, abs=1e-8)
+
+
+def test_the_estimate_over_tasks_is_the_iqm_of_their_runs_together() -> None:
+    assert estimate([[0.0, 2.0], [10.0, 20.0, 30.0, 40.0, 50.0, 60.0]]).value == pytest.approx(25.0)
+    rng = np.random.default_rng(3)
+    tasks = [rng.normal(k, 1 + k, size=200 * (k + 1)) for k in range(3)]
+    pooled = np.concatenate(tasks)
+    low, high = bootstrap_interval(tasks, lambda runs: runs.mean(axis=-1))
+    half = 1.96 * np.sqrt(sum(task.var() * len(task) for task in tasks)) / len(pooled)
+    assert (pooled.mean() - low, high - pooled.mean()) == pytest.approx((half, half), rel=0.1)
 
 
 def test_a_missing_value_is_never_taken_for_the_largest() -> None:
     values = [1.0, 2.0, 3.0, 4.0, np.nan]
     assert np.isnan(estimate(values)).all()
+    assert np.isnan(estimate([values, [1.0, 2.0]])).all()
     assert np.isnan(paired_difference(values, values)).all()
     assert np.isnan(probability_of_improvement([values], [[0.0, 1.0]])).all()
     assert iqm([values, [1.0] * 5])[1] == 1.0

@@ -16,7 +16,7 @@ MODULES = sorted(path.stem for path in Path(ddpo_bench.analysis.__file__).parent
 def test_everything_is_written_and_nothing_temporary_stays(suite: Path) -> None:
     table = summarise(suite)
     written = {str(path.relative_to(suite)) for path in suite.rglob("*") if path.is_file() and "runs" not in path.parts}
-    names = ("learning-curves", "intervals", "improvement", "profiles", "frontier", "before-after", "time")
+    names = ("learning-curves", "intervals", "improvement", "frontier", "before-after")
     pictures = {f"plots/{name}.png" for name in names}
     assert written == {"table.md", "table.csv", "table.tex", "report.html"} | pictures
     assert (suite / "table.md").read_text() == table.to_markdown()

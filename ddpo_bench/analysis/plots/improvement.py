@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 
-from ddpo_bench.analysis.cells import finals_of, labels_of
+from ddpo_bench.analysis.cells import ALL_REWARDS, finals_of, labels_of
 from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.plots.intervals import (
     NAME,
@@ -21,7 +21,6 @@ from ddpo_bench.analysis.plots.shared import appearance, save
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import probability_of_improvement
 
-ALL_REWARDS = "all rewards"
 MOST_PAIRS = 45  # of ten algorithms; more are not readable, and those over the baseline are the first question
 
 Pair = tuple[str, str]

@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ddpo_bench.analysis.cells import cells_of, labels_of, tasks_of
+from ddpo_bench.analysis.cells import ALL_REWARDS, cells_of, labels_of, tasks_of
+from ddpo_bench.analysis.common_scale import no_common_scale, on_common_scale
 from ddpo_bench.analysis.measures import BASELINE
 from ddpo_bench.analysis.plots.shared import COLOURS, STYLE, Appearance, appearance, make_panels, save
 from ddpo_bench.analysis.records import RunRecord
@@ -26,17 +27,23 @@ ROWS_STYLE = STYLE | {"axes.grid.axis": "x", "ytick.color": "#222222", "ytick.ma
 def reward_intervals(records: list[RunRecord], path: Path) -> None:
     """A panel a reward, a row an algorithm: dot = estimate over the seeds, bar = its interval, small dots = seeds.
 
+    Of several rewards that have a common scale, one more panel with the estimate over the runs of all of them.
+
     Args:
         records: done runs.
     """
-    tasks = tasks_of(records)
-    labels = labels_of(records)
+    tasks, labels = tasks_of(records), labels_of(records)
+    scaled = {} if len(tasks) == 1 or no_common_scale(records) else on_common_scale(records)
     with mpl.rc_context(ROWS_STYLE):
-        figure, panels = row_panels(tasks, labels)
-        for task, axes in zip(tasks, panels, strict=True):
+        figure, panels = row_panels([*tasks, ALL_REWARDS] if scaled else tasks, labels)
+        for task, axes in zip(tasks, panels, strict=False):
             for label, runs in cells_of(records, task).items():
                 draw_runs(axes, labels.index(label), runs, appearance(records, label))
             axes.set_xlabel("final reward")
+        for row, (label, scores) in enumerate(scaled.items()):
+            draw_estimate(panels[-1], row, estimate(scores), appearance(records, label))
+            note_right(panels[-1], row, f"n = {sum(map(len, scores))}")
+            panels[-1].set_xlabel("normalised final reward (0: frozen, 1: best)")
         save(figure, path)
 
 
@@ -51,17 +58,14 @@ def draw_runs(axes: Axes, row: int, runs: list[RunRecord], look: Appearance) -> 
     note_right(axes, row, f"n = {len(runs)}")
 
 
-def draw_estimate(axes: Axes, row: float, found: Estimate, look: Appearance, filled: bool = True) -> None:
+def draw_estimate(axes: Axes, row: int, found: Estimate, look: Appearance) -> None:
     """A dot and, where there is one, its interval."""
     if found.has_interval:
         axes.plot([found.low, found.high], [row, row], color=look.colour, lw=2.4, solid_capstyle="butt", alpha=0.75)
-    axes.plot(
-        found.value, row, marker=look.marker, ms=6, mew=0.8, color=look.colour,
-        mec="white" if filled else look.colour, mfc=look.colour if filled else "white",
-    )  # fmt: skip
+    axes.plot(found.value, row, marker=look.marker, ms=6, mew=0.8, color=look.colour, mec="white")
 
 
-def note_right(axes: Axes, row: float, text: str) -> None:
+def note_right(axes: Axes, row: int, text: str) -> None:
     """What a row's estimate rests on, right of the panel."""
     axes.annotate(
         text, (1.0, row), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",

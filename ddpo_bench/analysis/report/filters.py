@@ -11,7 +11,7 @@ from typing import NamedTuple
 from markupsafe import Markup, escape
 from PIL import Image
 
-from ddpo_bench.analysis.over_optimisation import KL, Change, Changes, Measured
+from ddpo_bench.analysis.over_optimisation import IMAGE, KL, Changes
 
 BROAD = 1700  # pixels of a picture with so many panels that on a phone its text needs more room than others
 RISE, FALL, NEUTRAL = (0, 114, 178), (213, 94, 0), (90, 90, 90)  # Okabe and Ito 2008; neutral: can only rise
@@ -59,12 +59,16 @@ def number(value: float, places: int, sign: str = "") -> str:
     return "–" if math.isnan(value) else f"{value:{sign}z.{places}f}".replace("-", "−")
 
 
-def shade(change: Change, changes: Changes, measure: Measured) -> str:
+def shade(change: float, changes: Changes, measure: str) -> str:
     """The colour that says which way and how far a measure changed; none where the change rounds to nothing."""
-    if not round(change.value, changes.decimals(measure)):
+    if math.isnan(change) or not round(change, changes.decimals(measure)):
         return ""
-    red, green, blue = NEUTRAL if measure.key == KL else RISE if change.value > 0 else FALL
-    return f"rgba({red}, {green}, {blue}, {STRONGEST * abs(change.value) / changes.largest(measure):.2f})"
+    red, green, blue = NEUTRAL if measure == KL else RISE if change > 0 else FALL
+    return f"rgba({red}, {green}, {blue}, {STRONGEST * abs(change) / changes.largest(measure):.2f})"
 
 
-FILTERS = {one.__name__: one for one in (embedded, anchor, breakable, with_code, number, shade)}
+def measure_title(measure: str) -> str:
+    return "KL (nats)" if measure == KL else measure.removeprefix(IMAGE)
+
+
+FILTERS = {one.__name__: one for one in (embedded, anchor, breakable, with_code, number, shade, measure_title)}

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ddpo_bench.analysis.common_scale import no_common_scale
 from ddpo_bench.analysis.notes import is_done
 from ddpo_bench.analysis.over_optimisation import over_optimisation
+from ddpo_bench.analysis.overhead import measured, profile
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.report.filters import FILTERS
-from ddpo_bench.analysis.report.tuning import tuned
-from ddpo_bench.analysis.tables import Table
+from ddpo_bench.analysis.report.tuning import best_files, searches, winners
+from ddpo_bench.analysis.tables import Column, Row, Table
 from ddpo_bench.analysis.tuning import Study
 
 PROVENANCE = {
@@ -26,43 +27,44 @@ PROVENANCE = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Report:
-    """What a report is made of.
+def report(
+    results: Path,
+    table: Table,
+    plan: Mapping[str, Any],
+    records: list[RunRecord],
+    pictures: Mapping[str, Path],
+    studies: Sequence[Study] = (),
+) -> str:
+    """The page.
 
-    Attributes:
-        suite: its name, also that of its results folder.
+    Args:
+        results: the suite's results folder.
         plan: suite.yaml, empty without one.
         records: all runs, whatever became of them.
         pictures: name to PNG file.
-        absent: of a picture that these runs do not allow, why.
         studies: what was tuned.
     """
-
-    suite: str
-    table: Table
-    plan: Mapping[str, Any]
-    records: list[RunRecord]
-    pictures: Mapping[str, Path]
-    absent: Mapping[str, str] = field(default_factory=dict)
-    studies: Sequence[Study] = ()
-
-    def html(self) -> str:
-        """The page."""
-        done = [record for record in self.records if is_done(record)]
-        planned = {key: self.plan[key] for key in ("name", "base", "matrix", "seeds", "tune") if key in self.plan}
-        commits = {str(run.provenance["git_commit"]) for run in self.records if run.provenance.get("git_commit")}
-        folder = (done or self.records)[0].folder
-        return templates().get_template("report.html.j2").render(
-            report=self,
-            unfinished_runs=[record for record in self.records if not is_done(record)],
-            changes=over_optimisation(done),
-            provenance=provenance(done),
-            commits=[commit for commit in commits if len(commits) == 1 and "+" not in commit],
-            one_run=f"runs/{folder.parent.name}/{folder.name}",
-            plan=yaml.safe_dump(planned, sort_keys=False) if planned else "",
-            tuned=tuned(self.studies),
-        ).lstrip()  # fmt: skip
+    suite, done = results.resolve().name, [record for record in records if is_done(record)]
+    planned = {key: plan[key] for key in ("name", "base", "matrix", "seeds", "tune") if key in plan}
+    commits = {str(run.provenance["git_commit"]) for run in records if run.provenance.get("git_commit")}
+    folder = (done or records)[0].folder
+    timed = measured(done)
+    return templates().get_template("report.html.j2").render(
+        suite=suite,
+        table=table,
+        unfinished_runs=unfinished([record for record in records if not is_done(record)]),
+        pictures=pictures,
+        no_scale=no_common_scale(done) if len({run.task for run in done}) > 1 else "",
+        changes=over_optimisation(done),
+        seconds=profile(timed, suite, results, None) if timed else None,
+        searches=searches(studies),
+        winners=winners(studies),
+        best_files=best_files(studies),
+        provenance=provenance(done),
+        commits=[commit for commit in commits if len(commits) == 1 and "+" not in commit],
+        one_run=f"runs/{folder.parent.name}/{folder.name}",
+        plan=yaml.safe_dump(planned, sort_keys=False) if planned else "",
+    ).lstrip()  # fmt: skip
 
 
 def templates() -> Environment:
@@ -72,11 +74,18 @@ def templates() -> Environment:
     return made
 
 
-def provenance(done: list[RunRecord]) -> list[tuple[str, list[str]]]:
+def unfinished(runs: list[RunRecord]) -> Table:
+    columns = [Column(key, key, part=None) for key in ("run", "state", "reason")]
+    lines = [(f"{run.cell}, seed {run.seed}", run.status, " ".join((run.reason or "").split())) for run in runs]
+    rows = [Row("", dict(zip(("run", "state", "reason"), line, strict=True))) for line in lines]
+    return Table("Runs that are not done", columns, rows, "")
+
+
+def provenance(done: list[RunRecord]) -> Table:
     """What the runs ran on; how many runs, where they differ."""
     rows = []
     for key, name in PROVENANCE.items():
         found = Counter(str(run.provenance[key]) for run in done if run.provenance.get(key) is not None)
         texts = [value if len(found) == 1 else f"{value} ({count} runs)" for value, count in sorted(found.items())]
-        rows += [(name, texts)] if texts else []
-    return rows
+        rows += [Row("", {"what": name, "value": "; ".join(texts)})] if texts else []
+    return Table("Provenance", [Column("what", "", part=None), Column("value", "", part=None)], rows, "")

@@ -1,4 +1,4 @@
-"""Reward against the distance from the pretrained model, through training and after it.
+"""Training reward, epoch by epoch, against what was spent on it: reward queries, or KL to the pretrained model.
 
 Two algorithms that reach the same reward are told apart by what they spent; the square-root axis is the distance in
 which over-optimisation is usually drawn (Gao et al. 2023, "Scaling laws for reward model overoptimization").
@@ -22,10 +22,8 @@ from ddpo_bench.analysis.statistics import iqm
 KL, REWARD = "kl_reference_nats", "reward_mean"
 
 
-def frontier(records: list[RunRecord], path: Path) -> None:
-    """A panel a reward: lines = epochs of training, points = the evaluation after it.
-
-    Thick line and large point are the IQM of the seeds, thin lines and small points the seeds.
+def learning_curves(records: list[RunRecord], path: Path) -> None:
+    """Training reward against reward queries, a panel a reward: thick lines = IQM of the seeds, thin lines = the seeds.
 
     Args:
         records: done runs.
@@ -34,27 +32,44 @@ def frontier(records: list[RunRecord], path: Path) -> None:
         tasks = tasks_of(records)
         figure, panels = make_panels(tasks, PANEL)
         for task, axes in zip(tasks, panels, strict=True):
-            axes.set_xscale("function", functions=(signed_root, signed_square))
             for label, runs in cells_of(records, task).items():
-                draw_paths(axes, runs, appearance(records, label))
+                draw_curves(axes, runs, "queries", appearance(records, label))
+            axes.margins(x=0.02)
+            axes.set_xlabel("reward queries")
+            axes.set_ylabel("reward of the training samples")
+        name_below(figure, records)
+        save(figure, path)
+
+
+def frontier(records: list[RunRecord], path: Path) -> None:
+    """Training reward against KL, as `learning_curves`; points = the evaluation after training, large ones their IQM.
+
+    Args:
+        records: done runs.
+    """
+    with mpl.rc_context(STYLE):
+        tasks = tasks_of(records)
+        figure, panels = make_panels(tasks, PANEL)
+        for task, axes in zip(tasks, panels, strict=True):
+            for label, runs in cells_of(records, task).items():
+                draw_curves(axes, runs, KL, appearance(records, label))
                 draw_ends(axes, runs, appearance(records, label))
-            axes.set_xlim(left=0)
-            axes.xaxis.set_major_locator(MaxNLocator(4))
+            root_scale(axes)
             axes.set_xlabel("KL to the pretrained model (nats, square-root scale)")
             axes.set_ylabel("reward")
         name_below(figure, records, marked=True)
         save(figure, path)
 
 
-def draw_paths(axes: Axes, runs: list[RunRecord], look: Appearance) -> None:
-    """Training samples, epoch by epoch; an epoch counts that every seed has measured."""
-    paths = [run.curve.set_index("epoch")[[KL, REWARD]] for run in runs if {KL, REWARD} <= {*run.curve}]
+def draw_curves(axes: Axes, runs: list[RunRecord], spent: str, look: Appearance) -> None:
+    """The seeds and their IQM over the epochs that every seed has measured."""
+    paths = [run.curve.set_index("epoch")[[spent, REWARD]] for run in runs if {spent, REWARD} <= {*run.curve}]
     if not paths:
         return
     for path in paths:
-        axes.plot(path[KL], path[REWARD], lw=0.7, color=look.colour, alpha=0.35)
+        axes.plot(path[spent], path[REWARD], lw=0.7, color=look.colour, alpha=0.35)
     epochs = pd.concat(paths, axis=1, join="inner").dropna()
-    axes.plot(iqm(epochs[[KL]]), iqm(epochs[[REWARD]]), lw=1.8, color=look.colour, ls=look.line)
+    axes.plot(iqm(epochs[[spent]]), iqm(epochs[[REWARD]]), lw=1.8, color=look.colour, ls=look.line)
 
 
 def draw_ends(axes: Axes, runs: list[RunRecord], look: Appearance) -> None:
@@ -67,9 +82,8 @@ def draw_ends(axes: Axes, runs: list[RunRecord], look: Appearance) -> None:
     )
 
 
-def signed_root(x: np.ndarray) -> np.ndarray:
-    return np.sign(x) * np.sqrt(np.abs(x))
-
-
-def signed_square(x: np.ndarray) -> np.ndarray:
-    return np.sign(x) * np.square(x)
+def root_scale(axes: Axes) -> None:
+    """A square-root scale from 0."""
+    axes.set_xscale("function", functions=(lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda x: np.sign(x) * x**2))
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(MaxNLocator(4))
