@@ -2,7 +2,11 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 
-.PHONY: run test test-long lint setup clean
+# `make gpu` uses what is installed where there is no .venv.
+PARTS ?= a,b,c,d
+DEVICE ?= cuda
+
+.PHONY: run test test-long lint gpu setup clean
 
 run: setup  ## the default suite on the embedded model: table, plots, pictures and report under results/algos
 	$(BIN)/ddpo-bench run suites/algos.yaml
@@ -17,6 +21,9 @@ lint: setup  ## linter, formatter and type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+gpu:  ## prove promises and speed on a GPU, in parts: make gpu PARTS=a,b; without a GPU: make gpu DEVICE=cpu
+	$(if $(wildcard .venv/ready),$(BIN)/python,python3) -m benchmarks.gpu --parts $(PARTS) --device $(DEVICE)
 
 setup: .venv/ready
 

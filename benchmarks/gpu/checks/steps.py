@@ -1,0 +1,78 @@
+"""Denoising steps of the embedded model, drawn as a rollout draws them and scored as learning scores them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ddpo_bench.algorithm_bases.law import law_of
+from ddpo_bench.config import RunConfig, run_config
+from ddpo_bench.protocols import Conditioning, Policy, Sampler
+from ddpo_bench.training.trainer import start_policy
+
+BATCH = 16 if torch.cuda.is_available() else 4
+PROMPTS = ["two cats", "a dog", "three birds", "a red fish"]
+
+
+@dataclass
+class Steps:
+    """Drawn steps.
+
+    Attributes:
+        latents: [B, T + 1, C, H, W].
+        log_probs: [B, T].
+    """
+
+    config: RunConfig
+    policy: Policy
+    sampler: Sampler
+    conditioning: Conditioning
+    latents: Tensor
+    log_probs: Tensor
+
+    @property
+    def count(self) -> int:
+        return self.log_probs.shape[1]
+
+    def log_prob(self, rows: Tensor, at: Tensor) -> Tensor:
+        """[B]: log-probs of stored steps as learning scores them, differentiable.
+
+        Args:
+            rows, at: [B]: samples, and the index of a step for each.
+        """
+        conditioning = self.conditioning[rows]
+        law = law_of(self.policy, self.sampler, self.latents[rows, at], at, conditioning)
+        return law.log_prob(self.latents[rows, at + 1])
+
+
+def make_config(precision: str) -> RunConfig:
+    policy = {"name": "stable_diffusion", "model": "embedded", "precision": precision, "guidance_scale": 3.0}
+    sizes = {"samples_per_epoch": BATCH, "micro_batch": BATCH}
+    return run_config({"policy": policy, "sampler": {"name": "ddim", "steps": 3}, "algorithm": "ppo"} | sizes, "checks")
+
+
+@torch.no_grad()
+def make_steps(device: torch.device, precision: str) -> Steps:
+    config = make_config(precision)
+    policy, sampler = start_policy(config, device)
+    conditioning = policy.encode((PROMPTS * BATCH)[:BATCH])
+    generator = torch.Generator().manual_seed(0)
+    count = len(sampler.timesteps)
+    x_t, *noises = (torch.randn(BATCH, *policy.latent_shape, generator=generator).to(device) for _ in range(1 + count))
+    latents, log_probs = [x_t], []
+    for k, noise in enumerate(noises):
+        x_prev, log_prob = draw(policy, sampler, latents[-1], k, conditioning, noise)
+        latents.append(x_prev)
+        log_probs.append(log_prob)
+    return Steps(config, policy, sampler, conditioning, torch.stack(latents, 1), torch.stack(log_probs, 1))
+
+
+def draw(
+    policy: Policy, sampler: Sampler, x_t: Tensor, k: int, conditioning: Conditioning, noise: Tensor
+) -> tuple[Tensor, Tensor]:
+    """x_prev and its log-prob, at step k."""
+    step = torch.full((len(x_t),), k, device=x_t.device)
+    x_prev, _, log_prob = law_of(policy, sampler, x_t, step, conditioning).draw(noise)
+    return x_prev, log_prob

@@ -1,0 +1,119 @@
+"""Part d: the shipped suites `smoke` and `algos` with many runs on the device at once, and a kill with its resume.
+
+Runs stay in a temporary folder; the tables, plots and reports are kept, and suite.json with what the runs' metrics say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu import resume
+from benchmarks.gpu.part import ROOT, select
+from benchmarks.gpu.targets import OTHER_BATCHES
+from ddpo_bench.yaml_file import load_yaml
+
+WORKERS = 10  # on one GPU, at most one for each core
+KEPT_BACK = 25  # seconds of the part's limit, for a suite to save its state and for its table
+TINY = ["samples_per_epoch=4", "micro_batch=4", "epochs=1", "sampler.steps=5", "evaluation.samples=2"]
+OPTIONS = {"cuda": [], "cpu": ["--seeds", "0", *(word for change in TINY for word in ("--set", change))]}
+ONLY = {"cuda": [], "cpu": ["--only", "ppo-jpeg_comp*"]}
+KEPT = ("table.md", "table.csv", "report.html", "plots")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    deadline = time.monotonic() + select("suite")[0].limit(given.device) - KEPT_BACK
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as work:
+        suite = partial(run_suite, device=given.device, work=Path(work), out=given.out, deadline=deadline)
+        for name, run in (
+            ("smoke", suite),
+            ("resume", lambda name: run_resume(given.device, Path(work) / name)),
+            ("algos", suite),
+        ):
+            print(f"-- {name}", flush=True)
+            found[name] = run(name)
+            (given.out / "suite.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            print(found[name], flush=True)
+    return 0 if all(part["passed"] for part in found.values()) else 2
+
+
+def run_resume(device: str, work: Path) -> dict[str, Any]:
+    """It passes where at least torch's deterministic algorithms resume to the bit."""
+    ways = resume.compare(device, work)
+    return {"passed": any(way["difference"] is None for way in ways.values()), "ways": ways}
+
+
+def run_suite(name: str, device: str, work: Path, out: Path, deadline: float) -> dict[str, Any]:
+    """It passes where every run is done and its importance ratios were exactly 1 before the first update.
+
+    Where time ends, the table is made of the runs that are done.
+    """
+    start = time.monotonic()
+    workers = min(WORKERS, os.cpu_count() or 1)
+    options = [*OPTIONS[device], *(ONLY[device] if name == "algos" else [])]
+    ddpo_bench, results = [sys.executable, "-m", "ddpo_bench"], ["--results", str(work)]
+    process = subprocess.Popen(
+        [*ddpo_bench, "run", f"suites/{name}.yaml", *results, "--workers", str(workers), *options], cwd=ROOT
+    )
+    try:
+        code = process.wait(max(1.0, deadline - start))
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        code = process.wait()
+        subprocess.run([*ddpo_bench, "table", str(work / name)], cwd=ROOT)
+    keep(work / name, out / name)
+    facts = facts_of(work / name / "runs")
+    complete = code == 0 and facts["done"] == facts["runs"] > 0
+    exact = all(deviation == 0 for name, deviation in facts["ratio_deviation_max"].items() if name not in OTHER_BATCHES)
+    return {
+        "passed": complete and exact,
+        "complete": complete,
+        "seconds": round(time.monotonic() - start, 1),
+        "workers": workers,
+        **facts,
+    }
+
+
+def keep(source: Path, target: Path) -> None:
+    """Copy what `ddpo-bench table` wrote."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in (source / name for name in KEPT):
+        if path.is_dir():
+            shutil.copytree(path, target / path.name, dirs_exist_ok=True)
+        elif path.exists():
+            shutil.copy(path, target)
+
+
+def facts_of(runs: Path) -> dict[str, Any]:
+    """What the folders of runs say: how many are done, and by algorithm the largest deviation of a ratio from 1."""
+    folders = sorted(path.parent for path in runs.glob("*/*/metrics.jsonl"))
+    states = [json.loads((folder / "status.json").read_text(encoding="utf-8"))["state"] for folder in folders]
+    deviations: dict[str, list[float]] = {}
+    for folder in folders:
+        algorithm = load_yaml(folder / "config.yaml")["algorithm"]["name"]
+        found = [row["ratio_deviation_max"] for row in resume.numbers(folder) if "ratio_deviation_max" in row]
+        deviations.setdefault(algorithm, []).extend(found)
+    return {
+        "runs": len(folders),
+        "done": states.count("done"),
+        "ratio_rows": sum(map(len, deviations.values())),
+        "ratio_deviation_max": {name: max(values) for name, values in deviations.items() if values},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
