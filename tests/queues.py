@@ -9,7 +9,7 @@ from typing import Any
 import fake_trainer
 import yaml
 
-from ddpo_bench.sweep.plan import choices, runs_of
+from ddpo_bench.sweep.plan import runs_of
 from ddpo_bench.sweep.suite import Suite, load_suite
 from ddpo_bench.sweep.sweep_queue import SweepPlace
 from ddpo_bench.sweep.worker import Train
@@ -33,7 +33,7 @@ def write_suite(path: Path, **keys: Any) -> Path:
 def sweep_place(folder: Path, **keys: Any) -> SweepPlace:
     suite = load_suite(write_suite(folder / "mine.yaml", **keys))
     runs = [fake_trainer.without_policy(run) for run in runs_of(suite)]
-    return SweepPlace(None, "mine", choices(suite), runs, folder / "results")
+    return SweepPlace(None, "mine", runs, folder / "results")
 
 
 def tuned_suite(folder: Path, epochs: int = 3, **tune: Any) -> Suite:

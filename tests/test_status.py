@@ -17,7 +17,7 @@ from ddpo_bench import cli
 from ddpo_bench.files import write_json
 from ddpo_bench.sweep import lease
 from ddpo_bench.sweep.plan import runs_of
-from ddpo_bench.sweep.run_queue import Claim, Outcome
+from ddpo_bench.sweep.queue_item import Claim, Outcome
 from ddpo_bench.sweep.runner import begin
 from ddpo_bench.sweep.status import sweep_status
 from ddpo_bench.sweep.suite import load_suite
@@ -43,7 +43,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def queue_of(root: Path, storage: str | None = None) -> SweepQueue:
     suite = load_suite(Path("mine.yaml"))
-    return begin(suite, runs_of(suite), root, storage, retry_failed=False).open()
+    return begin(suite, runs_of(suite), root, storage)
 
 
 def claim(queue: SweepQueue) -> Claim[QueuedRun]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Protocol, TypeVar
+from abc import ABC, abstractmethod
+from typing import Any, Generic, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
 
 from ddpo_bench.run_folder.metrics import is_evaluation, read_rows
 from ddpo_bench.sweep.lease import news_of
 from ddpo_bench.sweep.plan import PlannedRun
-from ddpo_bench.sweep.run_queue import Item, RunQueue, end_of, worker_of
+from ddpo_bench.sweep.queue_item import T, end_of, worker_of
+from ddpo_bench.sweep.run_queue import RunQueue
 from ddpo_bench.sweep.sweep_queue import QueuedRun, SweepQueue
-
-T = TypeVar("T", bound=Item)
 
 
 class Watcher(Protocol):
@@ -28,7 +28,7 @@ class Watcher(Protocol):
         """state: done, failed, or killed, after which the run resumes in another worker."""
 
 
-class Follower(Generic[T]):
+class Follower(ABC, Generic[T]):
     """What has been told of each attempt; subclasses say to whom."""
 
     def __init__(self, queue: RunQueue[T]):
@@ -58,16 +58,17 @@ class Follower(Generic[T]):
             self.over.add(attempt._trial_id)
             self.ended(item, attempt)
 
+    @abstractmethod
     def started(self, item: T, attempt: FrozenTrial, worker: str) -> None:
         """worker: as of `Watcher.started`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def progressed(self, item: T, attempt: FrozenTrial) -> None:
         """It may have progressed since it was last seen."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ended(self, item: T, attempt: FrozenTrial) -> None:
-        raise NotImplementedError
+        """It has ended."""
 
 
 class SweepFollower(Follower[QueuedRun]):

@@ -152,8 +152,8 @@ class Heartbeat:
 
 
 def show(folder: Path, news: dict[str, Any]) -> None:
-    """Write the heartbeat of this process into the folder of a run."""
-    write_checksummed_json(folder / HEARTBEAT, {**news, "worker": this_process()})
+    """Write a heartbeat into the folder of a run, with what is new of its epoch."""
+    write_checksummed_json(folder / HEARTBEAT, news)
 
 
 def leave(folder: Path, why: str) -> NoReturn:
@@ -164,20 +164,6 @@ def leave(folder: Path, why: str) -> NoReturn:
 
 def news_of(folder: Path) -> dict[str, Any]:
     """What the heartbeat of a run last told: {"epoch", "sampled"}, or nothing."""
-    news = heartbeat_of(folder)
-    news.pop("worker", None)
-    return news
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a run's heartbeat is that of another process, which lives and works on it."""
-    worker, us = heartbeat_of(folder).get("worker"), this_process()
-    if not worker or all(worker.get(key) == us[key] for key in ("host", "space", "pid", "born")):
-        return False
-    return age_of(folder / HEARTBEAT) < LEASE_SECONDS and is_alive(worker, folder, 0.0)
-
-
-def heartbeat_of(folder: Path) -> dict[str, Any]:
     try:
         return read_checksummed_json(folder / HEARTBEAT, "")
     except (FileNotFoundError, Damaged):  # the next beat writes it anew

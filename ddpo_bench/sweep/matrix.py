@@ -90,15 +90,6 @@ def same_runs(chosen: Mapping[str, int], earlier: Mapping[str, int]) -> str:
     return f"{here}: makes the same runs as {there}. Remove one of them."
 
 
-def value_text(key: str, value: Any) -> str:
-    """A value as a short text that tells it from every other of its key."""
-    if key == SETUP:
-        return str(value[LABEL])
-    if isinstance(value, Mapping) and value.keys() == {"name"}:
-        value = value["name"]
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-
-
 def cell_name(varied: Mapping[str, Any], otherwise: str) -> str:
     """Joined slugs of the varied values, as in "ppo-jpeg_compressibility"; another name where nothing is varied."""
     name = "-".join(map(slug, varied.values())) or slug(otherwise)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ddpo_bench.config import ConfigError, RunConfig
 from ddpo_bench.registry import unknown
 from ddpo_bench.run_folder.places import run_folder
-from ddpo_bench.sweep.matrix import value_text
 from ddpo_bench.sweep.suite import Cell, Suite
 
 
@@ -21,7 +20,6 @@ class PlannedRun:
     cell: str
     config: RunConfig
     folder: Path  # below the suite's results folder
-    parameters: Mapping[str, str] = field(default_factory=dict)  # swept key to its value as text
 
     @property
     def name(self) -> str:
@@ -40,15 +38,7 @@ def runs_of(suite: Suite) -> list[PlannedRun]:
 
 def planned(cell: Cell, seed: int) -> PlannedRun:
     """The run of a cell with one seed."""
-    varied = {key: value_text(key, value) for key, value in cell.varied.items()}
-    return PlannedRun(cell.name, replace(cell.config, seed=seed), run_folder(cell.name, cell.hash, seed), varied)
-
-
-def choices(suite: Suite) -> dict[str, list[str]]:
-    """Every swept key's values as text, without repetition."""
-    return {
-        key: list(dict.fromkeys(value_text(key, value) for value in values)) for key, values in suite.matrix.items()
-    }
+    return PlannedRun(cell.name, replace(cell.config, seed=seed), run_folder(cell.name, cell.hash, seed))
 
 
 def select(runs: Sequence[PlannedRun], glob: str) -> list[PlannedRun]:

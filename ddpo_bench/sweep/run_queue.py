@@ -8,13 +8,10 @@ trial failed, and the item gets another one, which resumes from what the first h
 from __future__ import annotations
 
 import copy
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Self
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -22,93 +19,11 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, is_alive, is_held, is_here, show, this_process
+from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, is_alive, is_here, show, this_process
+from ddpo_bench.sweep.queue_item import DUPLICATE, Claim, Item, Outcome, T, end_of, is_broken_off, worker_of
 
 DEATHS = 5  # workers that may die at one epoch of an item before it counts as failed
 ACTIVE = (TrialState.WAITING, TrialState.RUNNING)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How an attempt ended, written down as user attributes of its trial.
-
-    Attributes:
-        end: done, failed, pruned, stopped, died, interrupted or duplicate.
-        values: objectives of what is done; of what was pruned maybe none.
-        facts: more that is known, by the names of the user attributes.
-    """
-
-    end: str
-    reason: str | None = None
-    values: Sequence[float] | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def state(self) -> TrialState:
-        if self.end == "pruned":
-            return TrialState.PRUNED
-        return TrialState.FAIL if self.values is None else TrialState.COMPLETE
-
-
-DUPLICATE = Outcome("duplicate", "it was entered twice")
-INTERRUPTED = Outcome("interrupted")
-BROKEN_OFF = ("died", INTERRUPTED.end)  # after these an item is attempted again
-
-
-@dataclass(frozen=True, eq=False)
-class Item(ABC):
-    """What is to be done once: a run, or a trial of a tuning.
-
-    Attributes:
-        study: name of the Optuna study that holds its attempts.
-        name: tells it from the others of its study; in the user attribute "item" of its attempts.
-        folder: where whoever works on it shows that they are alive.
-    """
-
-    study: str
-    name: str
-    folder: Path
-
-    @abstractmethod
-    def enter(self, study: optuna.Study, before: Sequence[FrozenTrial], done: bool = False) -> None:
-        """Add an attempt that waits.
-
-        Args:
-            study: of this item.
-            before: earlier attempts, oldest first.
-            done: add one that is complete instead, of an item that was done before there was a queue.
-        """
-
-    @abstractmethod
-    def is_settled_by(self, attempt: FrozenTrial) -> bool:
-        """Whether an attempt that has ended leaves nothing to do."""
-
-    @abstractmethod
-    def epochs_done(self, attempt: FrozenTrial) -> int:
-        """How far an attempt is, as the disk says."""
-
-    def state(self) -> str:
-        """What the disk says: done, failed, or anything else for an item that is still to do."""
-        return "queued"
-
-    def outcome(self) -> Outcome:
-        """Of an item that is done or failed as the disk says."""
-        raise NotImplementedError
-
-    @abstractmethod
-    def give_up(self, reason: str) -> None:
-        """Write to the disk that it has failed, its workers having died again and again."""
-
-
-T = TypeVar("T", bound=Item)
-
-
-@dataclass(frozen=True)
-class Claim(Generic[T]):
-    """The right to work on an item."""
-
-    item: T
-    trial_id: int
 
 
 class RunQueue(Generic[T]):
@@ -151,9 +66,7 @@ class RunQueue(Generic[T]):
         """The next item that waits, now ours alone; None where none waits."""
         for item, attempts in self.attempts().items():
             for attempt in attempts:
-                if attempt.state != TrialState.WAITING or is_held(item.folder):  # by a queue of another matrix
-                    continue
-                if claim := self.take(item, attempt):
+                if attempt.state == TrialState.WAITING and (claim := self.take(item, attempt)):
                     return claim
         return None
 
@@ -166,7 +79,7 @@ class RunQueue(Generic[T]):
                 self.close(claim, DUPLICATE)
                 return None
             if item.state() == "done":
-                self.close_as_found(claim)
+                self.close_as_on_disk(claim)
                 return None
             with suppress(OSError):  # where the disk is full, the work itself says so
                 show(item.folder, {})  # first, so that nobody judges a worker by its own clock
@@ -198,10 +111,12 @@ class RunQueue(Generic[T]):
             return False
         return True
 
-    def close_as_found(self, claim: Claim[T]) -> bool:
-        """End an attempt as the disk says that its item ended."""
+    def close_as_on_disk(self, claim: Claim[T]) -> bool:
+        """End an attempt at an item that is done or failed as the disk says; False where somebody else has ended it."""
         (claim.item.folder / HEARTBEAT).unlink(missing_ok=True)  # of a worker that died after it
-        return self.close(claim, claim.item.outcome())
+        end = claim.item.end_on_disk()
+        assert end is not None
+        return self.close(claim, end)
 
     def recover(self) -> None:
         """Close the attempts of dead workers, and enter again what was broken off."""
@@ -222,7 +137,7 @@ class RunQueue(Generic[T]):
         if self.is_duplicate(item, attempt):
             return self.close(claim, DUPLICATE)
         if item.state() in ("done", "failed"):  # it died before it could say so here
-            return self.close_as_found(claim)
+            return self.close_as_on_disk(claim)
         epoch = item.epochs_done(attempt)
         deaths = 1 + sum(other.user_attrs.get("died_after") == epoch for other in attempts if other is not attempt)
         if deaths < DEATHS:
@@ -246,31 +161,12 @@ class RunQueue(Generic[T]):
         return any(worker_of(one).get("pid") == pid for several in self.attempts().values() for one in several)
 
 
-def end_of(attempt: FrozenTrial) -> str | None:
-    """Its `Outcome.end`, once there is one."""
-    return attempt.user_attrs.get("end")
-
-
-def worker_of(attempt: FrozenTrial) -> dict[str, Any]:
-    """The process that holds it, as of `this_process`; empty where the claim has not been signed."""
-    return attempt.user_attrs.get("worker", {})
-
-
 def is_dead(item: Item, attempt: FrozenTrial) -> bool:
     """Whether an attempt is in the hands of a worker that has died."""
     if attempt.state != TrialState.RUNNING:
         return False
     claimed = attempt.datetime_start.timestamp() if attempt.datetime_start else 0.0
     return not is_alive(worker_of(attempt), item.folder, claimed)
-
-
-def was_broken_off(attempt: FrozenTrial) -> bool:
-    return attempt.state.is_finished() and end_of(attempt) in BROKEN_OFF
-
-
-def is_broken_off(item: Item, attempts: Sequence[FrozenTrial]) -> bool:
-    """Whether an item is to be attempted again, without being asked for."""
-    return bool(attempts) and was_broken_off(attempts[-1]) and item.state() != "failed"
 
 
 def cause_of_death(worker: dict[str, Any]) -> str:

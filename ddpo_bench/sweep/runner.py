@@ -10,10 +10,10 @@ from pathlib import Path
 from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.follow import SweepFollower, Watcher
 from ddpo_bench.sweep.longer import begin_from_shorter
-from ddpo_bench.sweep.plan import PlannedRun, choices
+from ddpo_bench.sweep.plan import PlannedRun
 from ddpo_bench.sweep.plan_file import write_plan
 from ddpo_bench.sweep.suite import Suite
-from ddpo_bench.sweep.sweep_queue import SweepPlace, SweepQueue, study_name
+from ddpo_bench.sweep.sweep_queue import SweepPlace, SweepQueue
 from ddpo_bench.sweep.worker import resolve, train_all, work
 from ddpo_bench.sweep.workers import Pool
 
@@ -44,11 +44,10 @@ def run_suite(
     """
     settled = {"done"} if retry_failed else {"done", "failed"}
     todo = [run for run in runs if state(run, root) not in settled]
-    place = begin(suite, runs, root, storage, retry_failed)
-    queue = place.open()
+    queue = begin(suite, runs, root, storage, retry_failed)
     if todo:
         with display(todo, sum(state(run, root) == "done" for run in runs)) as watcher:
-            Pool(work, (place, train), min(workers, len(todo)), SweepFollower(queue, watcher)).finish()
+            Pool(work, (queue.place, train), min(workers, len(todo)), SweepFollower(queue, watcher)).finish()
     write_plan(suite, root, wall_seconds(queue))
     return [run for run in runs if state(run, root) == "failed"]
 
@@ -62,27 +61,23 @@ def work_on_suite(
     train: str = TRAIN,
 ) -> None:
     """Be one worker of a suite, in this process, until nothing is left to do; arguments as of `run_suite`."""
-    queue = begin(suite, runs, root, storage, retry_failed=False).open()
+    queue = begin(suite, runs, root, storage)
     todo = [run for run in runs if state(run, root) != "done"]
     with display(todo, len(runs) - len(todo)) as watcher:
         train_all(queue, resolve(train), watcher)
     write_plan(suite, root, wall_seconds(queue))
 
 
-def begin(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None, retry_failed: bool) -> SweepPlace:
+def begin(
+    suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None, retry_failed: bool = False
+) -> SweepQueue:
     """Write down the plan, and in the queue what of it is to be done; longer runs begin where shorter ones ended."""
     begin_from_shorter(root, runs)
-    place = sweep_place(suite, runs, root, storage)
-    queue = place.open()
+    queue = SweepPlace(storage, suite.name, runs, root).open()
     queue.recover()  # of a command that died after its last run there may be nobody else to do it
     queue.enter(retry_failed)
     write_plan(suite, root)
-    return place
-
-
-def sweep_place(suite: Suite, runs: Sequence[PlannedRun], root: Path, storage: str | None) -> SweepPlace:
-    """Where the queue of a suite's runs is."""
-    return SweepPlace(storage, study_name(suite.name, suite.matrix), choices(suite), runs, root)
+    return queue
 
 
 def state(run: PlannedRun, root: Path) -> str:

@@ -22,7 +22,7 @@ from ddpo_bench.run_folder.plan import planned_runs, read_plan
 from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.estimate import RunProgress, seconds_left
 from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, age_of, is_alive, news_of, signalled, time_there
-from ddpo_bench.sweep.run_queue import worker_of
+from ddpo_bench.sweep.queue_item import worker_of
 from ddpo_bench.sweep.sweep_queue import stored_attempts
 
 RANK = {TrialState.RUNNING: 2, TrialState.WAITING: 1}  # of attempts at one run, over those that have ended

@@ -2,57 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from ddpo_bench.run_folder.metrics import final_reward, learning_curve
 from ddpo_bench.run_folder.status import mark, read_status
 from ddpo_bench.sweep.plan import PlannedRun
-from ddpo_bench.sweep.run_queue import Item, Outcome, RunQueue
+from ddpo_bench.sweep.queue_item import Item, Outcome
+from ddpo_bench.sweep.run_queue import RunQueue
 from ddpo_bench.sweep.storage import open_existing, open_storage
-
-
-def study_name(suite: str, matrix: Mapping[str, Sequence[Any]]) -> str:
-    """Of the study that holds a suite's runs; it tells matrices apart, since the categories of a study are fixed."""
-    digest = hashlib.sha256(json.dumps(matrix, sort_keys=True).encode()).hexdigest()
-    return f"{suite}-{digest[:8]}"
-
-
-def holds_runs_of(study: str, suite: str) -> bool:
-    """Whether a study of this name holds the runs of a suite, with any matrix."""
-    return re.fullmatch(rf"{re.escape(suite)}-[0-9a-f]{{8}}", study) is not None
 
 
 @dataclass(frozen=True, eq=False)
 class QueuedRun(Item):
-    """A planned run.
-
-    Attributes:
-        distributions: of the swept keys and the seed, which are its trials' parameters.
-    """
+    """A planned run."""
 
     run: PlannedRun
-    distributions: Mapping[str, BaseDistribution]
 
     def enter(self, study: optuna.Study, before: Sequence[FrozenTrial], done: bool = False) -> None:
         study.add_trial(
             optuna.trial.create_trial(
                 state=TrialState.COMPLETE if done else TrialState.WAITING,
-                params={**self.run.parameters, "seed": self.run.config.seed},
-                distributions=dict(self.distributions),
                 value=self.reward() if done else None,
                 intermediate_values=learning_curve(self.folder),
-                user_attrs={"item": self.name},
+                user_attrs={"item": self.name, "cell": self.run.cell, "seed": self.run.config.seed},
             )
         )
 
@@ -69,11 +48,13 @@ class QueuedRun(Item):
     def state(self) -> str:
         return read_status(self.folder)["state"]
 
-    def outcome(self) -> Outcome:
+    def end_on_disk(self) -> Outcome | None:
         """Of a run that is done the final reward, and as user attributes what it cost."""
         status = read_status(self.folder)
         if status["state"] == "failed":
             return Outcome("failed", status["reason"])
+        if status["state"] != "done":
+            return None
         reward, cost = self.reward(), {"seconds": status.get("seconds"), "queries": self.run.images}
         return Outcome("done", values=None if reward is None else [reward], facts=cost)
 
@@ -87,15 +68,13 @@ class SweepPlace:
 
     Attributes:
         storage: URL of a database, or None for the journal in `root`.
-        study: its name.
-        choices: the values of every swept key.
+        suite: its name, which is that of the study too.
         runs: those that may be entered and claimed.
         root: results/<suite>.
     """
 
     storage: str | None
-    study: str
-    choices: Mapping[str, Sequence[str]]
+    suite: str
     runs: Sequence[PlannedRun]
     root: Path
 
@@ -103,11 +82,7 @@ class SweepPlace:
         return SweepQueue(self)
 
     def items(self, runs: Sequence[PlannedRun]) -> list[QueuedRun]:
-        distributions = {
-            **{key: CategoricalDistribution(tuple(values)) for key, values in self.choices.items()},
-            "seed": IntDistribution(0, 2**31 - 1),
-        }
-        return [QueuedRun(self.study, str(run.folder), self.root / run.folder, run, distributions) for run in runs]
+        return [QueuedRun(self.suite, str(run.folder), self.root / run.folder, run) for run in runs]
 
 
 class SweepQueue(RunQueue[QueuedRun]):
@@ -115,7 +90,7 @@ class SweepQueue(RunQueue[QueuedRun]):
 
     def __init__(self, place: SweepPlace):
         storage = open_storage(place.storage, place.root)
-        super().__init__(storage, place.items(place.runs), {place.study: [StudyDirection.MAXIMIZE]})
+        super().__init__(storage, place.items(place.runs), {place.suite: [StudyDirection.MAXIMIZE]})
         self.place = place
 
     def for_runs(self, runs: Sequence[PlannedRun]) -> Self:
@@ -124,7 +99,7 @@ class SweepQueue(RunQueue[QueuedRun]):
 
 
 def stored_attempts(suite: str, root: Path, storage: str | None = None) -> Iterator[FrozenTrial]:
-    """All attempts at runs of a suite, with any matrix, from a queue that is left as it is; none where there is none.
+    """All attempts at runs of a suite, from a queue that is left as it is; none where there is none.
 
     Args:
         root: results/<suite>.
@@ -135,7 +110,7 @@ def stored_attempts(suite: str, root: Path, storage: str | None = None) -> Itera
     if (stored := open_existing(storage, root)) is None:
         return
     for study in stored.get_all_studies():
-        if storage is None or holds_runs_of(study.study_name, suite):
+        if storage is None or study.study_name == suite:
             for trial in stored.get_all_trials(study._study_id, deepcopy=False):
                 if trial.user_attrs.get("item", "").startswith("runs/"):
                     yield trial

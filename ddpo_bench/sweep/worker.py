@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 
@@ -24,14 +24,14 @@ from ddpo_bench.run_folder.status import mark
 from ddpo_bench.signals import interrupt, leave_hang_ups
 from ddpo_bench.sweep.follow import Watcher
 from ddpo_bench.sweep.lease import TAKEN_OVER, Heartbeat, leave
-from ddpo_bench.sweep.run_queue import INTERRUPTED, Claim, Item, Outcome, RunQueue
+from ddpo_bench.sweep.queue_item import INTERRUPTED, Claim, Outcome, T
+from ddpo_bench.sweep.run_queue import RunQueue
 from ddpo_bench.sweep.sweep_queue import QueuedRun, SweepPlace, SweepQueue
 from ddpo_bench.training.run_identity import CONFIG, write_identity
 from ddpo_bench.training.status import Stop
 
 PAUSE_SECONDS = 1.0  # before the queue is asked again, while all items are in other hands
 Train = Callable[..., None]
-T = TypeVar("T", bound=Item)
 
 
 def work(place: SweepPlace, train: str) -> None:
@@ -127,7 +127,7 @@ def train_claimed(queue: SweepQueue, claim: Claim[QueuedRun], train: Train, watc
     except Exception as error:  # one run's failure, whatever it is, must not end the others
         write_text(folder / "error.log", traceback.format_exc())
         mark(folder, "failed", in_one_line(error))
-    return claim.item.outcome()
+    return claim.item.end_on_disk() or Outcome("failed", "its trainer left it unfinished")
 
 
 def report(queue: SweepQueue, claim: Claim[QueuedRun], row: dict[str, Any]) -> None:

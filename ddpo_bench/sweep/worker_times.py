@@ -9,7 +9,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-from ddpo_bench.sweep.run_queue import worker_of
+from ddpo_bench.sweep.queue_item import worker_of
 from ddpo_bench.sweep.sweep_queue import stored_attempts
 
 

@@ -10,10 +10,10 @@ from ddpo_bench.files import naming_disk_trouble
 from ddpo_bench.sweep.follow import Watcher
 from ddpo_bench.sweep.plan import PlannedRun, runs_of
 from ddpo_bench.sweep.plan_file import write_plan
-from ddpo_bench.sweep.run_queue import Claim
-from ddpo_bench.sweep.runner import TRAIN, Display, run_suite, sweep_place, work_on_suite
+from ddpo_bench.sweep.queue_item import Claim
+from ddpo_bench.sweep.runner import TRAIN, Display, run_suite, work_on_suite
 from ddpo_bench.sweep.suite import Suite
-from ddpo_bench.sweep.sweep_queue import SweepQueue
+from ddpo_bench.sweep.sweep_queue import SweepPlace, SweepQueue
 from ddpo_bench.sweep.worker import Train, as_worker, resolve, work_through
 from ddpo_bench.sweep.workers import Pool
 from ddpo_bench.tuning.display import Quiet, TuningDisplay
@@ -130,7 +130,7 @@ def try_all(
 
 def queue_of_runs(place: TuningPlace) -> SweepQueue:
     """The queue in which the runs of trials are entered."""
-    return sweep_place(place.suite, [], place.root, place.storage).open()
+    return SweepPlace(place.storage, place.suite.name, [], place.root).open()
 
 
 def begin(place: TuningPlace) -> Studies:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
-from ddpo_bench.sweep.run_queue import DUPLICATE, end_of
+from ddpo_bench.sweep.queue_item import DUPLICATE, end_of
 from ddpo_bench.sweep.storage import open_existing
 from ddpo_bench.tuning.studies import is_feasible, state_of
 

@@ -20,7 +20,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from ddpo_bench.run_folder.places import run_folder
 from ddpo_bench.run_folder.status import read_status
-from ddpo_bench.sweep.run_queue import Claim, Item, RunQueue, was_broken_off
+from ddpo_bench.sweep.queue_item import Claim, Item, was_broken_off
+from ddpo_bench.sweep.run_queue import RunQueue
 from ddpo_bench.sweep.search_space import value_at
 from ddpo_bench.sweep.storage import open_storage
 from ddpo_bench.sweep.suite import Cell, Suite

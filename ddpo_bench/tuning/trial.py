@@ -17,7 +17,7 @@ from ddpo_bench.config import ConfigError, RunConfig
 from ddpo_bench.run_folder.metrics import last_evaluation, learning_curve
 from ddpo_bench.sweep.follow import Watcher
 from ddpo_bench.sweep.plan import PlannedRun, planned
-from ddpo_bench.sweep.run_queue import Claim, Outcome
+from ddpo_bench.sweep.queue_item import Claim, Outcome
 from ddpo_bench.sweep.sweep_queue import SweepQueue
 from ddpo_bench.sweep.tune_block import KL, Tune
 from ddpo_bench.sweep.worker import Train, holding, train_all
@@ -96,9 +96,10 @@ class RunningTrial:
         while True:
             queue.enter()
             train_all(queue, self.pruned_by_epoch, self.watcher)
-            if item.state() == "failed":
-                raise TrialFailed(f"seed {seed}: {item.outcome().reason}")
-            if item.state() == "done":  # not so where the pruner of another trial with this configuration stopped it
+            end = item.end_on_disk()
+            if end and end.end == "failed":
+                raise TrialFailed(f"seed {seed}: {end.reason}")
+            if end:  # not so where the pruner of another trial with this configuration stopped it
                 return self.read(item.run)
 
     def read(self, run: PlannedRun) -> Judged:

@@ -39,7 +39,7 @@ def check(root, runs, storage):
         assert json.loads((home / "status.json").read_text())["state"] == "done"
         assert not {"overlaps.txt", "heartbeat.json"} & {path.name for path in home.iterdir()}
     stored = open_storage(storage, root)
-    (study,) = [study for study in stored.get_all_studies() if study.study_name.startswith("suite-")]
+    (study,) = [study for study in stored.get_all_studies() if study.study_name == "suite"]
     attempts = stored.get_all_trials(study._study_id)
     complete = [attempt.user_attrs["item"] for attempt in attempts if attempt.state.name == "COMPLETE"]
     assert sorted(complete) == sorted(str(run.folder) for run in runs)

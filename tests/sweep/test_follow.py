@@ -17,14 +17,13 @@ from ddpo_bench.console import LiveDisplay, PlainLines
 from ddpo_bench.sweep.follow import SweepFollower
 from ddpo_bench.sweep.forecast import Forecast
 from ddpo_bench.sweep.plan import PlannedRun
-from ddpo_bench.sweep.run_queue import Claim, Outcome
+from ddpo_bench.sweep.queue_item import Claim, Outcome
 from ddpo_bench.sweep.sweep_queue import QueuedRun, SweepPlace, SweepQueue
 
 
 def planned(cell: str) -> PlannedRun:
     run = run_of(cell, 0)
-    config = replace(run.config, reward=Choice("reward", "jpeg_compressibility", {}))
-    return replace(run, config=config, parameters={"reward": cell})
+    return replace(run, config=replace(run.config, reward=Choice("reward", "jpeg_compressibility", {})))
 
 
 FLAKY, SLOW = planned("flaky"), planned("slow")
@@ -33,7 +32,7 @@ EPOCHS = FLAKY.config.epochs
 
 @pytest.fixture
 def place(tmp_path: Path) -> SweepPlace:
-    return SweepPlace(None, "mine-00000000", {"reward": ["flaky", "slow"]}, [FLAKY, SLOW], tmp_path)
+    return SweepPlace(None, "mine", [FLAKY, SLOW], tmp_path)
 
 
 def claim_in_another_terminal(
@@ -80,7 +79,7 @@ def test_a_failed_run_that_another_terminal_retries_joins_what_is_shown(place: S
     assert forecast.seconds_left() == pytest.approx(10 * (2 * EPOCHS - 2))
     for mine, claim, run in ((other, flaky, FLAKY), (queue, slow, SLOW)):
         write(place.root, run, "done", EPOCHS)
-        mine.close(claim, claim.item.outcome())
+        mine.close_as_on_disk(claim)
     follower.poll()
     assert str(display.tally) == "2/2 runs done"
     assert forecast.seconds_left() == 0

@@ -2,17 +2,16 @@
 
 import json
 import os
-from dataclasses import replace
 
 import pytest
 from optuna.trial import TrialState
 from queues import sweep_place, tuning_place
 
-from ddpo_bench.checksummed import write_checksummed_json
 from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep import lease
 from ddpo_bench.sweep.lease import Heartbeat
-from ddpo_bench.sweep.run_queue import DEATHS, INTERRUPTED, Claim, Outcome, end_of
+from ddpo_bench.sweep.queue_item import INTERRUPTED, Claim, Outcome, end_of
+from ddpo_bench.sweep.run_queue import DEATHS
 
 DONE = Outcome("done", values=[1.0])
 PPO = {"name": "ppo", "clip_range": 0.1}
@@ -186,18 +185,17 @@ def test_a_claim_is_signed_after_its_heartbeat_is_there(place, monkeypatch):
     assert not queue.has_claimed(1)
 
 
-def test_a_trial_of_the_study_carries_parameters_curve_value_and_cost(runs):
+def test_a_trial_of_the_study_carries_cell_seed_curve_value_and_cost(runs):
     queue = entered(runs)
     claim = queue.claim()
     queue.storage.set_trial_intermediate_value(claim.trial_id, 1, -2.0)
     write(claim.item.folder, "done", 2, -2.0, -1.75)
-    queue.close(claim, claim.item.outcome())
+    queue.close_as_on_disk(claim)
     (trial,) = queue.attempts()[claim.item]
-    assert trial.params == {"algorithm": "frozen", "seed": 0}
+    assert (trial.user_attrs["cell"], trial.user_attrs["seed"]) == ("frozen", 0)
     assert trial.intermediate_values == {1: -2.0}
     assert trial.value == -1.5
     assert trial.user_attrs["seconds"] == 2.5
-    assert runs.choices == {"algorithm": ["frozen", '{"clip_range": 0.1, "name": "ppo"}']}  # apart by their options
 
 
 def test_what_was_done_before_there_was_a_queue_is_entered_as_done(runs):
@@ -209,15 +207,6 @@ def test_what_was_done_before_there_was_a_queue_is_entered_as_done(runs):
     assert trial.state == TrialState.COMPLETE
     assert trial.value == -1.5
     assert trial.intermediate_values == {1: -2.0, 2: -1.75}
-
-
-def test_a_queue_of_an_earlier_version_is_entered_anew(runs):
-    queue = runs.open()
-    (study,) = queue.studies.values()
-    study.enqueue_trial({}, user_attrs={"folder": str(queue.items[0].run.folder)})
-    queue.recover()
-    queue.enter()
-    assert len([*iter(queue.claim, None)]) == 4
 
 
 @pytest.mark.parametrize("ahead", [-300.0, 0.0, 300.0])
@@ -236,20 +225,3 @@ def test_heartbeats_are_judged_by_the_clock_that_dates_them(runs, monkeypatch, a
     assert not queue.still_ours(dead)
     (trial,) = [trial for trial in queue.attempts()[dead.item] if end_of(trial) == "died"]
     assert trial.user_attrs["reason"] == "its worker on elsewhere showed no heartbeat for 60 s in epoch 1"
-
-
-def test_a_run_that_is_worked_on_in_the_queue_of_another_matrix_waits(runs):
-    """As when a suite is edited, and run in a second terminal, while it runs in the first."""
-    first, second = entered(runs), entered(replace(runs, study="mine-edited"))
-    claim = first.claim()
-    other = lease.this_process() | {"pid": os.getppid(), "born": lease.birth(os.getppid())}
-    write_checksummed_json(claim.item.folder / lease.HEARTBEAT, {"worker": other})
-    others = [taken.item.name for taken in iter(second.claim, None)]
-    assert len(others) == 3
-    assert claim.item.name not in others
-    assert not second.settled()
-    write(claim.item.folder, "done", 2, -2.0, -1.75)
-    (claim.item.folder / lease.HEARTBEAT).unlink()
-    first.close(claim, claim.item.outcome())
-    assert second.claim() is None
-    assert [end_of(trial) for trial in second.attempts()[second.items[0]]] == ["done"]

@@ -12,7 +12,7 @@ from ddpo_bench import cli
 from ddpo_bench.commands.planning import narrowed
 from ddpo_bench.config import ConfigError
 from ddpo_bench.preflight.checks import place_of, values_of
-from ddpo_bench.sweep.plan import choices, runs_of, select
+from ddpo_bench.sweep.plan import runs_of, select
 from ddpo_bench.sweep.suite import Suite, load_suite
 
 PPO = {"label": "ppo", "algorithm": "ppo", "advantages": "per_prompt"}
@@ -45,8 +45,6 @@ def test_a_setup_sets_several_keys_at_once_and_its_label_names_the_cells(tmp_pat
 def test_runs_are_picked_and_told_apart_by_the_label(tmp_path: Path) -> None:
     suite = load(tmp_path, PPO, GRPO)
     assert len(select(runs_of(suite), "grpo-*")) == 4
-    assert choices(suite)["setup"] == ["ppo", "grpo"]
-    assert {run.parameters["setup"] for run in runs_of(suite)} == {"ppo", "grpo"}
     assert narrowed(suite, select(runs_of(suite), "grpo-*/seed-1")).cells == suite.cells[2:]
 
 

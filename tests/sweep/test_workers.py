@@ -77,7 +77,7 @@ def sessions_of(root, cell, seed=0):
 def test_all_runs_are_done_each_in_one_session_of_one_thread(sweep, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     failed, recorder, root = sweep(["frozen", "ppo"], seeds=(0, 1, 2))
-    assert not failed
+    assert not failed, [p.read_text() for p in root.rglob("status.json")]
     assert [state for _, state, _ in recorder.ends] == ["done"] * 6
     sessions = [sessions_of(root, cell, seed) for cell in ("frozen", "ppo") for seed in (0, 1, 2)]
     assert all(len(session) == 1 and "from 0 with 1 threads" in session[0] for session in sessions)
@@ -110,7 +110,7 @@ def test_a_crashing_run_does_not_stop_the_others(sweep):
 @pytest.mark.usefixtures("warm")
 def test_a_run_whose_worker_is_killed_resumes_in_a_fresh_one(sweep):
     failed, recorder, root = sweep(["sac", "frozen"])
-    assert not failed
+    assert not failed, [p.read_text() for p in root.rglob("status.json")]
     assert ("sac/seed-0", "killed", "its worker died in epoch 2") in recorder.ends
     first, second = sessions_of(root, "sac")
     assert "from 0" in first
