@@ -18,6 +18,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ddpo_bench import adam_epsilon
+from ddpo_bench.registry import get
 from ddpo_bench.sweep.estimate import duration
 from ddpo_bench.sweep.forecast import Forecast
 from ddpo_bench.sweep.plan import PlannedRun
@@ -67,7 +68,7 @@ class Tally:
     def warnings(self, run: PlannedRun, row: dict[str, Any]) -> list[str]:
         """Warnings about a row of metrics; each kind is given once for each run."""
         found = {}
-        learns = run.config.samples_per_epoch > 1 and run.config.algorithm.name != "frozen"
+        learns = run.config.samples_per_epoch > 1 and get("algorithm", run.config.algorithm.name).learns
         if learns and row.get("advantage_std") == 0:
             found["advantages"] = (
                 f"epoch {row['epoch']} has nothing to learn from: all rewards that it compares are equal."

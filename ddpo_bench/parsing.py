@@ -66,9 +66,21 @@ def parse(cls: type, data: Any, where: str, mistakes: list[str]) -> Any:
         where: its key in the file, with which mistakes begin; empty for the top level.
         mistakes: the list to append to.
     """
+    values = well_formed(cls, data, where, mistakes)
+    if mistakes:
+        return None
+    try:
+        return cls(**values)
+    except ValueError as error:  # from a plugin's own check of its options
+        mistakes.append(f"{where or 'top level'}: {error}")
+        return None
+
+
+def well_formed(cls: type, data: Any, where: str, mistakes: list[str]) -> dict[str, Any]:
+    """The keys of a mapping that fit the fields of dataclass `cls`, converted; arguments are those of `parse`."""
     if not isinstance(data, Mapping):
         mistakes.append(f"{where or 'top level'}: expected a mapping of keys, got {brief(data)}.")
-        return None
+        return {}
     prefix = f"{where}." if where else ""
     hints = type_hints(cls)
     known = options_of(cls)
@@ -82,18 +94,15 @@ def parse(cls: type, data: Any, where: str, mistakes: list[str]) -> Any:
             values[key] = choose(kind, value, prefix + key, mistakes)
         else:
             own: list[str] = []
-            values[key] = convert(hints[key], value, prefix + key, own)
-            mistakes += own or bound_mistakes(known[key], values[key], prefix + key)
+            converted = convert(hints[key], value, prefix + key, own)
+            if own := own or list(bound_mistakes(known[key], converted, prefix + key)):
+                mistakes += own
+            else:
+                values[key] = converted
     for name, f in known.items():
         if is_required(f) and name not in data:
             mistakes.append(f"{prefix}{name}: is required.")
-    if mistakes:
-        return None
-    try:
-        return cls(**values)
-    except ValueError as error:  # from a plugin's own check of its options
-        mistakes.append(f"{where or 'top level'}: {error}")
-        return None
+    return values
 
 
 def choose(kind: str, data: Any, where: str, mistakes: list[str]) -> Any:
@@ -142,7 +151,8 @@ def convert(hint: Any, value: Any, where: str, mistakes: list[str]) -> Any:
         return convert(hint, value, where, mistakes)
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):
-            mistakes.append(f"{where}: expected a list, got {brief(value)}.")
+            meant = f" Write {brief([value])}." if isinstance(value, (str, int, float)) else ""
+            mistakes.append(f"{where}: expected a list, got {brief(value)}.{meant}")
             return value
         inner = typing.get_args(hint)[0]
         return origin(convert(inner, item, f"{where}[{i}]", mistakes) for i, item in enumerate(value))

@@ -22,5 +22,5 @@ class Clock:
 def run_of(cell: str, seed: int, epochs: int = 4) -> PlannedRun:
     nothing = Choice("policy", "none", {})  # a real one would import torch
     plugins = dict.fromkeys(("policy", "sampler", "prompts", "reward", "advantages"), nothing)
-    plugins["algorithm"] = Choice("algorithm", "none", {"adam_epsilon": 1e-8})
+    plugins["algorithm"] = Choice("algorithm", "ppo", {"adam_epsilon": 1e-8})
     return PlannedRun(cell, replace(RunConfig(**plugins), epochs=epochs, seed=seed), Path("runs", cell, f"seed-{seed}"))

@@ -8,7 +8,7 @@ from ddpo_bench import registry
 from ddpo_bench.config import RunConfig
 from ddpo_bench.describe import Described, described, purpose
 from ddpo_bench.options import options_of
-from ddpo_bench.sweep.form import KEYS
+from ddpo_bench.sweep.form import SuiteFile
 from ddpo_bench.sweep.tune_block import Tune
 
 REGENERATE = "ddpo-bench list --markdown > docs/options.md"
@@ -29,7 +29,7 @@ def page() -> str:
 def sections() -> Iterator[str]:
     yield f"## A run\n\n{table(described(RunConfig))}"
     yield f"Each of these keys holds a plugin, by its `name` and options, or by its name alone:\n\n{plugin_keys()}"
-    yield f"## A suite\n\n{rows(['key', 'what'], [[f'`{key}`', what] for key, what in KEYS.items()])}"
+    yield f"## A suite\n\n{table(described(SuiteFile))}"
     yield "How a matrix and its setups work: [suites](suites.md)."
     yield f"The `tune` block ([tuning](tuning.md)):\n\n{table(described(Tune))}"
     for kind in registry.FOLDERS:

@@ -5,55 +5,47 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, replace
 from typing import Any
 
-from ddpo_bench.options import MOST_SEEDS, SEEDS, brief
+from ddpo_bench.options import LARGEST_SEED, MOST_SEEDS, brief, option
+from ddpo_bench.parsing import well_formed
 from ddpo_bench.registry import unknown
 from ddpo_bench.sweep.matrix import LABEL, LONGEST_VALUE, SETUP, covers, settings_of
 
 Fields = Mapping[str, dataclasses.Field[Any]]  # of a run's configuration
-KEYS = {
-    "name": "name of the results folder; by default that of the file",
-    "base": "keys of a run that all runs share, except seed",
-    "matrix": "mapping of keys of a run to lists of values; a value of `setup` sets several keys at once",
-    "seeds": f"seeds of every cell, a list of whole numbers from {SEEDS.span}",
-    "tune": "search for settings of each cell before its runs",
-}
 
 
-@dataclass
-class Form:
-    """The parts of a suite file that are well-formed, and what is wrong with the others."""
+@dataclass(frozen=True, kw_only=True)
+class SuiteFile:
+    """The keys of a suite file."""
 
-    name: str
-    base: dict[str, Any]
-    matrix: dict[str, list[Any]]
-    seeds: list[int]
-    mistakes: list[str]
+    name: str = option("", "name of the results folder; by default that of the file")
+    base: dict = option({}, "keys of a run that all runs share, except seed")
+    matrix: dict = option(
+        {}, "mapping of keys of a run to lists of values; a value of `setup` sets several keys at once"
+    )
+    seeds: list[int] = option(MISSING, "seeds of every cell", minimum=0, maximum=LARGEST_SEED)
+    tune: dict | None = option(None, "search for settings of each cell before its runs")
 
 
-def check_form(data: Mapping[str, Any], stem: str, fields: Fields) -> Form:
-    """Take a suite file apart, leaving out what is malformed so that the rest can be checked too.
+def read_form(data: Mapping[str, Any], stem: str, fields: Fields, mistakes: list[str]) -> SuiteFile:
+    """The parts of a suite file that are well-formed, so that they can be checked too where others are not.
 
     Args:
         stem: the suite's name where the file gives none.
         fields: of a run's configuration.
+        mistakes: the list to append to.
     """
-    mistakes = [f"{key}: {unknown('key', key, KEYS)}" for key in data if key not in KEYS]
-    return Form(
-        name=check_name(data.get("name", stem), mistakes),
-        base=check_base(data.get("base", {}), mistakes),
-        matrix=check_matrix(data.get("matrix", {}), fields, mistakes),
-        seeds=check_seeds(data.get("seeds"), mistakes),
-        mistakes=mistakes,
-    )
-
-
-def check_name(name: Any, mistakes: list[str]) -> str:
-    if wrong := name_mistake(name):
+    good = well_formed(SuiteFile, data, "", mistakes)
+    form = SuiteFile(**{"name": stem, "seeds": [], **good})
+    if wrong := name_mistake(form.name):
         mistakes.append(f"name: {wrong}")
-    return str(name)
+    if "seed" in form.base:
+        mistakes.append("base.seed: a suite's seeds are its own key. Write seeds: [...] next to base.")
+    mistakes += seeds_mistakes(form.seeds) if "seeds" in good else []
+    base = {key: value for key, value in form.base.items() if key != "seed"}
+    return replace(form, base=base, matrix=good_matrix(form.matrix, fields, mistakes))
 
 
 def name_mistake(name: Any) -> str | None:
@@ -65,19 +57,17 @@ def name_mistake(name: Any) -> str | None:
     return None
 
 
-def check_base(base: Any, mistakes: list[str]) -> dict[str, Any]:
-    if not isinstance(base, Mapping):
-        mistakes.append(f"base: expected a mapping of run settings, got {brief(base)}.")
-        return {}
-    if "seed" in base:
-        mistakes.append("base.seed: a suite's seeds are its own key. Write seeds: [...] next to base.")
-    return {key: value for key, value in base.items() if key != "seed"}
+def seeds_mistakes(seeds: Sequence[int]) -> list[str]:
+    if not seeds:
+        return ["seeds: give a list of whole numbers, for example [0, 1, 2]."]
+    if len(seeds) > MOST_SEEDS:
+        return [f"seeds: {len(seeds)} are given; at most {MOST_SEEDS} are allowed."]
+    twice = (index for index, seed in enumerate(seeds) if seed in seeds[:index])
+    return [f"seeds[{index}]: {seeds[index]} is given twice. Remove one." for index in twice]
 
 
-def check_matrix(matrix: Any, fields: Fields, mistakes: list[str]) -> dict[str, list[Any]]:
-    if not isinstance(matrix, Mapping):
-        mistakes.append(f"matrix: expected a mapping of keys to lists of values, got {brief(matrix)}.")
-        return {}
+def good_matrix(matrix: Mapping[str, Any], fields: Fields, mistakes: list[str]) -> dict[str, list[Any]]:
+    """The keys of a matrix whose lists are well-formed."""
     good: dict[str, list[Any]] = {}
     for key, values in matrix.items():
         if wrong := (None if key == SETUP else key_mistake(key, "matrix", fields)) or list_mistake(values):
@@ -104,7 +94,7 @@ def key_mistake(key: str, place: str, fields: Fields) -> str | None:
 
 def list_mistake(values: Any) -> str | None:
     if not isinstance(values, list):
-        return f"expected a list of values, got {brief(values)}. Write {brief([values])}."
+        return f"expected a list, got {brief(values)}. Write {brief([values])}."
     if not values:
         return "the list is empty. Give at least one value, or remove the key."
     return None
@@ -151,21 +141,3 @@ def leaves(key: str, value: Any, fields: Fields) -> list[str]:
     if isinstance(value, Mapping):
         return [leaf for name, inner in value.items() for leaf in leaves(f"{key}.{name}", inner, fields)]
     return [f"{key}.name" if key in fields and "kind" in fields[key].metadata else key]
-
-
-def check_seeds(seeds: Any, mistakes: list[str]) -> list[int]:
-    if not isinstance(seeds, list) or not seeds:
-        found = "" if seeds is None else f", got {brief(seeds)}"
-        mistakes.append(f"seeds: give a list of whole numbers, for example [0, 1, 2]{found}.")
-        return []
-    if len(seeds) > MOST_SEEDS:
-        mistakes.append(f"seeds: {len(seeds)} are given; at most {MOST_SEEDS} are allowed.")
-        return []
-    for index, seed in enumerate(seeds):
-        if not isinstance(seed, int) or isinstance(seed, bool):
-            mistakes.append(f"seeds[{index}]: expected a whole number, got {brief(seed)}.")
-        elif wrong := SEEDS.mistake(seed):
-            mistakes.append(f"seeds[{index}]: {wrong}")
-        elif seed in seeds[:index]:
-            mistakes.append(f"seeds[{index}]: {seed} is given twice. Remove one.")
-    return seeds

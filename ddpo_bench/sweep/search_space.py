@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass
 from typing import Any
 
 from ddpo_bench.config import ConfigError, RunConfig
+from ddpo_bench.options import option
+from ddpo_bench.parsing import parse
 from ddpo_bench.quantity import MEAN_UNITS, NATS, Quantity
 from ddpo_bench.sweep.matrix import covers
 
 Resolve = Callable[[Mapping[str, Any]], RunConfig]  # a cell's configuration with some keys changed
-FORM = "expected {low, high, log} or {choices}"
 DIGITS = 3  # significant ones, of a quantity that was drawn
 
 
@@ -58,6 +59,32 @@ class Choices:
 Space = dict[str, Range | Choices]
 
 
+@dataclass(frozen=True)
+class WrittenRange:
+    """A range as a suite file gives it; its numbers may be nats."""
+
+    low: Quantity = option(MISSING, "the lowest value")
+    high: Quantity = option(MISSING, "the highest value")
+    log: bool = option(False, "whether the logarithm is drawn evenly")
+
+    def __post_init__(self) -> None:
+        if self.low.unit != self.high.unit:
+            raise ValueError(f"low and high must have the same unit, got {self.low} and {self.high}.")
+        if not self.low.value < self.high.value or (self.log and self.low.value <= 0):
+            raise ValueError(f"low must be below high, and above 0 where log is true, got {self.low} and {self.high}.")
+
+
+@dataclass(frozen=True)
+class WrittenChoices:
+    """Choices as a suite file gives them."""
+
+    choices: list[object] = option(MISSING, "two values or more")
+
+    def __post_init__(self) -> None:
+        if len(self.choices) < 2:
+            raise ValueError(f"choices: give a list of two values or more, got {self.choices!r}.")
+
+
 def dimensions(
     space: Mapping[str, Any], where: str, varied: Sequence[str], resolve: Resolve
 ) -> tuple[Space, list[str]]:
@@ -71,13 +98,17 @@ def dimensions(
     found: Space = {}
     mistakes: list[str] = []
     for key, written in space.items():
-        dimension = None
-        if wrong := misplaced(str(key), varied):
-            mistakes.append(f"{where}.{key}: {wrong}")
-        else:
-            dimension = read_dimension(written, key, f"{where}.{key}", resolve, mistakes)
-        if dimension:
-            found[key] = dimension
+        place, own = f"{where}.{key}", list[str]()
+        if wrong := misplaced(key, varied):
+            own = [f"{place}: {wrong}"]
+        elif isinstance(written, Mapping) and "choices" in written:
+            if choices := parse(WrittenChoices, written, place, own):
+                own += refusals(key, {f"{place}.choices[{i}]": one for i, one in enumerate(choices.choices)}, resolve)
+                found[key] = Choices(tuple(choices.choices))
+        elif ends := parse(WrittenRange, written, place, own):
+            own += refusals(key, {f"{place}.low": written["low"], f"{place}.high": written["high"]}, resolve)
+            found[key] = a_range(ends, whole=not own and isinstance(value_at(resolve({key: written["low"]}), key), int))
+        mistakes += own
     return found, mistakes
 
 
@@ -89,53 +120,21 @@ def misplaced(key: str, varied: Sequence[str]) -> str | None:
     return f"the matrix varies {taken!r}. Tune keys inside it, as {taken}.learning_rate." if taken else None
 
 
-def read_dimension(written: Any, key: str, place: str, resolve: Resolve, mistakes: list[str]) -> Range | Choices | None:
-    if isinstance(written, Mapping) and written.keys() == {"choices"}:
-        return choices(written["choices"], key, place, resolve, mistakes)
-    if isinstance(written, Mapping) and {"low", "high"} <= written.keys() <= {"low", "high", "log"}:
-        return a_range(written, key, place, resolve, mistakes)
-    mistakes.append(f"{place}: {FORM}, got {written!r}.")
-    return None
+def a_range(ends: WrittenRange, whole: bool) -> Range:
+    low, high = (int(end.value) if whole else end.value for end in (ends.low, ends.high))
+    return Range(low, high, ends.log, whole, ends.low.unit == NATS)
 
 
-def choices(values: Any, key: str, place: str, resolve: Resolve, mistakes: list[str]) -> Choices | None:
-    if not isinstance(values, list) or len(values) < 2:
-        mistakes.append(f"{place}.choices: give a list of two values or more, got {values!r}.")
-        return None
-    own = [line for i, value in enumerate(values) for line in refusal(key, value, f"{place}.choices[{i}]", resolve)]
-    mistakes += own
-    return None if own else Choices(tuple(values))
-
-
-def a_range(written: Mapping[str, Any], key: str, place: str, resolve: Resolve, mistakes: list[str]) -> Range | None:
-    low, high, log = amount(written["low"]), amount(written["high"]), written.get("log", False)
-    if low is None or high is None or not isinstance(log, bool):
-        mistakes.append(f"{place}: low and high must be numbers, log true or false; got {dict(written)!r}.")
-        return None
-    if low.unit != high.unit:
-        mistakes.append(f"{place}: low and high must have the same unit; got {dict(written)!r}.")
-        return None
-    if not low.value < high.value or (log and low.value <= 0):
-        mistakes.append(f"{place}: low must be below high, and above 0 where log is true; got {dict(written)!r}.")
-        return None
-    own = refusal(key, written["low"], f"{place}.low", resolve) or refusal(
-        key, written["high"], f"{place}.high", resolve
-    )
-    mistakes += own
-    if own:
-        return None
-    whole = isinstance(value_at(resolve({key: written["low"]}), key), int)
-    ends = [int(end.value) if whole else end.value for end in (low, high)]
-    return Range(ends[0], ends[1], log, whole, low.unit == NATS)
-
-
-def refusal(key: str, value: Any, place: str, resolve: Resolve) -> list[str]:
-    """Why a cell's configuration cannot have this value; empty where it can."""
-    try:
-        resolve({key: value})
-    except ConfigError as error:
-        return [f"{place}: {line.partition(': ')[2].removeprefix(f'{key}: ')}" for line in error.mistakes]
-    return []
+def refusals(key: str, values: Mapping[str, Any], resolve: Resolve) -> list[str]:
+    """Why a cell's configuration cannot have the values of a key, by their places; once where two have one reason."""
+    reasons: dict[str, str] = {}
+    for place, value in values.items():
+        try:
+            resolve({key: value})
+        except ConfigError as error:
+            for line in error.mistakes:
+                reasons.setdefault(line.partition(": ")[2].removeprefix(f"{key}: "), place)
+    return [f"{place}: {reason}" for reason, place in reasons.items()]
 
 
 def value_at(config: RunConfig, key: str) -> Any:

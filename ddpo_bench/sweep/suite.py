@@ -11,7 +11,7 @@ from typing import Any
 
 from ddpo_bench.config import Choice, ConfigError, RunConfig, run_config, to_plain
 from ddpo_bench.registry import DEFAULTS
-from ddpo_bench.sweep.form import check_form
+from ddpo_bench.sweep.form import read_form
 from ddpo_bench.sweep.matrix import (
     LABEL,
     SETUP,
@@ -101,8 +101,9 @@ def load_suite(path: Path, overrides: Sequence[str] = (), seeds: Sequence[int] =
     data = load_yaml(path)
     if not is_suite(data):
         raise ConfigError([f"{path}: is the configuration of one run, not a suite. Use: ddpo-bench train {path}"])
-    form = check_form(data, path.stem, RUN_FIELDS)
-    mistakes = [f"{path}: {mistake}" for mistake in form.mistakes]
+    wrong: list[str] = []
+    form = read_form(data, path.stem, RUN_FIELDS, wrong)
+    mistakes = [f"{path}: {mistake}" for mistake in wrong]
     base = spelled_out(form.base)
     try:
         refuse_varied(overrides, keys_set(form.matrix), path)
@@ -112,8 +113,8 @@ def load_suite(path: Path, overrides: Sequence[str] = (), seeds: Sequence[int] =
     cells, wrong = resolve(base, form.matrix, overrides)
     mistakes += [line if line.startswith("--set") else f"{path}: {line}" for line in wrong]
     suite = Suite(form.name, base, form.matrix, list(seeds) or form.seeds, cells, path)
-    if "tune" in data:
-        suite, wrong = with_tuning(suite, data["tune"])
+    if form.tune is not None:
+        suite, wrong = with_tuning(suite, form.tune)
         mistakes += [f"{path}: {line}" for line in wrong]
     if mistakes:
         raise ConfigError(mistakes)

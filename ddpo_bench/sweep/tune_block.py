@@ -9,11 +9,10 @@ from typing import Any, Literal, NamedTuple
 from ddpo_bench.config import parse
 from ddpo_bench.options import LARGEST_COUNT, LARGEST_SEED, option
 from ddpo_bench.quantity import NATS
-from ddpo_bench.registry import unknown
+from ddpo_bench.registry import get, unknown
 from ddpo_bench.sweep.search_space import amount
 
 KL = "eval/kl_reference_nats"  # what the measure "kl" is in a row of metrics.jsonl
-UNTUNED = "frozen"  # learns nothing, so there is nothing to tune
 FEWEST_FOR_WILCOXON = 5  # seeds: before its last one a trial must have four, the fewest that can pass the test's 0.1
 
 
@@ -114,12 +113,12 @@ def limit(name: str, value: Any) -> float | None:
 def spaces(
     tune: Tune, cells: Sequence[tuple[str, str]], mistakes: list[str]
 ) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """The place and the space, still as written, of each cell's label: one for all but frozen, or one for each by name.
+    """The place and the space, still as written, of each cell's label: one for all that learn, or one for each by name.
 
     Args:
         cells: label and algorithm of each; a space may be named after either.
     """
-    learning = {label: algorithm for label, algorithm in cells if algorithm != UNTUNED}
+    learning = {label: algorithm for label, algorithm in cells if get("algorithm", algorithm).learns}
     names = list(dict.fromkeys([*learning, *learning.values()]))
     if not tune.space:
         mistakes.append("tune.space: is empty. Give a key with {low, high} or {choices}.")

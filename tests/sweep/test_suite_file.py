@@ -40,7 +40,7 @@ WRONG = {
         ["matrix.algoritm: unknown key 'algoritm'. Did you mean 'algorithm'?"],
     ),
     "empty list": ({"matrix": {"algorithm": []}}, ["matrix.algorithm: the list is empty. Give at least one value"]),
-    "not a list": ({"matrix": {"algorithm": "ppo"}}, ["matrix.algorithm: expected a list of values, got 'ppo'. Write"]),
+    "not a list": ({"matrix": {"algorithm": "ppo"}}, ["matrix.algorithm: expected a list, got 'ppo'. Write ['ppo']."]),
     "unknown suite key": ({"seed": [0]}, ["seed: unknown key 'seed'. Did you mean 'seeds'?"]),
     "no seeds": ({"seeds": []}, ["seeds: give a list of whole numbers, for example [0, 1, 2]"]),
     "seed not a number": ({"seeds": [0, "one"]}, ["seeds[1]: expected a whole number, got 'one'."]),
@@ -78,14 +78,21 @@ def write(path, changes):
 
 
 @pytest.mark.parametrize(("changes", "mistakes"), WRONG.values(), ids=WRONG)
-@pytest.mark.parametrize("command", [["run", "--dry-run"], ["validate"]], ids=["run", "validate"])
-def test_every_mistake_is_one_line_with_file_key_and_remedy(tmp_path, capsys, command, changes, mistakes):
+def test_every_mistake_is_one_line_with_file_key_and_remedy(tmp_path, changes, mistakes):
     path = write(tmp_path / "wrong.yaml", changes)
-    assert cli.main([*command, str(path)]) == 1
-    lines = capsys.readouterr().err.splitlines()
+    with pytest.raises(ConfigError) as raised:
+        load_suite(path)
+    lines = raised.value.mistakes
     assert len(lines) == len(set(lines)) == len(mistakes)
     for mistake in mistakes:
         assert any(line.startswith(f"{path}: {mistake}") for line in lines), lines
+
+
+@pytest.mark.parametrize("command", [["run", "--dry-run"], ["validate"]], ids=["run", "validate"])
+def test_commands_print_every_mistake(tmp_path, capsys, command):
+    changes, mistakes = WRONG["many at once"]
+    assert cli.main([*command, str(write(tmp_path / "wrong.yaml", changes))]) == 1
+    assert len(capsys.readouterr().err.splitlines()) == len(mistakes)
 
 
 @pytest.mark.parametrize(
