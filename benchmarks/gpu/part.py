@@ -89,7 +89,7 @@ def environment(device: str) -> dict[str, str]:
         "MPLBACKEND": "Agg",
         "COLUMNS": "120",
     }
-    return os.environ | added | ({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {})
+    return os.environ | added | ({"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"} if device == "cpu" else {})
 
 
 def run(part: Part, device: str, folder: Path) -> tuple[str, float]:

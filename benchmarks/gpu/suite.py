@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,16 +40,20 @@ def main() -> int:
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as work:
         suite = partial(run_suite, device=given.device, work=Path(work), out=given.out, deadline=deadline)
-        for name, run in (
-            ("smoke", suite),
-            ("resume", lambda name: run_resume(given.device, Path(work) / name)),
-            ("algos", suite),
-        ):
-            print(f"-- {name}", flush=True)
-            found[name] = run(name)
-            (given.out / "suite.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-            print(found[name], flush=True)
+        note(found, "smoke", suite("smoke"), given.out)
+        with (
+            ThreadPoolExecutor() as threads
+        ):  # a kill and its resume next to a suite, which leave cores of the CPU idle
+            resumed = threads.submit(run_resume, given.device, Path(work) / "resume")
+            note(found, "algos", suite("algos"), given.out)
+            note(found, "resume", resumed.result(), given.out)
     return 0 if all(part["passed"] for part in found.values()) else 2
+
+
+def note(found: dict[str, Any], name: str, result: dict[str, Any], out: Path) -> None:
+    found[name] = result
+    (out / "suite.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(f"{name}: {result}", flush=True)
 
 
 def run_resume(device: str, work: Path) -> dict[str, Any]:
@@ -66,9 +71,9 @@ def run_suite(name: str, device: str, work: Path, out: Path, deadline: float) ->
     workers = min(WORKERS, os.cpu_count() or 1)
     options = [*OPTIONS[device], *(ONLY[device] if name == "algos" else [])]
     ddpo_bench, results = [sys.executable, "-m", "ddpo_bench"], ["--results", str(work)]
-    process = subprocess.Popen(
-        [*ddpo_bench, "run", f"suites/{name}.yaml", *results, "--workers", str(workers), *options], cwd=ROOT
-    )
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))}
+    command = [*ddpo_bench, "run", f"suites/{name}.yaml", *results, "--workers", str(workers), *options]
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | threads)
     try:
         code = process.wait(max(1.0, deadline - start))
     except subprocess.TimeoutExpired:

@@ -11,7 +11,7 @@ from benchmarks.gpu.resume import difference
 from benchmarks.gpu.targets import Verdict, judge
 
 HEADER = "operation,implementation,latent,batch,dtype,us,p20,p80,graph_us,gb_per_s,share_of_copy,speed_up,error"
-ALL = {"parity", "kernels", "suite"}
+ALL = {"parity", "kernels", "throughput", "suite"}
 
 
 def verdict(out: Path, words: str) -> Verdict:
@@ -50,6 +50,23 @@ def test_the_slowest_case_decides(tmp_path: Path) -> None:
     assert verdict(tmp_path, "8 times eager")[1:] == (True, "9.00x (backward, sd15, B = 8, bf16, the lowest of 2)")
     assert verdict(tmp_path, "compile`, in CUDA")[1:] == (True, "1.50x (score, sdxl, B = 8, bf16, the lowest of 1)")
     assert verdict(tmp_path, "compile`, launched")[1:] == (False, "0.90x (score, sdxl, B = 8, bf16, the lowest of 1)")
+
+
+def test_the_best_setting_of_the_network_decides_and_a_cpus_does_not_count(tmp_path: Path) -> None:
+    lines = [
+        "loop,compile,precision,micro_batch,learning_mfu,speed_up",
+        "ddpo-bench,none,bf16,8,0.31,2.5",
+        "plain loop,none,bf16,8,0.99,",
+        "ddpo-bench,regional,bf16,8,0.42,2.9",
+        "ddpo-bench,none,bf16,64,,",
+    ]
+    for name in ("embedded", "eager"):
+        assert verdict(tmp_path, "utilisation").word == "not measured"
+        folder = tmp_path / "throughput" / name / "a-gpu"
+        folder.mkdir(parents=True)
+        (folder / "sd15-sd15.csv").write_text("\n".join(lines) + "\n")
+    assert verdict(tmp_path, "utilisation")[1:] == (True, "42.0 % (micro-batch 8, bf16, compiled, the best of 2)")
+    assert verdict(tmp_path, "plain loop")[1:] == (False, "2.90x (micro-batch 8, bf16, compiled, the best of 2)")
 
 
 def test_tests_that_time_did_not_reach_are_counted(tmp_path: Path) -> None:

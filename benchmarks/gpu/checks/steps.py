@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ddpo_bench.algorithm_bases.law import law_of
 from ddpo_bench.config import RunConfig, run_config
-from ddpo_bench.protocols import Conditioning, Policy, Sampler
+from ddpo_bench.protocols import Conditioning, Policy, Rollout, Sampler, Trajectories
 from ddpo_bench.training.trainer import start_policy
 
 BATCH = 16 if torch.cuda.is_available() else 4
-PROMPTS = ["two cats", "a dog", "three birds", "a red fish"]
+PROMPTS = (["two cats", "a dog", "three birds", "a red fish"] * BATCH)[:BATCH]
 
 
 @dataclass
@@ -21,7 +21,7 @@ class Steps:
     """Drawn steps.
 
     Attributes:
-        latents: [B, T + 1, C, H, W].
+        latents, means: [B, T + 1, C, H, W] and [B, T, C, H, W].
         log_probs: [B, T].
     """
 
@@ -30,11 +30,28 @@ class Steps:
     sampler: Sampler
     conditioning: Conditioning
     latents: Tensor
+    means: Tensor
     log_probs: Tensor
 
     @property
     def count(self) -> int:
         return self.log_probs.shape[1]
+
+    def rollout(self) -> Rollout:
+        """The steps as an algorithm is given them, with random advantages."""
+        scores = torch.randn(BATCH, generator=torch.Generator().manual_seed(1))
+        return Rollout(
+            prompts=PROMPTS,
+            metadata=[{}] * BATCH,
+            conditioning=self.conditioning,
+            x_0=self.latents[:, -1],
+            rewards=scores.double(),
+            advantages=scores.to(self.policy.device),
+            trajectories=Trajectories(self.latents, self.means, self.log_probs),
+            reward=self.config.reward.build(),
+            sampler=self.sampler,
+            micro_batch=BATCH,
+        )
 
     def log_prob(self, rows: Tensor, at: Tensor) -> Tensor:
         """[B]: log-probs of stored steps as learning scores them, differentiable.
@@ -57,22 +74,21 @@ def make_config(precision: str) -> RunConfig:
 def make_steps(device: torch.device, precision: str) -> Steps:
     config = make_config(precision)
     policy, sampler = start_policy(config, device)
-    conditioning = policy.encode((PROMPTS * BATCH)[:BATCH])
+    conditioning = policy.encode(PROMPTS)
     generator = torch.Generator().manual_seed(0)
     count = len(sampler.timesteps)
     x_t, *noises = (torch.randn(BATCH, *policy.latent_shape, generator=generator).to(device) for _ in range(1 + count))
-    latents, log_probs = [x_t], []
+    drawn = [(x_t, x_t, x_t)]  # of which only the first is read
     for k, noise in enumerate(noises):
-        x_prev, log_prob = draw(policy, sampler, latents[-1], k, conditioning, noise)
-        latents.append(x_prev)
-        log_probs.append(log_prob)
-    return Steps(config, policy, sampler, conditioning, torch.stack(latents, 1), torch.stack(log_probs, 1))
+        drawn.append(draw(policy, sampler, drawn[-1][0], k, conditioning, noise))
+    latents, means, log_probs = zip(*drawn, strict=True)
+    stacked = torch.stack(latents, 1), torch.stack(means[1:], 1), torch.stack(log_probs[1:], 1)
+    return Steps(config, policy, sampler, conditioning, *stacked)
 
 
 def draw(
     policy: Policy, sampler: Sampler, x_t: Tensor, k: int, conditioning: Conditioning, noise: Tensor
-) -> tuple[Tensor, Tensor]:
-    """x_prev and its log-prob, at step k."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """x_prev, its mean and its log-prob, at step k."""
     step = torch.full((len(x_t),), k, device=x_t.device)
-    x_prev, _, log_prob = law_of(policy, sampler, x_t, step, conditioning).draw(noise)
-    return x_prev, log_prob
+    return law_of(policy, sampler, x_t, step, conditioning).draw(noise)

@@ -12,6 +12,9 @@ from ddpo_kernels import AffineStep, coefficient_table
 from ddpo_kernels.backend import INTERPRETING, fused
 from steps import BATCH, Steps, draw
 
+from ddpo_bench.algorithm_bases.optimiser import Averages
+from ddpo_bench.algorithms.ppo import PPO
+
 PRECISIONS = ("fp32", "bf16")
 StepsIn = Callable[[str], Steps]
 Block = Callable[[], AbstractContextManager[None]]
@@ -60,19 +63,16 @@ def test_a_sampling_step_never_waits_for_the_device(steps_in: StepsIn, never_wai
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_learning_step_never_waits_for_the_device(steps_in: StepsIn, never_waiting: Block, precision: str) -> None:
-    """The passes of the network, log-prob, loss, gradient and optimiser."""
+    """The first of an epoch, which also measures ratios: passes of the network, loss, gradient, optimiser, metrics."""
     steps = steps_in(precision)
     rows = torch.arange(BATCH, device=steps.latents.device)
-    at, advantages = rows % steps.count, torch.randn(BATCH, device=rows.device)
-    parameters = list(steps.policy.parameters())
-    optimiser = torch.optim.AdamW(parameters, lr=0.0)
+    minibatch, rollout = torch.stack([rows, rows % steps.count], dim=1), steps.rollout()
     for block in (torch.enable_grad, never_waiting):
+        averages, algorithm = Averages(), PPO(learning_rate=1e-30)  # too small to change weights, which are shared
+        algorithm.start(steps.policy, seed=0)
         with block():
-            loss, _ = ddpo_kernels.ppo_loss(steps.log_prob(rows, at), steps.log_probs[rows, at], advantages, 1e-4)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
-            optimiser.zero_grad()
+            algorithm.optimiser_step(steps.policy, rollout, minibatch, averages)
+        assert averages.result()["ratio_deviation_max"] == 0
     measured_on_gpus_alone(rows.device)
 
 
