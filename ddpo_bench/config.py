@@ -64,8 +64,13 @@ class RunConfig:
         maximum=LARGEST_COUNT,
         unit="images",
     )
-    micro_batch: int = option(
-        64, "samples in one forward pass, in sampling and in learning", minimum=1, maximum=LARGEST_COUNT, unit="samples"
+    micro_batch: int | Literal["auto"] = option(
+        "auto",
+        "samples in one forward pass, in sampling and in learning; auto is the most that fit on a GPU, up to 256, and "
+        "up to 64 on a CPU",
+        minimum=1,
+        maximum=LARGEST_COUNT,
+        unit="samples",
     )
     epochs: int = option(12, "rounds of sampling and learning", minimum=0, maximum=LARGEST_COUNT)
     backend: Literal["auto", "triton", "torch"] = option(

@@ -68,7 +68,7 @@ def type_text(hint: Any) -> str:
     if origin is Literal:
         return one_of([written(choice) for choice in inner])
     if origin in (typing.Union, types.UnionType):
-        return one_of([type_text(arg) for arg in inner if arg is not types.NoneType] + ["null"])
+        return one_of(["null" if arg is types.NoneType else type_text(arg) for arg in inner])
     if origin in (list, tuple):
         return f"list of {PLURALS.get(inner[0]) or type_text(inner[0])}"
     return NAMES.get(hint, hint.__name__.lower())

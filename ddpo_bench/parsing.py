@@ -147,8 +147,18 @@ def convert(hint: Any, value: Any, where: str, mistakes: list[str]) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in typing.get_args(hint):
             return None
-        (hint,) = [arg for arg in typing.get_args(hint) if arg is not type(None)]
-        return convert(hint, value, where, mistakes)
+        words = [
+            word for arg in typing.get_args(hint) if typing.get_origin(arg) is Literal for word in typing.get_args(arg)
+        ]
+        if isinstance(value, str) and value in words:
+            return value
+        (hint,) = [
+            arg for arg in typing.get_args(hint) if arg is not type(None) and typing.get_origin(arg) is not Literal
+        ]
+        own: list[str] = []
+        converted = convert(hint, value, where, own)
+        mistakes += [f"{mistake} Or write {' or '.join(words)}." if words else mistake for mistake in own]
+        return converted
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):
             meant = f" Write {brief([value])}." if isinstance(value, (str, int, float)) else ""

@@ -85,6 +85,7 @@ def test_all_mistakes_are_told_at_once_each_in_a_line_with_its_place() -> None:
         ({"epochs": 10**400}, "epochs: must be at least 0 and at most 1,000,000,000, got 1000"),
         ({"seed": 2**32}, "seed: must be at least 0 and at most 4,294,967,295, got 4294967296."),
         ({"micro_batch": 0}, "micro_batch: must be at least 1 and at most 1,000,000,000, got 0."),
+        ({"micro_batch": "big"}, "micro_batch: expected a whole number, got 'big'. Or write auto."),
         ({"evaluation": {"samples": 0}}, "evaluation.samples: must be at least 1 and at most 1,000,000,000, got 0."),
         ({"checkpoint_seconds": float("nan")}, "checkpoint_seconds: must be a finite number, got nan."),
         ({"checkpoint_seconds": "inf"}, "checkpoint_seconds: must be a finite number, got inf."),

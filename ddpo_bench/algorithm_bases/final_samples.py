@@ -57,5 +57,9 @@ class FinalSamplesAlgorithm(AdamWAlgorithm):
         rollout.network_passes.work += LEARNING * self.optimiser_steps * count
         return averages.result() | self.optimiser.metrics()
 
+    def probe(self, policy: Policy, rollout: Rollout) -> None:
+        samples = torch.arange(len(rollout), device=policy.device)
+        self.loss(policy, rollout, samples, torch.zeros_like(samples), torch.zeros_like(rollout.x_0)).backward()
+
     def updates(self, config: RunConfig) -> int:
         return config.epochs * self.optimiser_steps

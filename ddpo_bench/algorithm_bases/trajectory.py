@@ -70,6 +70,10 @@ class GradientAlgorithm(AdamWAlgorithm):
         rollout.network_passes.work += LEARNING * len(minibatch)
         self.optimiser.step()
 
+    def probe(self, policy: Policy, rollout: Rollout) -> None:
+        samples = torch.arange(len(rollout))
+        self.loss(transitions(policy, rollout, samples, torch.zeros_like(samples)))[0].backward()
+
     def updates(self, config: RunConfig) -> int:
         return config.epochs * self.passes * self.minibatches
 

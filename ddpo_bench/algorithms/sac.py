@@ -161,6 +161,14 @@ class SAC(AdamWAlgorithm):
             loss = loss + self.alpha * law.kl(pretrained)
         return loss.mean()
 
+    def probe(self, policy: Policy, rollout: Rollout) -> None:
+        other = copy.copy(self)  # so that neither replay nor critics stay
+        other.rollouts_seen = 0
+        other.remember(rollout)
+        samples = torch.arange(len(rollout), device=policy.device)
+        steps, noise = torch.zeros_like(samples), torch.zeros_like(rollout.x_0)
+        other.actor_loss(policy, rollout.sampler, samples, steps, noise).backward()
+
     def state_dict(self) -> dict[str, Any]:
         state = super().state_dict()
         if self.rollouts_seen:

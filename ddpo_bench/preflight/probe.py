@@ -46,6 +46,7 @@ def measure(config: RunConfig) -> Pace:
     import accelerate
     import torch
 
+    from ddpo_bench.training.micro_batch import Trial, resolve
     from ddpo_bench.training.rollout import Collector, prompt_sides
     from ddpo_bench.training.trainer import peak_memory_mb, start_policy
 
@@ -60,11 +61,12 @@ def measure(config: RunConfig) -> Pace:
     start = time.perf_counter() - clock
     reward: Reward = config.reward.build()
     reward.start(device)
-    samples = samples_of(config)
     training_prompts, _ = prompt_sides(config, policy)
+    micro_batch = resolve(Trial(config, policy, sampler, training_prompts, reward, algorithm))
+    samples = samples_of(config, micro_batch)
     collector = Collector(
         policy, sampler, training_prompts, reward, advantages, algorithm,
-        samples, config.samples_per_prompt, config.micro_batch, config.seed,
+        samples, config.samples_per_prompt, micro_batch, config.seed,
     )  # fmt: skip
     for epoch in range(1, PASSES + 1):
         clock = now(device)
@@ -78,9 +80,9 @@ def measure(config: RunConfig) -> Pace:
     return Pace(samples, start, sampling, learned - sampled, algorithm.learns_from_all, peak)
 
 
-def samples_of(config: RunConfig) -> int:
+def samples_of(config: RunConfig, micro_batch: int) -> int:
     """A micro-batch of whole groups of one prompt."""
-    groups = max(1, min(config.micro_batch, config.samples_per_epoch) // config.samples_per_prompt)
+    groups = max(1, min(micro_batch, config.samples_per_epoch) // config.samples_per_prompt)
     return groups * config.samples_per_prompt
 
 

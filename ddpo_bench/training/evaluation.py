@@ -45,6 +45,7 @@ class Evaluator:
     draw: PromptFunction
     reward: Reward
     folder: Path
+    micro_batch: int
 
     def __post_init__(self) -> None:
         seed = self.config.seed
@@ -84,7 +85,7 @@ class Evaluator:
         return row | phases.seconds
 
     def reference_kl(self, drawn: Trajectories, conditioning: Conditioning) -> float:
-        return reference_kl(self.policy, self.sampler, drawn, conditioning, self.config.micro_batch)
+        return reference_kl(self.policy, self.sampler, drawn, conditioning, self.micro_batch)
 
     def judge(self, images: Tensor) -> dict[str, float]:
         """What the images are worth to every reward, and what they look like."""
@@ -98,9 +99,9 @@ class Evaluator:
         """One trajectory a prompt, and its image."""
         conditioning = self.policy.encode(prompts)
         generator = torch.Generator().manual_seed(noise_seed)
-        batches = sample_batches(self.policy, self.sampler, conditioning, self.config.micro_batch, generator)
+        batches = sample_batches(self.policy, self.sampler, conditioning, self.micro_batch, generator)
         drawn = joined(batches)
-        return conditioning, drawn, decode_in_batches(self.policy, drawn.latents[:, -1], self.config.micro_batch)
+        return conditioning, drawn, decode_in_batches(self.policy, drawn.latents[:, -1], self.micro_batch)
 
     def samples_a_prompt(self, judged: Tensor) -> Tensor:
         """[P, S, 3, H, W]: the judged image of the first distinct prompts, and others of the same prompt."""

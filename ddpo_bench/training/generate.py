@@ -11,6 +11,7 @@ import torch
 from ddpo_bench.config import RunConfig
 from ddpo_bench.training.checkpoint import load_newest
 from ddpo_bench.training.evaluation import to_pixels
+from ddpo_bench.training.micro_batch import for_pictures
 from ddpo_bench.training.sampling import decode_in_batches, final_latents, sample_batches
 from ddpo_bench.training.trainer import start_policy
 
@@ -40,6 +41,7 @@ def sample_images(config: RunConfig, prompts: list[str], seed: int, run: Path | 
             raise NoCheckpoint(f"{run}: holds no checkpoint; is it the folder of a run (…/seed-<k>)?")
         if "policy" in state:  # before the first epoch it is the pretrained model
             policy.load_state_dict(state["policy"])
+    micro_batch = for_pictures(config, run)
     generator = torch.Generator().manual_seed(seed)
-    x_0 = final_latents(sample_batches(policy, sampler, policy.encode(prompts), config.micro_batch, generator))
-    return to_pixels(decode_in_batches(policy, x_0, config.micro_batch))
+    x_0 = final_latents(sample_batches(policy, sampler, policy.encode(prompts), micro_batch, generator))
+    return to_pixels(decode_in_batches(policy, x_0, micro_batch))

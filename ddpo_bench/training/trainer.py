@@ -23,6 +23,7 @@ from ddpo_bench.training.checkpoint import Checkpoints, load_newest, restore
 from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.loggers import make_logger, refuse_unavailable
 from ddpo_bench.training.metrics_file import MetricsFile
+from ddpo_bench.training.micro_batch import Trial, resolve
 from ddpo_bench.training.provenance import provenance
 from ddpo_bench.training.rollout import Collector, prompt_sides
 from ddpo_bench.training.run_identity import refuse_other_run, write_identity
@@ -71,12 +72,15 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
     reward: Reward = config.reward.build()
     reward.start(device)
     training_prompts, evaluation_prompts = prompt_sides(config, policy)
+    origin = provenance(config, policy)
+    trial = Trial(config, policy, sampler, training_prompts, reward, algorithm)
+    micro_batch = origin["micro_batch"] = resolve(trial, folder, origin["processor"])
     collector = Collector(
         policy, sampler, training_prompts, reward, advantages, algorithm,
-        config.samples_per_epoch, config.samples_per_prompt, config.micro_batch, config.seed,
+        config.samples_per_epoch, config.samples_per_prompt, micro_batch, config.seed,
     )  # fmt: skip
-    evaluator = Evaluator(config, policy, sampler, evaluation_prompts, reward, folder)
-    write_identity(folder, config, provenance(config, policy))  # all that the configuration names has started
+    evaluator = Evaluator(config, policy, sampler, evaluation_prompts, reward, folder, micro_batch)
+    write_identity(folder, config, origin)  # all that the configuration names has started
     metrics = MetricsFile(folder / "metrics.jsonl")
     parts: dict[str, Any] = {"policy": policy, "algorithm": algorithm, "advantages": advantages, "metrics": metrics}
     state = load_newest(folder, device)

@@ -126,6 +126,29 @@ def test_a_run_makes_as_many_updates_of_the_policy_as_its_algorithm_tells(make: 
     assert len(steps) == algorithm.updates(RunConfig(epochs=2))
 
 
+def test_a_probe_learns_from_all_samples_at_once_and_leaves_the_algorithm_as_it_was(
+    make: Callable[[], Algorithm],
+) -> None:
+    probed, policy = begun(make)
+    if not probed.learns:
+        return
+    batches, predict = [], policy.predict
+
+    def counted(x_t: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
+        batches.append(len(x_t) * torch.is_grad_enabled())
+        return predict(x_t, timesteps, conditioning)
+
+    rollout = draw_rollout(policy, algorithm=probed)
+    policy.predict = counted  # type: ignore[method-assign]
+    probed.probe(policy, rollout)
+    assert max(batches) == len(rollout)
+    for parameter in policy.parameters():
+        assert parameter.grad is not None
+        parameter.grad = None
+    fresh, other = begun(make)
+    assert updated(probed, policy, range(2)) == updated(fresh, other, range(2))
+
+
 def test_a_rollout_is_left_as_it_was(make: Callable[[], Algorithm]) -> None:
     algorithm, policy = begun(make)
     rollout, same = draw_rollout(policy), draw_rollout(policy)

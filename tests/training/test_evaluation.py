@@ -20,7 +20,9 @@ MakeConfig = Callable[..., RunConfig]
 
 def evaluator(config: RunConfig, folder: Path) -> Evaluator:
     _, draw = split(config.prompts.build(), config.evaluation.prompts)
-    return Evaluator(config, *start_policy(config, torch.device("cpu")), draw, config.reward.build(), folder)
+    return Evaluator(
+        config, *start_policy(config, torch.device("cpu")), draw, config.reward.build(), folder, micro_batch=2
+    )
 
 
 @pytest.mark.parametrize(("samples", "distinct"), [(3, 2), (12, 4)])
