@@ -6,9 +6,11 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass
 
-from ddpo_bench.analysis.efficiency import Curve, common_budget, kl_spent, reward_at
+import numpy as np
+
 from ddpo_bench.analysis.measures import BASELINE, Measure
 from ddpo_bench.analysis.records import RunRecord
+from ddpo_bench.analysis.statistics import Array
 from ddpo_bench.run_folder.places import ResultsError
 
 REWARD = "reward_mean"
@@ -56,10 +58,11 @@ class Budget:
 
     def reward(self, run: RunRecord) -> float:
         at = self.limits.get(run.task)
-        capped = self.kind == "kl" or run.algorithm == BASELINE  # staying below is within
-        if at is None or not (capped or at <= reach(run, self.kind)):
+        if at is None:
             return math.nan
-        return float(reward_at(curve(run, self.kind), at))
+        spent, reward = curve(run, self.kind)
+        capped = self.kind == "kl" or run.algorithm == BASELINE  # staying below is within
+        return reward_at(spent, reward, at) if capped or at <= spent[-1] else math.nan
 
 
 def equal_budget(done: list[RunRecord], kind: str, at: float | None = None) -> Budget:
@@ -70,21 +73,23 @@ def equal_budget(done: list[RunRecord], kind: str, at: float | None = None) -> B
     Raises:
         ResultsError: where a run lacks the columns, no learning run is done, or none reached `at`.
     """
-    curves: dict[str, list[Curve]] = defaultdict(list)
+    reached: dict[str, list[float]] = defaultdict(list)
     for run in done:
-        measured = curve(run, kind)
+        spent, _ = curve(run, kind)
         if run.algorithm != BASELINE:
-            curves[run.task].append(measured)
-    if not curves:
+            reached[run.task].append(float(spent[-1]))
+    if not reached:
         raise ResultsError("--budget: no run that learns is done, so there is no budget to compare at.")
-    furthest = max(reach(run, kind) for run in done if run.algorithm != BASELINE)
+    furthest = max(map(max, reached.values()))
     if at is not None and at > furthest and kind != "kl":
         raise ResultsError(f"--at {at:g}: no run got there; the furthest reached {furthest:.6g} {UNITS[kind]}.")
-    return Budget(kind, {task: common_budget(runs) if at is None else at for task, runs in curves.items()})
+    return Budget(kind, {task: min(ends) if at is None else at for task, ends in reached.items()})
 
 
-def curve(run: RunRecord, kind: str) -> Curve:
-    """What a run had spent at the end of each epoch, and its reward: [epochs] each.
+def curve(run: RunRecord, kind: str) -> tuple[Array, Array]:
+    """What a run had spent at the end of each epoch, never falling, and its reward: [epochs] each.
+
+    KL may fall again; what was spent of it is the most that it was so far.
 
     Raises:
         ResultsError: where the run did not measure it.
@@ -94,12 +99,21 @@ def curve(run: RunRecord, kind: str) -> Curve:
     if lacking:
         where = run.folder / "metrics.jsonl"
         raise ResultsError(f"{where}: lacks {' and '.join(lacking)}; --budget {kind} cannot place this run.")
-    spent = run.curve[list(columns)].sum(axis=1).to_numpy(float)
-    if kind == "seconds":
-        spent = spent.cumsum()
-    return kl_spent(spent) if kind == "kl" else spent, run.curve[REWARD].to_numpy(float)
+    spent = run.curve[list(columns)].sum(axis=1)
+    spent = {"queries": spent, "seconds": spent.cumsum(), "kl": spent.cummax()}[kind]
+    return spent.to_numpy(float), run.curve[REWARD].to_numpy(float)
 
 
-def reach(run: RunRecord, kind: str) -> float:
-    """The most that a run spent."""
-    return common_budget([curve(run, kind)])
+def reward_at(spent: Array, reward: Array, budget: float) -> float:
+    """The reward of a run's last measurement at or under a budget: what it has if it is stopped there.
+
+    Not interpolated between two measurements: that would use the next one, which the budget did not pay for. Not the
+    best so far either: the best of noisy measurements is too high, and a policy that collapsed is not the one it was.
+
+    Args:
+        spent, reward: [n], of `curve`; of measurements at the same point the last counts.
+    Returns:
+        NaN where the run has no measurement within the budget.
+    """
+    within = np.searchsorted(spent, budget, side="right")
+    return float(reward[within - 1]) if within else math.nan

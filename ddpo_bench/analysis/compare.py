@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,7 +20,7 @@ from ddpo_bench.run_folder.places import ResultsError
 
 Verdict = Literal["better", "worse", "same", "undecided"]
 Cell = tuple[str, str]  # task, label
-Runs = dict[int, RunRecord]  # done runs of one cell by seed
+Key = tuple[str, str, int]  # task, label, seed
 SEEN = 3  # differing settings that a note shows
 
 
@@ -44,21 +44,27 @@ def compare(a: Path, b: Path, metric: str = "final", min_effect: float | None = 
     """
     old, new = collect(a), collect(b)
     measure = measure_of_both(metric, old, new)
-    ours, theirs = by_seed(old), by_seed(new)
-    shared = [cell for cell in ours if cell in theirs and ours[cell].keys() & theirs[cell].keys()]
+    ours, theirs = by_key(old), by_key(new)
+    shared = [key for key in ours if key in theirs]
     if not shared:
-        raise ResultsError(nothing_shared(a, b, ours, theirs))
-    rows = [row(cell, ours[cell], theirs[cell], measure, min_effect) for cell in shared]
-    pairs = {int(str(row.values["n"])) for row in rows}
-    if pairs == {0}:
+        held = [f"In {folder}: {'; '.join(named(runs)) or 'none'}." for folder, runs in ((a, ours), (b, theirs))]
+        raise ResultsError(f"{a} and {b} have no done run in common. {' '.join(held)}")
+    unmeasured = [[key for key in shared if math.isnan(measure.of(side[key]))] for side in (ours, theirs)]
+    pairs: dict[Cell, list[tuple[float, float]]] = {(task, label): [] for task, label, _ in shared}
+    for task, label, seed in shared:
+        if (task, label, seed) not in chain(*unmeasured):
+            pair = measure.of(ours[task, label, seed]), measure.of(theirs[task, label, seed])
+            pairs[task, label].append(pair)
+    if not any(pairs.values()):
         raise ResultsError(f"No run that {a} and {b} share has `{measure.key}` on both sides.")
+    rows = [row(cell, several, measure, min_effect) for cell, several in pairs.items()]
     notes = [
         legend(measure, [*old, *new], min_effect),
-        *few_seeds(pairs),
-        *alone("A", ours, theirs),
-        *alone("B", theirs, ours),
-        *unmeasured("A", ours, shared, measure),
-        *unmeasured("B", theirs, shared, measure),
+        *few_seeds({len(several) for several in pairs.values()}),
+        *left_out("Done only in A", ours.keys() - theirs),
+        *left_out("Done only in B", theirs.keys() - ours),
+        *left_out(f"No `{measure.key}` in A", unmeasured[0]),
+        *left_out(f"No `{measure.key}` in B", unmeasured[1]),
         *other_settings(ours, theirs, shared),
         *side("A", a, old),
         *side("B", b, new),
@@ -76,21 +82,15 @@ def measure_of_both(metric: str, old: list[RunRecord], new: list[RunRecord]) -> 
     return measure
 
 
-def by_seed(records: list[RunRecord]) -> dict[Cell, Runs]:
-    """The done runs by cell and seed."""
+def by_key(records: list[RunRecord]) -> dict[Key, RunRecord]:
+    """The done runs, cell by cell, the baseline's first."""
     done = [record for record in records if is_done(record)]
-    return {
-        (task, label): {run.seed: run for run in runs}
-        for task in tasks_of(done)
-        for label, runs in cells_of(done, task).items()
-    }
+    cells = [runs for task in tasks_of(done) for runs in cells_of(done, task).values()]
+    return {(run.task, run.label, run.seed): run for run in chain(*cells)}
 
 
-def row(cell: Cell, ours: Runs, theirs: Runs, measure: Measure, min_effect: float | None) -> Row:
+def row(cell: Cell, pairs: list[tuple[float, float]], measure: Measure, min_effect: float | None) -> Row:
     """A cell's values over the seeds that both sides measured."""
-    both = sorted(ours.keys() & theirs.keys())
-    pairs = [(measure.of(ours[seed]), measure.of(theirs[seed])) for seed in both]
-    pairs = [pair for pair in pairs if not any(map(math.isnan, pair))]
     task, label = cell
     values: dict[str, Value] = {"algorithm": label, "reward": task, "n": len(pairs), "verdict": "undecided"}
     if not pairs:
@@ -143,54 +143,37 @@ def legend(measure: Measure, records: list[RunRecord], min_effect: float | None)
     )
 
 
-def alone(name: str, ours: Mapping[Cell, Runs], theirs: Mapping[Cell, Runs]) -> list[str]:
-    """One note that names the cells and seeds of a side whose like is not done on the other."""
-    named = []
-    for cell, runs in ours.items():
-        task, label = cell
-        if seeds := runs.keys() - theirs.get(cell, {}).keys():
-            named.append(f"{label} on {task} seed {ranges(seeds)}")
-    return [f"Done only in {name}, and left out: {'; '.join(named)}."] if named else []
+def left_out(why: str, keys: Iterable[Key]) -> list[str]:
+    """One note that names runs; none where there are none."""
+    return [f"{why}, and left out: {'; '.join(runs)}."] if (runs := named(keys)) else []
 
 
-def unmeasured(name: str, cells: Mapping[Cell, Runs], shared: list[Cell], measure: Measure) -> list[str]:
-    """One note that names the runs of a side that lack the measure."""
-    lacking = [
-        f"{label} on {task} seed {seed}"
-        for task, label in shared
-        for seed, run in sorted(cells[task, label].items())
-        if math.isnan(measure.of(run))
-    ]
-    return [f"No `{measure.key}` in {name}, and left out: {'; '.join(lacking)}."] if lacking else []
+def named(keys: Iterable[Key]) -> list[str]:
+    """Runs in words, the seeds of a cell together: "ppo on target_colour seed 0 to 2"."""
+    seeds: dict[str, list[int]] = {}
+    for task, label, seed in sorted(keys):
+        seeds.setdefault(f"{label} on {task}", []).append(seed)
+    return [f"{cell} seed {ranges(several)}" for cell, several in seeds.items()]
 
 
-def other_settings(ours: Mapping[Cell, Runs], theirs: Mapping[Cell, Runs], shared: list[Cell]) -> list[str]:
+def other_settings(ours: Mapping[Key, RunRecord], theirs: Mapping[Key, RunRecord], shared: list[Key]) -> list[str]:
     """One note that names cells whose configuration is not the same in A and B."""
     changes: dict[str, list[str]] = {}
-    for cell in shared:
-        old, new = (flatten(next(iter(side[cell].values())).config) for side in (ours, theirs))
+    for (task, label), (key, *_) in groupby(shared, lambda key: key[:2]):
+        old, new = (flatten(side[key].config) for side in (ours, theirs))
         keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
         more = [f"{len(keys) - SEEN} more"] if len(keys) > SEEN else []
         shown = [f"{key} {old.get(key)} to {new.get(key)}" for key in keys[:SEEN]]
         if keys:
-            changes.setdefault(", ".join([*shown, *more]), []).append(f"{cell[1]} on {cell[0]}")
-    named = [f"{' and '.join(cells)}: {what}" for what, cells in changes.items()]
-    return [f"Settings that differ from A to B: {'; '.join(named)}."] if named else []
+            changes.setdefault(", ".join([*shown, *more]), []).append(f"{label} on {task}")
+    told = [f"{' and '.join(cells)}: {what}" for what, cells in changes.items()]
+    return [f"Settings that differ from A to B: {'; '.join(told)}."] if told else []
 
 
 def side(name: str, folder: Path, records: list[RunRecord]) -> list[str]:
     """What a side is: its folder, runs, machine, versions and commit, and what is not done in it."""
     what = [f"{name} is `{folder}`: {line}" for line in provenance(records)]
     return [*what, *(f"{name}: {line[0].lower()}{line[1:]}" for line in unfinished(records))]
-
-
-def nothing_shared(a: Path, b: Path, ours: Mapping[Cell, Runs], theirs: Mapping[Cell, Runs]) -> str:
-    """One line on two folders without a pair of runs."""
-    held = [
-        ", ".join(f"{label} on {task} seed {ranges(runs)}" for (task, label), runs in cells.items())
-        for cells in (ours, theirs)
-    ]
-    return f"{a} and {b} have no done run in common. In {a}: {held[0] or 'none'}. In {b}: {held[1] or 'none'}."
 
 
 def ranges(seeds: Iterable[int]) -> str:

@@ -2,9 +2,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fabricate import fabricate_run, rows_of, write_rows
+from hypothesis import given
+from hypothesis import strategies as st
 
+from ddpo_bench.analysis.budget import reward_at
 from ddpo_bench.analysis.tables import Row, Table
 from ddpo_bench.analysis.tabulate import tabulate
 from ddpo_bench.run_folder.places import ResultsError
@@ -100,6 +104,14 @@ def test_a_run_that_did_not_reach_the_budget_is_named_and_its_cell_empty(uneven:
     assert next(row for row in table.rows if row.values["algorithm"] == "sac").values["reward_at_budget"] is None
     assert any(note.startswith("No training reward at 35 images: sac-target_colour seed 0.") for note in table.notes)
     assert rewards(table)["ppo"] == 3.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.floats(-1, 1)), max_size=10), st.floats(0, 25))
+def test_reward_at_a_budget_is_the_last_that_it_paid_for(points: list[tuple[int, float]], budget: float) -> None:
+    points = sorted(points, key=lambda point: point[0])
+    within = [reward for spent, reward in points if spent <= budget]
+    found = reward_at(np.array([spent for spent, _ in points]), np.array([reward for _, reward in points]), budget)
+    assert found == within[-1] if within else np.isnan(found)
 
 
 def test_a_budget_that_no_run_reached_is_one_line(uneven: Path) -> None:

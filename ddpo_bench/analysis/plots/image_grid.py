@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from textwrap import fill
@@ -25,36 +24,19 @@ from ddpo_bench.run_folder.places import ResultsError
 
 COLUMNS = 8
 DPI, TILE, GAP = 100, 96, 4  # pixels
+STEP = TILE + GAP
 TITLE, LINE = 44, 14  # pixels of a block's title, and of a line of text over its columns
 HEAD, LINES, NAME = 16, 4, 22  # characters of a line over a column, lines there, characters of a line of a row's name
 PROMPTS_THROUGH = 2  # prompts a reward that are followed through training
 INK, FAINT = "#222222", "#666666"
 
 
-class Row(NamedTuple):
-    """One line of images: its name, a value under it, and the tiles."""
-
-    name: str
-    value: float
-    tiles: list[Image.Image]
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows of images under one title, with a text over each column."""
+class Block(NamedTuple):
+    """Rows of images under one title: a text over each column, and by the name of each row its tiles."""
 
     title: str
     heads: list[str]
-    rows: list[Row]
-
-    @property
-    def lines(self) -> int:
-        return max((head.count("\n") + 1 for head in self.heads), default=0)
-
-    @property
-    def height(self) -> int:
-        """Pixels of its images."""
-        return len(self.rows) * (TILE + GAP) - GAP
+    rows: dict[str, list[Image.Image]]
 
 
 def before_after(records: list[RunRecord], path: Path) -> None:
@@ -69,8 +51,8 @@ def before_after(records: list[RunRecord], path: Path) -> None:
     learned = illustrated(records)
     for task in tasks_of(learned):
         runs = one_seed([record for record in learned if record.task == task])
-        pretrained = Row("pretrained", runs[0].held_out(runs[0].reward, 0), tiles(runs[0], min))
-        rows = [pretrained, *(Row(run.label, run.final, tiles(run, max)) for run in runs)]
+        rows = {name_of("pretrained", runs[0].held_out(runs[0].reward, 0)): tiles(runs[0], min)}
+        rows |= {name_of(run.label, run.final): tiles(run, max) for run in runs}
         blocks.append(Block(f"{task}, seed {runs[0].seed}", prompts_of(runs[0]), rows))
     draw(blocks, path)
 
@@ -87,9 +69,9 @@ def through_training(records: list[RunRecord], path: Path) -> None:
     for task in tasks_of(records):
         runs = one_seed([record for record in records if record.task == task])
         epochs = spread_evenly(sorted(set.intersection(*(set(grids_of(run)) for run in runs))), COLUMNS)
-        images = {run.label: [tiles(run, epoch) for epoch in epochs] for run in runs}
+        images = {name_of(run.label, run.final): [tiles(run, epoch) for epoch in epochs] for run in runs}
         for i, prompt in enumerate(prompts_of(runs[0])[:PROMPTS_THROUGH]):
-            rows = [Row(run.label, run.final, [several[i] for several in images[run.label]]) for run in runs]
+            rows = {name: [several[i] for several in each] for name, each in images.items()}
             title = f"{task}, seed {runs[0].seed}: {prompt}"
             blocks.append(Block(" ".join(title.split()), [f"epoch {epoch}" for epoch in epochs], rows))
     draw(blocks, path)
@@ -159,54 +141,45 @@ def read_index(run: RunRecord) -> dict[str, Any]:
     return dict(index)
 
 
+def name_of(label: str, value: float) -> str:
+    """What is written left of a row: the algorithm, and its reward."""
+    return f"{fill(label, NAME)}\n{value:#.3g}"
+
+
 def draw(blocks: list[Block], path: Path) -> None:
     """All blocks under each other; the texts over a block are left out where those above are the same."""
     repeated = [False, *(above.heads == below.heads for above, below in pairwise(blocks))]
-    blocks = [
-        Block(one.title, [] if again else one.heads, one.rows) for one, again in zip(blocks, repeated, strict=True)
-    ]
-    columns = max(len(row.tiles) for block in blocks for row in block.rows)
-    width = columns * (TILE + GAP) - GAP
-    height = sum(TITLE + LINE * block.lines + block.height for block in blocks)
+    blocks = [block._replace(heads=[] if again else block.heads) for block, again in zip(blocks, repeated, strict=True)]
+    images = [together(block) for block in blocks]
+    above = [TITLE + LINE * max((head.count("\n") + 1 for head in block.heads), default=0) for block in blocks]
+    width = max(image.width for image in images)
+    height = sum(above) + sum(image.height for image in images)
     with mpl.rc_context(STYLE | {"axes.grid": False, "font.size": 8}):
         figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
         bottom = height
-        for block in blocks:
-            bottom -= TITLE + LINE * block.lines + block.height
-            draw_block(figure.add_axes((0, bottom / height, 1, block.height / height)), block, columns)
+        for block, image, space in zip(blocks, images, above, strict=True):
+            bottom -= space + image.height
+            place = (0, bottom / height, image.width / width, image.height / height)
+            draw_block(figure.add_axes(place), block, image)
         figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.12, metadata={"Software": None})
 
 
-def draw_block(axes: Axes, block: Block, columns: int) -> None:
-    axes.imshow(np.asarray(together(block.rows, columns)), interpolation="nearest", aspect="auto")
+def draw_block(axes: Axes, block: Block, image: Image.Image) -> None:
+    axes.imshow(np.asarray(image), interpolation="nearest", aspect="auto")
     axes.set_title(block.title, fontsize=11)
     axes.set_frame_on(False)
-    axes.tick_params(length=0, labeltop=True, labelbottom=False, labelleft=False, labelcolor=FAINT)
-    axes.set_xticks([middle(i) for i in range(len(block.heads[:columns]))], block.heads[:columns])
-    for i, row in enumerate(block.rows):
-        name_left(axes, i, fill(row.name, NAME), above=True)
-        name_left(axes, i, f"{row.value:#.3g}", above=False)
+    axes.tick_params(length=0, labeltop=True, labelbottom=False, labelcolor=FAINT)
+    axes.tick_params(axis="y", labelcolor=INK, labelsize=9.5)
+    heads = block.heads[: (image.width + GAP) // STEP]  # a grid may have fewer tiles than prompts
+    axes.set_xticks([i * STEP + TILE / 2 for i in range(len(heads))], heads)
+    axes.set_yticks([i * STEP + TILE / 2 for i in range(len(block.rows))], list(block.rows))
 
 
-def name_left(axes: Axes, row: int, text: str, above: bool) -> None:
-    """A text left of a row, above or below its middle."""
-    axes.annotate(
-        text, (0, middle(row)), xytext=(-8, 2 if above else -2), textcoords="offset points", ha="right",
-        va="bottom" if above else "top", fontsize=9.5 if above else 9, annotation_clip=False,
-        fontweight="bold" if above else "normal", color=INK if above else FAINT,
-    )  # fmt: skip
-
-
-def together(rows: list[Row], columns: int) -> Image.Image:
+def together(block: Block) -> Image.Image:
     """All tiles in one image."""
-    step = TILE + GAP
-    image = Image.new("RGB", (columns * step - GAP, len(rows) * step - GAP), "white")
-    for i, row in enumerate(rows):
-        for j, tile in enumerate(row.tiles):
-            image.paste(tile, (j * step, i * step))
+    size = max(map(len, block.rows.values())), len(block.rows)
+    image = Image.new("RGB", (size[0] * STEP - GAP, size[1] * STEP - GAP), "white")
+    for i, tiles in enumerate(block.rows.values()):
+        for j, tile in enumerate(tiles):
+            image.paste(tile, (j * STEP, i * STEP))
     return image
-
-
-def middle(number: int) -> float:
-    """Where the middle of a row or column of tiles is, in pixels."""
-    return number * (TILE + GAP) + TILE / 2
