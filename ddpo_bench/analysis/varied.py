@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from ddpo_bench.analysis.records import RunRecord
-from ddpo_bench.analysis.short_numbers import shortened
 from ddpo_bench.config import EXECUTION_KEYS
 from ddpo_bench.run_folder.places import identity_of
+
+FEWEST, MOST = 3, 17  # significant digits of a number in a label: what a search drew has seventeen
 
 
 def tell_apart(records: list[RunRecord]) -> list[RunRecord]:
@@ -69,3 +70,21 @@ def follows(key: str, name: str, differing: set[str], flats: list[dict[str, Any]
     for flat in flats:
         values[flat.get(name)].add(str(flat.get(key)))
     return all(len(found) == 1 for found in values.values())
+
+
+def shortened(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The settings with rounded numbers; of a key, those that differ still do, and those that are equal still are."""
+    short: list[dict[str, Any]] = [{} for _ in settings]
+    for key in dict.fromkeys(key for options in settings for key in options):
+        numbers = {options[key] for options in settings if isinstance(options.get(key), float)}
+        enough = (n for n in range(FEWEST, MOST) if len({rounded(value, n) for value in numbers}) == len(numbers))
+        digits = next(enough, MOST)
+        for options, shown in zip(settings, short, strict=True):
+            if key in options:
+                shown[key] = rounded(options[key], digits)
+    return short
+
+
+def rounded(value: Any, digits: int) -> Any:
+    """A number with that many significant digits; anything else as it is."""
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value

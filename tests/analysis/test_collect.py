@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 import yaml
 from fabricate import EPOCHS, SAMPLES, fabricate_run, fabricate_suite, final_reward, rows_of, write_rows
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ddpo_bench.analysis.collect import collect
+from ddpo_bench.analysis.varied import shortened
 from ddpo_bench.checksummed import Damaged
-from ddpo_bench.config import ConfigError
 from ddpo_bench.run_folder.places import ResultsError
-from ddpo_bench.yaml_file import load_yaml
 
 
 def test_every_run_is_read(suite: Path) -> None:
@@ -81,6 +82,31 @@ def test_cells_that_share_a_name_are_told_apart_by_their_options(tmp_path: Path)
     assert {record.task for record in records} == {"target_colour"}
 
 
+@pytest.mark.parametrize(
+    ("rates", "shown"),
+    [
+        ((0.0003541641581606764, 5.96627575326096e-05), ("0.000354", "5.97e-05")),  # as drawn by a search
+        ((0.12345678, 0.12345), ("0.12346", "0.12345")),
+    ],
+)
+def test_numbers_are_named_in_as_many_digits_as_tell_them_apart(
+    tmp_path: Path, rates: tuple[float, ...], shown: tuple[str, ...]
+) -> None:
+    for rate in rates:
+        fabricate_run(tmp_path, "ppo", "target_colour", 0, learning_rate=rate)
+    assert {run.label for run in collect(tmp_path)} == {f"ppo learning_rate={text}" for text in shown}
+
+
+@given(st.lists(st.one_of(st.floats(allow_nan=False), st.integers(), st.text(), st.none()), max_size=8))
+def test_what_differs_still_does_and_what_is_equal_still_is(values: list[object]) -> None:
+    short = [options["key"] for options in shortened([{"key": value} for value in values])]
+    for i, value in enumerate(values):
+        for j in range(i):
+            if isinstance(value, float) == isinstance(values[j], float):
+                assert (value == values[j]) == (short[i] == short[j])
+        assert isinstance(value, float) or short[i] is value
+
+
 def test_a_plugins_name_tells_its_default_options_too(tmp_path: Path) -> None:
     plugins = {"batch": {"name": "batch"}, "per_prompt": {"name": "per_prompt", "buffer_size": 16, "min_count": 16}}
     for name, min_count in (("batch", None), ("per_prompt", 16), ("per_prompt", 4)):
@@ -116,31 +142,6 @@ def test_the_plan_orders_cells_and_leaves_out_those_of_earlier_plans(suite: Path
 def test_seeds_are_in_numerical_order(tmp_path: Path) -> None:
     fabricate_suite(tmp_path, ("ppo",), seeds=11)
     assert [record.seed for record in collect(tmp_path)] == [*range(11), *range(11)]
-
-
-@pytest.mark.parametrize(
-    ("text", "mistake"),
-    [
-        ("a: [1", "config.yaml, line 1: not valid YAML"),
-        ("seed: 0\nseed: 1\n", "'seed' is given twice"),
-        ("- 1\n", "must hold a mapping of keys, found list"),
-    ],
-)
-def test_a_damaged_configuration_is_one_line_with_its_file(suite: Path, text: str, mistake: str) -> None:
-    path = next(suite.glob("runs/ppo-*/seed-1/config.yaml"))
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=mistake) as error:
-        collect(suite)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_configuration_reads_as_any_other_yaml(suite: Path) -> None:
-    path = next(suite.glob("runs/ppo-*/seed-1/config.yaml"))
-    path.write_text("algorithm: {name: ppo, learning_rate: 1.0e-4, flags: [yes, ~, 0x10, '1']}\nreward: {name: a_b}\n")
-    record = next(r for r in collect(suite) if r.folder == path.parent)
-    assert record.config == load_yaml(path)
-    assert record.config["algorithm"]["flags"] == ["yes", None, 16, "1"]
 
 
 def test_a_run_says_by_which_name_its_reward_is_known(tmp_path: Path) -> None:
