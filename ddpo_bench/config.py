@@ -16,7 +16,15 @@ from ddpo_bench.options import LARGEST_COUNT, LARGEST_SEED, option
 from ddpo_bench.parsing import Choice, ConfigError, choose, parse, to_plain
 
 # Keys that do not change what a run computes, and so not its identity.
-EXECUTION_KEYS = ("seed", "logger", "checkpoints_kept", "checkpoint_seconds")
+EXECUTION_KEYS = (
+    "seed",
+    "compile",
+    "gradient_checkpointing",
+    "tf32",
+    "logger",
+    "checkpoints_kept",
+    "checkpoint_seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,16 @@ class RunConfig:
     epochs: int = option(12, "rounds of sampling and learning", minimum=0, maximum=LARGEST_COUNT)
     backend: Literal["auto", "triton", "torch"] = option(
         "auto", "how the log-prob, KL and loss of a step are computed; auto is triton on GPUs, torch elsewhere"
+    )
+    compile: Literal["none", "regional"] = option(
+        "none",
+        "regional compiles the blocks that the trained network repeats, once a batch size; GPUs only: ignored on a CPU",
+    )
+    gradient_checkpointing: bool = option(
+        False, "computes activations again in the backward pass: less memory, more time in learning, the same numbers"
+    )
+    tf32: bool = option(
+        False, "lets GPUs round the factors of fp32 products to 10 bits of mantissa: faster fp32; no effect on a CPU"
     )
     seed: int = option(0, "seed of prompts, noise, shuffles and initial adapters", minimum=0, maximum=LARGEST_SEED)
     evaluation: Evaluation = option(Evaluation(), "evaluation before and after training")

@@ -174,6 +174,15 @@ class Policy(Protocol):
     def start(self, device: torch.device, seed: int) -> None:
         """Load the model and make it trainable; the other members exist from then on."""
 
+    def prepare_network(self, compile_blocks: bool, gradient_checkpointing: bool) -> None:
+        """Make the trained network's passes cheaper; called once after `start`.  A policy may ignore it.
+
+        Args:
+            compile_blocks: whether the blocks that the network repeats are compiled by torch.compile.  Passes with and
+                without gradients must then run the same code, or a ratio is not 1 before the first update.
+            gradient_checkpointing: whether a backward pass computes activations again instead of keeping them.
+        """
+
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """C, H, W."""

@@ -1,6 +1,7 @@
-"""What policies of diffusers pipelines share: precision, LoRA, the pretrained copy and the trained tensors.
+"""What policies of diffusers pipelines share: precision, LoRA, the pretrained copy, the trained tensors, and what makes
+large models fit and run fast.
 
-A family is a subclass in a file of its own, which says what its pipeline is made of, how prompts are encoded, the
+A family is a subclass in a file of its own, which says what its pipeline is made of, how a prompt is embedded, the
 network is called and latents are decoded.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -18,9 +20,12 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.policies.architecture import architecture_mistakes
+from ddpo_bench.policies.cheaper_passes import checkpoint_gradients, compile_repeated
 from ddpo_bench.policies.loading import import_pipeline, naming_model_trouble, refuse, weight_mistakes
+from ddpo_bench.policies.offloading import Offloading
 from ddpo_bench.policies.pipeline_folder import latent_shape, model_path
-from ddpo_bench.policies.precision import choose_attention, resolve_precision
+from ddpo_bench.policies.precision import choose_attention, choose_layout, resolve_precision, tf32_where
+from ddpo_bench.policies.prompt_cache import PromptCache
 from ddpo_bench.policies.prompt_length import seen_prompt
 from ddpo_bench.policies.stored_pipeline import ATTENTION_PROJECTIONS, StoredPipeline
 from ddpo_bench.policies.stored_weights import variant_of
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 UNCONDITIONAL = "unconditional_"
+DECODED_AT_ONCE = 4 * 64 * 64  # latent positions: 4 images of 512 x 512 pixels, whose activations take some GB
 
 
 @dataclass
@@ -37,11 +43,16 @@ class DiffusersPolicy(StoredPipeline):
     """A diffusers pipeline with classifier-free guidance as part of the policy.
 
     Under guidance every tensor of a conditioning has another of the empty prompt next to it, `unconditional_<name>`.
-    A family sets `layout` and gives `encode`, `output` and `decode`.
+    A family sets `layout` and gives `embed`, `output` and `images`.
     """
 
     without: ClassVar[dict[str, Any]] = {"scheduler": None}  # parts that are not loaded
 
+    @abstractmethod
+    def embed(self, prompt: str) -> Conditioning:
+        """The conditioning of one prompt; without gradients."""
+
+    @abstractmethod
     def output(self, network: Any, x_t: Tensor, timesteps: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """One pass of the trained network or a copy of it.
 
@@ -50,7 +61,10 @@ class DiffusersPolicy(StoredPipeline):
             timesteps: [N].
             tensors: of the conditioning, N entries each.
         """
-        raise NotImplementedError
+
+    @abstractmethod
+    def images(self, latents: Tensor) -> Tensor:
+        """Images [N, 3, H, W], float32 in [0, 1]; differentiable."""
 
     def start(self, device: torch.device, seed: int) -> None:
         """Load the model and make it trainable.
@@ -63,13 +77,14 @@ class DiffusersPolicy(StoredPipeline):
         self.device = device
         self.resolved_precision = resolve_precision(self.precision, device)
         pipeline, self.folder = self.load()
-        self.pipeline = pipeline.to(device)
-        for part in pipeline.components.values():
-            if isinstance(part, torch.nn.Module):
-                part.requires_grad_(False)
+        self.pipeline = pipeline
+        networks = {name: getattr(pipeline, name).requires_grad_(False) for name in self.layout.networks}
         self.seen_of = lru_cache(maxsize=10_000)(partial(seen_prompt, self.pipeline.tokenizer))
-        self.network: Any = getattr(pipeline, self.layout.trained)
+        self.embedded = PromptCache(self.embed_offloaded, lambda prompt: self.seen(prompt).text)
+        self.network: Any = networks.pop(self.layout.trained).to(device)
+        self.offloading = Offloading(networks, device)
         choose_attention(self.network, device, self.resolved_precision)
+        self.channels_last = choose_layout(self.network, device, self.resolved_precision)
         self.pretrained = self.network
         if self.adapter.name == "lora":
             self.add_lora(seed)
@@ -78,6 +93,14 @@ class DiffusersPolicy(StoredPipeline):
             self.network.requires_grad_(True)
         self.network.train()  # there is no dropout; checkpointed blocks need the flag
         self.in_use = self.network
+        self.is_compiled = False
+
+    def prepare_network(self, compile_blocks: bool, gradient_checkpointing: bool) -> None:
+        if gradient_checkpointing:
+            checkpoint_gradients(self.network)
+        if compile_blocks:
+            compile_repeated(self.network)
+            self.is_compiled = True
 
     def load(self) -> tuple[DiffusionPipeline, Path]:
         """The pipeline in fp32 and its folder, which is read offline; a hub model may be fetched."""
@@ -127,6 +150,28 @@ class DiffusersPolicy(StoredPipeline):
         """The part of a prompt that `encode` reads."""
         return self.seen_of(prompt)
 
+    def encode(self, prompts: list[str]) -> Conditioning:
+        """One entry a prompt, in the precision of the network, which would round them to it at every pass."""
+        return self.embedded(prompts)
+
+    @torch.no_grad()
+    def embed_offloaded(self, prompt: str) -> Conditioning:
+        self.offloading.bring(*(name for name in self.layout.networks if name.startswith("text_encoder")))
+        made = self.embed(prompt)
+        return Conditioning(
+            {name: tensor.to(self.resolved_precision) for name, tensor in made.tensors.items()}, made.pooled
+        )
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Images [N, 3, H, W], float32 in [0, 1]; differentiable.
+
+        Some at a time, in TF32 on GPUs where the network is in bf16: it moves a pixel by less than the step of 8 bits.
+        """
+        self.offloading.bring("vae", for_backward=latents.requires_grad and torch.is_grad_enabled())
+        with tf32_where(self.resolved_precision is torch.bfloat16):
+            at_once = max(1, DECODED_AT_ONCE // latents[0, 0].numel())
+            return torch.cat([self.images(part) for part in latents.split(at_once)])
+
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         return latent_shape(self.network.config)
@@ -144,6 +189,10 @@ class DiffusersPolicy(StoredPipeline):
         Returns:
             [2B, C, H, W] as (uncond, cond) under guidance, else [B, C, H, W], in the precision of the network.
         """
+        if self.is_compiled and not torch.is_grad_enabled():
+            with torch.enable_grad():  # the code that learning runs: code without gradients would round differently
+                return self.predict(x_t, timesteps, conditioning).detach()
+        self.offloading.bring()
         tensors = conditioning.tensors
         if self.guided:
             x_t, timesteps = torch.cat([x_t, x_t]), torch.cat([timesteps, timesteps])
@@ -153,7 +202,8 @@ class DiffusersPolicy(StoredPipeline):
                 if not name.startswith(UNCONDITIONAL)
             }
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.resolved_precision is torch.bfloat16):
-            return self.output(self.in_use, x_t, timesteps, tensors)
+            output = self.output(self.in_use, x_t, timesteps, tensors)
+        return output.contiguous() if self.channels_last else output
 
     @contextlib.contextmanager
     def copy(self, name: CopyName) -> Iterator[None]:

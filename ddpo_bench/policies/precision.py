@@ -1,7 +1,9 @@
-"""The precision of a network's arithmetic, and the attention that is quickest in it."""
+"""The precision of a network's arithmetic, and the attention and memory layout that are quickest in it."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -25,11 +27,45 @@ def cpu_has_bf16() -> bool:
 def choose_attention(network: Any, device: torch.device, precision: torch.dtype) -> None:
     """Make attention plain matrix products where they are quicker than torch's fused one: in bf16 on a CPU alone.
 
-    docs/performance.md has the figures.  Attention of another kind is left alone.
+    docs/performance.md has the figures.  Attention of another kind is left alone.  On a GPU torch may choose any fused
+    attention but cuDNN's, which builds another kernel where no gradient is needed: sampling would round differently
+    from learning.
     """
+    if device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)
     if device.type != "cpu" or precision is not torch.bfloat16:
         return
     from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
     if all(type(processor) is AttnProcessor2_0 for processor in network.attn_processors.values()):
         network.set_attn_processor(AttnProcessor())
+
+
+def choose_layout(network: Any, device: torch.device, precision: torch.dtype) -> bool:
+    """Store convolutions channels last where tensor cores compute them: in bf16 on a GPU.
+
+    Returns:
+        Whether outputs may be channels last.
+    """
+    is_chosen = device.type == "cuda" and precision is torch.bfloat16
+    if is_chosen:
+        network.to(memory_format=torch.channels_last)
+    return is_chosen
+
+
+def allow_tf32(allowed: bool) -> None:
+    """Whether products of fp32 matrices, and convolutions, may round their factors to 10 bits of mantissa on a GPU."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed
+    torch.backends.cudnn.allow_tf32 = allowed
+
+
+@contextlib.contextmanager
+def tf32_where(allowed: bool) -> Iterator[None]:
+    """Context in which TF32 is allowed, where `allowed`; elsewhere, and afterwards, it is as it was."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    if allowed:
+        allow_tf32(True)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before

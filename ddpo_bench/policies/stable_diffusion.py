@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from ddpo_bench.options import option
@@ -47,10 +46,9 @@ class StableDiffusion(DiffusersPolicy):
     )
     without: ClassVar[dict[str, Any]] = {"scheduler": None, "safety_checker": None, "requires_safety_checker": False}
 
-    @torch.no_grad()
-    def encode(self, prompts: list[str]) -> Conditioning:
-        """Text embeddings of the prompts, [B, L, D], and of the empty prompt under guidance; pooled is their mean."""
-        embeddings, unconditional = self.pipeline.encode_prompt(prompts, self.device, 1, self.guided)
+    def embed(self, prompt: str) -> Conditioning:
+        """Text embeddings of a prompt, [1, L, D], and of the empty prompt under guidance; pooled is their mean."""
+        embeddings, unconditional = self.pipeline.encode_prompt(prompt, self.device, 1, self.guided)
         tensors = {"embeddings": embeddings} | ({f"{UNCONDITIONAL}embeddings": unconditional} if self.guided else {})
         return Conditioning(tensors, embeddings.float().mean(1))
 
@@ -58,8 +56,7 @@ class StableDiffusion(DiffusersPolicy):
         output: Tensor = network(x_t, timesteps, encoder_hidden_states=tensors["embeddings"]).sample
         return output
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Images [N, 3, H, W], float32 in [0, 1]; differentiable."""
+    def images(self, latents: Tensor) -> Tensor:
         images = self.pipeline.vae.decode(latents / self.pipeline.vae.config.scaling_factor).sample
         return (images.float() / 2 + 0.5).clamp(0, 1)
 

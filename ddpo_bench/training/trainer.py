@@ -18,6 +18,7 @@ import torch
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble
+from ddpo_bench.policies.precision import allow_tf32
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Reward, Sampler
 from ddpo_bench.training.checkpoint import Checkpoints, load_newest, restore
 from ddpo_bench.training.evaluation import Evaluator
@@ -132,9 +133,16 @@ def start_policy(config: RunConfig, device: torch.device) -> tuple[Policy, Sampl
     """The configured policy with its weights, and the sampler on its noise schedule."""
     policy: Policy = config.policy.build()
     sampler: Sampler = config.sampler.build()
+    allow_tf32(config.tf32)
     policy.start(device, config.seed)
+    policy.prepare_network(compiles(config, device), config.gradient_checkpointing)
     sampler.start(policy.scheduler_config, device, config.backend)
     return policy, sampler
+
+
+def compiles(config: RunConfig, device: torch.device) -> bool:
+    """Whether blocks are compiled: on a CPU that takes longer than it saves, so that a file may serve both."""
+    return config.compile == "regional" and device.type != "cpu"
 
 
 def snapshot(parts: dict[str, Any], epoch: int, last: bool) -> dict[str, Any]:

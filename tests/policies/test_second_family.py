@@ -42,10 +42,9 @@ class StableDiffusionXL(DiffusersPolicy):
         },
     )
 
-    @torch.no_grad()
-    def encode(self, prompts: list[str]) -> Conditioning:
+    def embed(self, prompt: str) -> Conditioning:
         texts, empty_texts, pooled, empty_pooled = self.pipeline.encode_prompt(
-            prompts, device=self.device, do_classifier_free_guidance=self.guided
+            prompt, device=self.device, do_classifier_free_guidance=self.guided
         )
         tensors = {"texts": texts, "pooled": pooled}
         if self.guided:
@@ -58,7 +57,7 @@ class StableDiffusionXL(DiffusersPolicy):
         added = {"text_embeds": tensors["pooled"], "time_ids": sizes}
         return network(x_t, timesteps, encoder_hidden_states=tensors["texts"], added_cond_kwargs=added).sample
 
-    def decode(self, latents: Tensor) -> Tensor:
+    def images(self, latents: Tensor) -> Tensor:
         images = self.pipeline.vae.decode(latents / self.pipeline.vae.config.scaling_factor).sample
         return (images.float() / 2 + 0.5).clamp(0, 1)
 
