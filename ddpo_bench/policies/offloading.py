@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Offloaded:
@@ -25,7 +25,7 @@ class Offloaded:
     def load(self) -> None:
         if not self.is_loaded:
             for tensor, host in self.host:
-                tensor.data = host.to(self.device, non_blocking=True)
+                tensor.data = copy_of(host, self.device)
         self.is_loaded = True
 
     def unload(self) -> None:
@@ -34,6 +34,10 @@ class Offloaded:
             for tensor, host in self.host:
                 tensor.data = host
             self.is_loaded = False
+
+
+def copy_of(host: Tensor, device: torch.device) -> Tensor:
+    return host.to(device, non_blocking=True)  # nobody writes to the host's
 
 
 class Offloading:
