@@ -80,6 +80,13 @@ class RunConfig:
         maximum=LARGEST_COUNT,
         unit="samples",
     )
+    ema: float = option(
+        0.0,
+        "decay, at every optimiser step, of the average of the trained weights that evaluations and pictures use; 0 uses "
+        "the weights themselves",
+        minimum=0,
+        below=1,
+    )
     epochs: int = option(12, "rounds of sampling and learning", minimum=0, maximum=LARGEST_COUNT)
     backend: Literal["auto", "triton", "torch"] = option(
         "auto", "how the log-prob, KL and loss of a step are computed; auto is triton on GPUs, torch elsewhere"

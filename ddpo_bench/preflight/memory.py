@@ -47,7 +47,7 @@ def needs(config: RunConfig) -> Needs | None:
     footprint = policy.footprint(device_here())
     if footprint is None:
         return None
-    state = algorithm.state_bytes(config, footprint)
+    state = algorithm.state_bytes(config, footprint) + footprint.trained * FP32 * bool(config.ema)
     return Needs(
         trained=footprint.trained,
         weights=footprint.weights,

@@ -10,6 +10,7 @@ import torch
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.training.checkpoint import load_newest
+from ddpo_bench.training.ema import load_averages
 from ddpo_bench.training.evaluation import to_pixels
 from ddpo_bench.training.micro_batch import for_pictures
 from ddpo_bench.training.sampling import decode_in_batches, final_latents, sample_batches
@@ -41,6 +42,8 @@ def sample_images(config: RunConfig, prompts: list[str], seed: int, run: Path | 
             raise NoCheckpoint(f"{run}: holds no checkpoint; is it the folder of a run (…/seed-<k>)?")
         if "policy" in state:  # before the first epoch it is the pretrained model
             policy.load_state_dict(state["policy"])
+        if "ema" in state:
+            load_averages(policy.parameters(), state["ema"])
     micro_batch = for_pictures(config, run)
     generator = torch.Generator().manual_seed(seed)
     x_0 = final_latents(sample_batches(policy, sampler, policy.encode(prompts), micro_batch, generator))

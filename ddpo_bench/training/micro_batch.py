@@ -190,6 +190,7 @@ class Trial:
         trained = sum(parameter.numel() for parameter in self.policy.parameters())
         states = 1 if self.algorithm.needs == "x_0" else len(self.sampler.timesteps) + 1
         state = self.algorithm.state_bytes(self.config, Footprint(trained, 0, latents, text))
+        state += 4 * trained * bool(self.config.ema)
         return state + self.config.samples_per_epoch * (states * latents + text)
 
 

@@ -21,6 +21,7 @@ from ddpo_bench.files import DiskTrouble, naming_disk_trouble
 from ddpo_bench.policies.precision import allow_tf32
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Reward, Sampler
 from ddpo_bench.training.checkpoint import Checkpoints, load_newest, restore
+from ddpo_bench.training.ema import Ema
 from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.loggers import make_logger, refuse_unavailable
 from ddpo_bench.training.metrics_file import MetricsFile
@@ -84,19 +85,31 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
     write_identity(folder, config, origin)  # all that the configuration names has started
     metrics = MetricsFile(folder / "metrics.jsonl")
     parts: dict[str, Any] = {"policy": policy, "algorithm": algorithm, "advantages": advantages, "metrics": metrics}
+    ema = Ema(policy, config.ema)
+    if config.ema:
+        parts["ema"] = ema
     state = load_newest(folder, device)
     done = 0
     if state is not None:
         done = state["epoch"]
         restore(folder, parts, state)
     first_epoch = 0 if state is None else done + 1
-    with closing(make_logger(config, folder, first_epoch)) as logger, Checkpoints(folder, metrics.path) as checkpoints:
+    with (
+        closing(make_logger(config, folder, first_epoch)) as logger,
+        Checkpoints(folder, metrics.path) as checkpoints,
+        ema.following(),
+    ):
 
         def write(row: Row) -> None:
             with status.measure("files"):
                 metrics.append(row)
                 logger.log(row)
                 on_row(row)
+
+        def evaluate(epoch: int) -> None:
+            with ema.in_place():
+                row = evaluator.evaluate(epoch)
+            write({"epoch": epoch, **row})
 
         def save(epoch: int) -> None:
             last = epoch == config.epochs
@@ -109,7 +122,7 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
         status.is_ready()
         if state is None:
             metrics.start_anew()
-            write({"epoch": 0, **evaluator.evaluate(0)})
+            evaluate(0)
             save(0)
         for epoch in range(done + 1, config.epochs + 1):
             rollout, row = collector.collect(epoch, partial(report_sampling, on_row, epoch))
@@ -119,7 +132,7 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
             row |= collector.compare(epoch, rollout) | {"memory_peak_mb": peak_memory_mb(device)}
             write({"epoch": epoch, "queries": epoch * config.samples_per_epoch, **row})
             if epoch == config.epochs or (config.evaluation.every and epoch % config.evaluation.every == 0):
-                write({"epoch": epoch, **evaluator.evaluate(epoch)})
+                evaluate(epoch)
             save(epoch)
             checkpoints.then(partial(status.progress, epoch))
     status.metrics_crc32 = metrics.crc32
