@@ -82,8 +82,8 @@ class RunConfig:
     )
     ema: float = option(
         0.0,
-        "decay, at every optimiser step, of the average of the trained weights that evaluations and pictures use; 0 uses "
-        "the weights themselves",
+        "decay, at every optimiser step, of the average of the trained weights that evaluations and pictures use; "
+        "0 uses the weights themselves",
         minimum=0,
         below=1,
     )
