@@ -15,7 +15,10 @@ PROVENANCE = {
     "processor": "{}",
     "threads": "threads a run: {}",
     "precision": "{}",
+    "platform": "{}",
+    "python": "Python {}",
     "torch": "torch {}",
+    "diffusers": "diffusers {}",
     "ddpo_bench": "ddpo-bench {}",
     "git_commit": "commit {}",
 }

@@ -11,6 +11,8 @@ import numpy as np
 import yaml
 from PIL import Image, ImageDraw
 
+from ddpo_bench.analysis.tables import Row, Table
+
 REWARDS = ("jpeg_compressibility", "target_colour")
 IMAGE_STATISTICS = ("brightness", "colourfulness", "contrast", "sharpness")
 EPOCHS, SAMPLES, TILE = 6, 32, 64
@@ -114,6 +116,12 @@ def plan(suite: Path, seeds: int = 3, cells: int | None = None, **others: Any) -
     names = sorted({path.parent.name for path in suite.glob("runs/*/seed-0")})[:cells]
     planned = [{"name": name[:-13], "hash": name[-12:], "varied": {}} for name in names]
     (suite / "suite.yaml").write_text(yaml.safe_dump({"cells": planned, "seeds": list(range(seeds)), **others}))
+
+
+def row_of(table: Table, algorithm: str, reward: str = "target_colour") -> Row:
+    """The row of a cell."""
+    (row,) = [r for r in table.rows if (r.values["algorithm"], r.values["reward"]) == (algorithm, reward)]
+    return row
 
 
 def measure_parts(suite: Path) -> None:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricate import fabricate_run, fabricate_suite, rows_of, update, write_rows
+from fabricate import fabricate_run, fabricate_suite, row_of, rows_of, update, write_rows
 
-from ddpo_bench.analysis.compare import Comparison, compare, ranges, verdict
+from ddpo_bench.analysis.compare import compare, ranges, verdict
 from ddpo_bench.analysis.statistics import Estimate
-from ddpo_bench.analysis.tables import Row
 from ddpo_bench.run_folder.places import ResultsError
 
 NAN = float("nan")
@@ -44,11 +43,6 @@ def shift(results: Path, *by: float) -> None:
     change(results, add)
 
 
-def row_of(found: Comparison, algorithm: str = "ppo", reward: str = "target_colour") -> Row:
-    (row,) = [r for r in found.table.rows if (r.values["algorithm"], r.values["reward"]) == (algorithm, reward)]
-    return row
-
-
 def test_a_folder_is_the_same_as_itself(old: Path) -> None:
     found = compare(old, old)
     assert not found.regressed
@@ -59,7 +53,7 @@ def test_a_folder_is_the_same_as_itself(old: Path) -> None:
 def test_a_lower_reward_is_a_regression(old: Path, new: Path) -> None:
     shift(new, -0.2, -0.3, -0.1)
     found = compare(old, new)
-    values = row_of(found).values
+    values = row_of(found.table, "ppo").values
     assert found.regressed
     assert values["a"] == pytest.approx((0.27, 0.26, 0.28))
     assert values["b"] == pytest.approx((0.07, -0.03, 0.18))
@@ -73,8 +67,8 @@ def test_seeds_are_paired_whatever_they_have_in_common(old: Path, new: Path) -> 
         shift(results, 5.0, -7.0, 90.0)  # far larger than what is compared
     shift(new, -0.02, -0.01, -0.03)
     found = compare(old, new)
-    assert row_of(found).values["difference"] == pytest.approx((-0.02, -0.03, -0.01))
-    assert row_of(found).values["verdict"] == "worse"
+    assert row_of(found.table, "ppo").values["difference"] == pytest.approx((-0.02, -0.03, -0.01))
+    assert row_of(found.table, "ppo").values["verdict"] == "worse"
 
 
 @pytest.mark.parametrize(
@@ -94,7 +88,7 @@ def test_the_better_direction_is_the_metrics_own(
 
     change(new, scale)
     found = compare(old, new, metric)
-    assert row_of(found).values["verdict"] == expected
+    assert row_of(found.table, "ppo").values["verdict"] == expected
     assert found.regressed == (expected == "worse")
 
 
@@ -131,8 +125,8 @@ def test_one_seed_decides_only_with_a_smallest_effect(tmp_path: Path) -> None:
         fabricate_run(tmp_path / name, "ppo", "target_colour", 0)
     shift(tmp_path / "b", -0.2)
     found = compare(tmp_path / "a", tmp_path / "b")
-    assert (row_of(found).values["verdict"], found.regressed) == ("undecided", False)
-    assert [found.table.cell(row_of(found), column) for column in found.table.columns[2:6]] == [
+    assert (row_of(found.table, "ppo").values["verdict"], found.regressed) == ("undecided", False)
+    assert [found.table.cell(row_of(found.table, "ppo"), column) for column in found.table.columns[2:6]] == [
         "1", "0.260", "0.060", "-0.200"
     ]  # fmt: skip
     assert compare(tmp_path / "a", tmp_path / "b", min_effect=0.1).regressed
@@ -146,15 +140,15 @@ def test_what_only_one_side_has_is_named(old: Path, new: Path) -> None:
     found = compare(old, new)
     assert "Done only in A, and left out: trpo_penalty on target_colour seed 0." in found.table.notes
     assert "Done only in B, and left out: ppo on target_colour seed 3 to 5, 7." in found.table.notes
-    assert row_of(found).values["n"] == 3
+    assert row_of(found.table, "ppo").values["n"] == 3
 
 
 def test_a_failed_run_is_named_with_its_reason_and_left_out(old: Path, new: Path) -> None:
     run = next(new.glob("runs/ppo-target_colour-*/seed-1"))
     update(run, "status.json", state="failed", reason="out of memory")
     found = compare(old, new)
-    assert row_of(found).values["n"] == 2
-    assert row_of(found).values["difference"] == (0, 0, 0)
+    assert row_of(found.table, "ppo").values["n"] == 2
+    assert row_of(found.table, "ppo").values["difference"] == (0, 0, 0)
     assert "Done only in A, and left out: ppo on target_colour seed 1." in found.table.notes
     assert "B: not done, and left out: ppo-target_colour failed (out of memory): seed 1." in found.table.notes
 
@@ -170,8 +164,8 @@ def test_a_missing_or_nan_metric_is_named_and_left_out(old: Path, new: Path, bro
     change(new, spoil)
     shift(old, -0.1, -0.1, 50.0)
     found = compare(old, new, "eval/target_colour")
-    assert row_of(found).values["n"] == 2
-    assert row_of(found).values["difference"] == pytest.approx((0.1, 0.1, 0.1))
+    assert row_of(found.table, "ppo").values["n"] == 2
+    assert row_of(found.table, "ppo").values["difference"] == pytest.approx((0.1, 0.1, 0.1))
     assert "No `eval/target_colour` in B, and left out: ppo on target_colour seed 2." in found.table.notes
 
 

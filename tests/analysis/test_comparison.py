@@ -3,20 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fabricate import EPOCHS, GAIN, SAMPLES, fabricate_run, plan, rows_of, update, write_rows
+from fabricate import EPOCHS, GAIN, SAMPLES, fabricate_run, plan, row_of, rows_of, update, write_rows
 
 from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.comparison import comparison
-from ddpo_bench.analysis.tables import Row, Table
+from ddpo_bench.analysis.tables import Table
 
 
 def compare(results: Path) -> Table:
     return comparison(collect(results), results.name)
-
-
-def row_of(table: Table, algorithm: str, reward: str = "target_colour") -> Row:
-    (row,) = [r for r in table.rows if (r.values["algorithm"], r.values["reward"]) == (algorithm, reward)]
-    return row
 
 
 def test_values_are_those_of_the_runs(suite: Path) -> None:

@@ -13,7 +13,7 @@ from ddpo_bench.analysis.cells import ALL_REWARDS
 from ddpo_bench.analysis.collect import collect
 from ddpo_bench.analysis.common_scale import no_common_scale, on_common_scale
 from ddpo_bench.analysis.plots import improvement, intervals
-from ddpo_bench.analysis.plots.improvement import MOST_PAIRS, improvement_intervals, pairs_of
+from ddpo_bench.analysis.plots.improvement import improvement_intervals
 from ddpo_bench.analysis.plots.intervals import draw_runs, reward_intervals
 from ddpo_bench.analysis.plots.shared import COLOURS, appearance
 from ddpo_bench.analysis.records import RunRecord
@@ -78,10 +78,11 @@ def test_one_seed_has_a_dot_and_no_bar(tmp_path: Path, drawn: list[Figure]) -> N
 
 def test_every_pair_is_drawn_once_and_over_all_rewards(suite: Path, drawn: list[Figure]) -> None:
     records = collect(suite)
-    assert pairs_of(records) == [("ppo", "frozen"), ("trpo_penalty", "frozen"), ("trpo_penalty", "ppo")]
     improvement_intervals(records, Path())
     panels = {axes.get_title("left"): axes for axes in drawn[0].axes}
     assert list(panels) == ["jpeg_compressibility", TASK, ALL_REWARDS]
+    names = [label.get_text() for label in panels["jpeg_compressibility"].get_yticklabels()]
+    assert names == ["ppo > frozen", "trpo_penalty > frozen", "trpo_penalty > ppo"]
     found = probability_of_improvement([of(records, "trpo_penalty")], [of(records, "ppo")])
     assert 0 < found.value < 0.5
     assert dots(panels[TASK])[2] == pytest.approx(found.value)
@@ -100,16 +101,6 @@ def test_a_pair_that_lacks_a_side_is_left_empty(suite: Path, drawn: list[Figure]
         TASK: 1,
         ALL_REWARDS: 1,
     }
-
-
-def test_of_very_many_algorithms_only_the_comparisons_with_frozen_remain(tmp_path: Path) -> None:
-    fabricate_run(tmp_path / "algos", "frozen", TASK, 0)
-    for i in range(11):
-        fabricate_run(tmp_path / "algos", "ppo", TASK, 0, clip_range=i / 1000)
-    pairs = pairs_of(collect(tmp_path / "algos"))
-    assert MOST_PAIRS < 12 * 11 / 2
-    assert len(pairs) == 11
-    assert {theirs for _, theirs in pairs} == {"frozen"}
 
 
 def test_all_rewards_together_are_on_one_scale(suite: Path, drawn: list[Figure]) -> None:

@@ -11,19 +11,13 @@ from pathlib import Path
 import fabricate
 import pytest
 import yaml
-from fabricate import REWARDS, fabricate_run, fabricate_suite, rows_of, write_rows
+from fabricate import REWARDS, fabricate_run, fabricate_suite, row_of, rows_of, write_rows
 
-from ddpo_bench.analysis.tables import Row, Table
 from ddpo_bench.analysis.tabulate import tabulate
 from ddpo_bench.run_folder.places import ResultsError
 
 GOLDEN = Path(__file__).parent / "golden"
 ALGORITHMS = ("frozen", "policy_gradient", "ppo", "trpo_penalty", "sac")
-
-
-def row_of(table: Table, algorithm: str, reward: str = "target_colour") -> Row:
-    (row,) = [r for r in table.rows if (r.values["algorithm"], r.values["reward"]) == (algorithm, reward)]
-    return row
 
 
 @pytest.mark.parametrize("form", ["md", "csv", "tex", "json"])

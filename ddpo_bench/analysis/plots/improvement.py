@@ -9,21 +9,10 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 
 from ddpo_bench.analysis.cells import ALL_REWARDS, finals_of, labels_of
-from ddpo_bench.analysis.measures import BASELINE
-from ddpo_bench.analysis.plots.intervals import (
-    NAME,
-    ROWS_STYLE,
-    draw_estimate,
-    note_right,
-    row_panels,
-)
+from ddpo_bench.analysis.plots.intervals import NAME, ROWS_STYLE, draw_estimate, note_right, row_panels
 from ddpo_bench.analysis.plots.shared import appearance, save
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import probability_of_improvement
-
-MOST_PAIRS = 45  # of ten algorithms; more are not readable, and those over the baseline are the first question
-
-Pair = tuple[str, str]
 
 
 def improvement_intervals(records: list[RunRecord], path: Path) -> None:
@@ -32,7 +21,8 @@ def improvement_intervals(records: list[RunRecord], path: Path) -> None:
     Args:
         records: done runs of at least two algorithms.
     """
-    pairs, finals = pairs_of(records), finals_of(records)
+    pairs = [(ours, theirs) for theirs, ours in combinations(labels_of(records), 2)]  # those over the baseline first
+    finals = finals_of(records)
     panels = {task: [task] for task in finals} | ({ALL_REWARDS: list(finals)} if len(finals) > 1 else {})
     with mpl.rc_context(ROWS_STYLE):
         figure, drawn = row_panels(list(panels), [pair_name(*pair) for pair in pairs])
@@ -46,23 +36,13 @@ def improvement_intervals(records: list[RunRecord], path: Path) -> None:
         save(figure, path)
 
 
-def pairs_of(records: list[RunRecord]) -> list[Pair]:
-    """Every algorithm over every other one once, those over the baseline first; only these where all are too many."""
-    labels = labels_of(records)
-    pairs = [(ours, theirs) for theirs, ours in combinations(labels, 2)]
-    if len(pairs) <= MOST_PAIRS:
-        return pairs
-    baselines = {record.label for record in records if record.algorithm == BASELINE} or set(labels[:1])
-    return [(ours, theirs) for ours, theirs in pairs if theirs in baselines]
-
-
 def pair_name(ours: str, theirs: str) -> str:
     """In one line where there is room for it."""
     name = f"{ours} > {theirs}"
     return name if len(name) <= NAME else f"{ours}\n> {theirs}"
 
 
-def divide(axes: Axes, pairs: list[Pair]) -> None:
+def divide(axes: Axes, pairs: list[tuple[str, str]]) -> None:
     """The middle, and a line where the algorithm that is compared with changes."""
     axes.set_xlim(-0.03, 1.03)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])

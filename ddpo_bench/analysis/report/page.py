@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,8 @@ from ddpo_bench.analysis.overhead import measured, profile
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.report.filters import FILTERS
 from ddpo_bench.analysis.report.tuning import best_files, searches, winners
-from ddpo_bench.analysis.tables import Column, Row, Table
+from ddpo_bench.analysis.tables import Table
 from ddpo_bench.analysis.tuning import Study
-
-PROVENANCE = {
-    "ddpo_bench": "ddpo-bench", "git_commit": "commit", "torch": "torch", "diffusers": "diffusers",
-    "python": "Python", "platform": "platform", "processor": "processor", "threads": "threads a run",
-    "precision": "precision",
-}  # fmt: skip
 
 
 def report(
@@ -52,7 +45,6 @@ def report(
     return templates().get_template("report.html.j2").render(
         suite=suite,
         table=table,
-        unfinished_runs=unfinished([record for record in records if not is_done(record)]),
         pictures=pictures,
         no_scale=no_common_scale(done) if len({run.task for run in done}) > 1 else "",
         changes=over_optimisation(done),
@@ -60,7 +52,6 @@ def report(
         searches=searches(studies),
         winners=winners(studies),
         best_files=best_files(studies),
-        provenance=provenance(done),
         commits=[commit for commit in commits if len(commits) == 1 and "+" not in commit],
         one_run=f"runs/{folder.parent.name}/{folder.name}",
         plan=yaml.safe_dump(planned, sort_keys=False) if planned else "",
@@ -72,20 +63,3 @@ def templates() -> Environment:
     made = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     made.filters |= FILTERS
     return made
-
-
-def unfinished(runs: list[RunRecord]) -> Table:
-    columns = [Column(key, key, part=None) for key in ("run", "state", "reason")]
-    lines = [(f"{run.cell}, seed {run.seed}", run.status, " ".join((run.reason or "").split())) for run in runs]
-    rows = [Row("", dict(zip(("run", "state", "reason"), line, strict=True))) for line in lines]
-    return Table("Runs that are not done", columns, rows, "")
-
-
-def provenance(done: list[RunRecord]) -> Table:
-    """What the runs ran on; how many runs, where they differ."""
-    rows = []
-    for key, name in PROVENANCE.items():
-        found = Counter(str(run.provenance[key]) for run in done if run.provenance.get(key) is not None)
-        texts = [value if len(found) == 1 else f"{value} ({count} runs)" for value, count in sorted(found.items())]
-        rows += [Row("", {"what": name, "value": "; ".join(texts)})] if texts else []
-    return Table("Provenance", [Column("what", "", part=None), Column("value", "", part=None)], rows, "")
