@@ -1,4 +1,4 @@
-"""Makes `benchmarks` importable, which is no part of the package."""
+"""Makes `benchmarks` importable, which is no part of the package, and the steps that its checks draw."""
 
 from __future__ import annotations
 
@@ -6,5 +6,4 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
+sys.path += [str(ROOT), str(ROOT / "benchmarks" / "gpu" / "checks")]
