@@ -3,7 +3,6 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 
 # `make gpu` uses what is installed where there is no .venv.
-PARTS ?= a,b,c,d
 DEVICE ?= cuda
 
 .PHONY: run test test-long lint gpu setup clean
@@ -23,7 +22,7 @@ lint: setup  ## linter, formatter and type checker
 	$(BIN)/mypy
 
 gpu:  ## prove promises and speed on a GPU, in parts: make gpu PARTS=a,b; without a GPU: make gpu DEVICE=cpu
-	$(if $(wildcard .venv/ready),$(BIN)/python,python3) -m benchmarks.gpu --parts $(PARTS) --device $(DEVICE)
+	$(if $(wildcard .venv/ready),$(BIN)/python,python3) -m benchmarks.gpu $(if $(PARTS),--parts $(PARTS)) --device $(DEVICE)
 
 setup: .venv/ready
 
