@@ -37,7 +37,8 @@ def main() -> int:
     commands = [command(given.device, given.out, share, shares) for share in range(shares)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"} | ({"TRITON_INTERPRET": "1"} if given.device == "cpu" else {})
     processes = [subprocess.Popen(command, cwd=ROOT, env=environment) for command in commands]
-    return int(any([process.wait() for process in processes]))
+    codes = [process.wait() for process in processes]
+    return int(any(codes))
 
 
 def command(device: str, out: Path, share: int, shares: int) -> list[str]:
