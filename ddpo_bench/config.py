@@ -20,6 +20,7 @@ EXECUTION_KEYS = (
     "seed",
     "compile",
     "gradient_checkpointing",
+    "micro_batch",
     "tf32",
     "logger",
     "checkpoints_kept",

@@ -15,8 +15,8 @@ import ddpo_bench
 ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
 LEAVES = {
-    "architectures", "config", "fingerprints", "files", "held_out", "measuring", "options", "parsing", "protocols",
-    "quantity", "registry", "checksummed", "yaml_file",
+    "architectures", "config", "fingerprints", "files", "held_out", "measuring", "noise", "options", "parsing",
+    "protocols", "quantity", "registry", "checksummed", "yaml_file",
 }  # fmt: skip
 PLUGINS = {"policies", "samplers", "algorithms", "advantages", "rewards", "prompts"}
 
@@ -31,6 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "registry": set(),  # it finds the plugins' folders by name
     "protocols": {"config", "measuring"},
     "measuring": set(),
+    "noise": set(),
     "describe": {"options", "parsing", "registry"},
     "files": set(),
     "yaml_file": {"parsing"},

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ddpo_bench.algorithm_bases.optimiser import Optimiser
+from ddpo_bench.noise import Noise
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Algorithm, Policy
 
@@ -36,6 +37,10 @@ class AdamWAlgorithm(Algorithm):
     def generator(self) -> torch.Generator:
         """What is random in the next update, the same however often a run was interrupted before it."""
         return torch.Generator().manual_seed(self.seed * 100_003 + self.rollouts_seen)
+
+    def noise(self) -> Noise:
+        """The noise of one update."""
+        return Noise(self.seed, self.rollouts_seen, "learning")
 
     def state_dict(self) -> dict[str, Any]:
         return {"optimiser": self.optimiser.state_dict(), "rollouts_seen": self.rollouts_seen}

@@ -44,12 +44,12 @@ class FinalSamplesAlgorithm(AdamWAlgorithm):
     def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
         """Optimise over one rollout; the gradient of a step is the mean over its samples, whatever the micro-batch."""
         averages, generator, count = Averages(), self.generator(), len(rollout)
-        for _ in range(self.optimiser_steps):
-            noise = torch.randn(rollout.x_0.shape, generator=generator)
-            steps = torch.randint(rollout.steps, (count,), generator=generator)
-            for part in torch.arange(count).split(rollout.micro_batch):
-                on_device = (values.to(policy.device) for values in (part, steps[part], noise[part]))
-                loss = self.loss(policy, rollout, *on_device)
+        samples = torch.arange(count, device=policy.device)
+        for number in range(self.optimiser_steps):
+            noise = self.noise().draw(torch.full_like(samples, number), policy.latent_shape, rollout.sampler.backend)
+            steps = torch.randint(rollout.steps, (count,), generator=generator).to(policy.device)
+            for part in samples.split(rollout.micro_batch):
+                loss = self.loss(policy, rollout, part, steps[part], noise[part])
                 (loss * (len(part) / count)).backward()
                 averages.add("loss", loss, len(part))
             self.optimiser.step()

@@ -54,6 +54,7 @@ class SAC(AdamWAlgorithm):
         0.01, "weight of a step's KL to the pretrained model, which is in mean units", minimum=0, maximum=1e6
     )
 
+    version: ClassVar[int] = 2  # noise keyed by sample and update
     learns_from_all: ClassVar[bool] = False
     renamed: ClassVar[dict[str, str]] = {"updates_per_epoch": "actor_updates"}
 
@@ -79,8 +80,8 @@ class SAC(AdamWAlgorithm):
             averages.add("sac/critic_loss", self.critic_step(generator))
         self.critic_optimiser.metrics()
         if self.rollouts_seen >= self.warmup_epochs:
-            for _ in range(self.actor_updates):
-                self.actor_step(policy, rollout, generator, averages)
+            for number in range(self.actor_updates):
+                self.actor_step(policy, rollout, number, generator, averages)
             kl = measure(policy, rollout, 0.5, generator)[1]
         self.rollouts_seen += 1
         return averages.result() | self.optimiser.metrics() | kl_metrics("kl_behaviour", kl, rollout)
@@ -138,9 +139,11 @@ class SAC(AdamWAlgorithm):
         mixed = self.reward_share * rewards + (1 - self.reward_share) * bootstrap
         return torch.where(steps == last, rewards, mixed)
 
-    def actor_step(self, policy: Policy, rollout: Rollout, generator: torch.Generator, averages: Averages) -> None:
+    def actor_step(
+        self, policy: Policy, rollout: Rollout, number: int, generator: torch.Generator, averages: Averages
+    ) -> None:
         samples, steps = self.draw(rollout.steps, generator)
-        noise = torch.randn(self.batch, *policy.latent_shape, generator=generator).to(samples.device)
+        noise = self.noise().draw(torch.full_like(samples, number), policy.latent_shape, rollout.sampler.backend)
         self.critics.requires_grad_(False)
         for part in torch.arange(self.batch).split(rollout.micro_batch):
             loss = self.actor_loss(policy, rollout.sampler, samples[part], steps[part], noise[part])

@@ -16,6 +16,7 @@ from torch import Tensor
 from ddpo_bench.config import RunConfig
 from ddpo_bench.files import replacing, write_json
 from ddpo_bench.held_out import PromptFunction
+from ddpo_bench.noise import Noise, Purpose
 from ddpo_bench.protocols import Conditioning, Policy, Reward, Sampler, Trajectories
 from ddpo_bench.registry import label
 from ddpo_bench.rewards.checking import score
@@ -51,12 +52,10 @@ class Evaluator:
         seed = self.config.seed
         rng = np.random.default_rng(derived_seed(EVALUATION, seed, 1))
         self.prompts, self.metadata = draw_prompts(self.draw, rng, self.config.evaluation.samples, repeats=1)
-        self.noise_seed = derived_seed(EVALUATION, seed, 2)
         seen = [self.policy.seen(prompt) for prompt in self.prompts]
         self.truncated = sum(prompt.tokens_cut > 0 for prompt in seen)
         texts = [prompt.text for prompt in seen]
         self.repeated = [texts.index(text) for text in dict.fromkeys(texts)][:DIVERSITY_PROMPTS]
-        self.repeats_seed = derived_seed(EVALUATION, seed, 3)
         shipped = judges(self.prompts)
         for judge in shipped.values():
             judge.start(self.policy.device)
@@ -64,10 +63,10 @@ class Evaluator:
 
     def evaluate(self, epoch: int) -> dict[str, float]:
         """Metrics of the policy as it is; the first pictures go to `samples/`."""
-        seed_globals(self.noise_seed)
+        seed_globals(derived_seed(EVALUATION, self.config.seed, 2))
         phases = Phases("seconds_eval_")
         with phases.measure("sampling"):
-            conditioning, drawn, images = self.sample(self.prompts, self.noise_seed)
+            conditioning, drawn, images = self.sample(self.prompts, "evaluation")
             check_finite(epoch, latents=drawn.latents, log_probs=drawn.log_probs, images=images)
         with phases.measure("reward"):
             row = self.judge(images)
@@ -95,18 +94,18 @@ class Evaluator:
         }
         return row | {f"eval/image/{name}": value for name, value in image_statistics(images).items()}
 
-    def sample(self, prompts: list[str], noise_seed: int) -> tuple[Conditioning, Trajectories, Tensor]:
-        """One trajectory a prompt, and its image."""
+    def sample(self, prompts: list[str], purpose: Purpose) -> tuple[Conditioning, Trajectories, Tensor]:
+        """One trajectory a prompt, and its image; the noise is the same after every epoch."""
         conditioning = self.policy.encode(prompts)
-        generator = torch.Generator().manual_seed(noise_seed)
-        batches = sample_batches(self.policy, self.sampler, conditioning, self.micro_batch, generator)
+        noise = Noise(self.config.seed, 0, purpose)
+        batches = sample_batches(self.policy, self.sampler, conditioning, self.micro_batch, noise)
         drawn = joined(batches)
         return conditioning, drawn, decode_in_batches(self.policy, drawn.latents[:, -1], self.micro_batch)
 
     def samples_a_prompt(self, judged: Tensor) -> Tensor:
         """[P, S, 3, H, W]: the judged image of the first distinct prompts, and others of the same prompt."""
         others = [self.prompts[index] for index in self.repeated for _ in range(DIVERSITY_SAMPLES - 1)]
-        _, _, images = self.sample(others, self.repeats_seed)
+        _, _, images = self.sample(others, "diversity")
         more = images.unflatten(0, (len(self.repeated), DIVERSITY_SAMPLES - 1))
         return torch.cat([judged[self.repeated].unsqueeze(1), more], 1)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import accelerate
 import numpy as np
-import torch
 
 from ddpo_bench.config import RunConfig
+from ddpo_bench.noise import Noise
 from ddpo_bench.training.checkpoint import load_newest
 from ddpo_bench.training.ema import load_averages
 from ddpo_bench.training.evaluation import to_pixels
@@ -45,6 +45,6 @@ def sample_images(config: RunConfig, prompts: list[str], seed: int, run: Path | 
         if "ema" in state:
             load_averages(policy.parameters(), state["ema"])
     micro_batch = for_pictures(config, run)
-    generator = torch.Generator().manual_seed(seed)
-    x_0 = final_latents(sample_batches(policy, sampler, policy.encode(prompts), micro_batch, generator))
+    noise = Noise(seed, 0, "rollout")  # a training's epochs begin with 1
+    x_0 = final_latents(sample_batches(policy, sampler, policy.encode(prompts), micro_batch, noise))
     return to_pixels(decode_in_batches(policy, x_0, micro_batch))

@@ -15,6 +15,7 @@ from ddpo_bench.algorithm_bases.transitions import kl_metrics, measure
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import PromptFunction, split
 from ddpo_bench.measuring import NetworkPasses
+from ddpo_bench.noise import Noise
 from ddpo_bench.protocols import (
     AdvantageEstimator,
     Algorithm,
@@ -85,11 +86,10 @@ class Collector:
         """The rollout of an epoch, and its metrics."""
         seed_globals(derived_seed(self.seed, epoch, 0))
         rng = np.random.default_rng(derived_seed(self.seed, epoch, 1))
-        generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, 2))
         clock = time.perf_counter()
         prompts, metadata = draw_prompts(self.prompts, rng, self.samples, self.repeats)
         conditioning = self.policy.encode(prompts)
-        x_0, trajectories = self.sample(conditioning, generator, on_batch)
+        x_0, trajectories = self.sample(conditioning, Noise(self.seed, epoch, "rollout"), on_batch)
         images = decode_in_batches(self.policy, x_0, self.micro_batch)
         check_finite(epoch - 1, **(vars(trajectories) if trajectories else {"latents": x_0}), images=images)
         sampled = time.perf_counter()
@@ -116,10 +116,10 @@ class Collector:
         return rollout, metrics
 
     def sample(
-        self, conditioning: Conditioning, generator: torch.Generator, on_batch: Callable[[int], None]
+        self, conditioning: Conditioning, noise: Noise, on_batch: Callable[[int], None]
     ) -> tuple[Tensor, Trajectories | None]:
         """x_0 [N, C, H, W], and the trajectories where the algorithm needs them."""
-        batches = sample_batches(self.policy, self.sampler, conditioning, self.micro_batch, generator, on_batch)
+        batches = sample_batches(self.policy, self.sampler, conditioning, self.micro_batch, noise, on_batch)
         with self.algorithm.acting(self.policy):
             if self.algorithm.needs == "x_0":
                 return final_latents(batches), None

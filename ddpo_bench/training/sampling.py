@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.algorithm_bases.law import law_of
+from ddpo_bench.noise import Noise
 from ddpo_bench.protocols import Conditioning, Policy, Sampler, Trajectories
 
 REFERENCE_SAMPLES = 16  # trajectories of an evaluation on which the KL to the pretrained model is measured
@@ -19,32 +20,32 @@ def sample_batches(
     sampler: Sampler,
     conditioning: Conditioning,
     micro_batch: int,
-    generator: torch.Generator,
+    noise: Noise,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Trajectories]:
     """Draw one trajectory a prompt, a micro-batch at a time.
 
     Args:
-        generator: a CPU generator, so that the noise is the same on every device.
+        noise: of the samples, in the order of their prompts; x_T is that of step 0, and step k draws that of k + 1.
         on_batch: called with the number of finished trajectories.
     """
     count = len(conditioning)
     for start in range(0, count, micro_batch):
         batch = conditioning[start : start + micro_batch]
-        yield sample_batch(policy, sampler, batch, generator)
+        yield sample_batch(policy, sampler, batch, noise.after(start))
         on_batch(start + len(batch))
 
 
-def sample_batch(
-    policy: Policy, sampler: Sampler, conditioning: Conditioning, generator: torch.Generator
-) -> Trajectories:
-    shape = (len(conditioning), *policy.latent_shape)
-    drawn = [torch.randn(shape, generator=generator) for _ in range(1 + len(sampler.timesteps))]
-    x_t, *noises = torch.stack(drawn).to(policy.device)  # one transfer: none of the steps waits for the host
+def sample_batch(policy: Policy, sampler: Sampler, conditioning: Conditioning, noise: Noise) -> Trajectories:
+    """Trajectories of one micro-batch; all of it is on the policy's device, and no step waits for the host."""
+    draws = noise.draw_steps(
+        1 + len(sampler.timesteps), len(conditioning), policy.latent_shape, policy.device, sampler.backend
+    )
+    x_t = next(draws)
     latents, means, log_probs = [x_t], [], []
-    for k, noise in enumerate(noises):
+    for k, z in enumerate(draws):
         step = torch.full((len(x_t),), k, device=policy.device)
-        x_t, mean, log_prob = law_of(policy, sampler, x_t, step, conditioning).draw(noise)
+        x_t, mean, log_prob = law_of(policy, sampler, x_t, step, conditioning).draw(z)
         latents.append(x_t)
         means.append(mean)
         log_probs.append(log_prob)

@@ -37,8 +37,7 @@ def run(
 
 def sample(
     step: AffineStep,
-    noise: Tensor | None = None,
-    seeds: Tensor | None = None,
+    noise: Tensor,
     with_mean: bool = False,
     backend: Backend = "auto",
 ) -> StepResult:
@@ -48,18 +47,13 @@ def sample(
 
     Args:
         noise: [B, ...], standard normal, in x_t's dtype.
-        seeds: [B], int64; in place of noise, which is then drawn by Philox, keyed by (seed, step, offset).
         with_mean: also return the mean, the behaviour policy of an exact KL.
     Raises:
-        ValueError: unless exactly one of noise and seeds is given, noise in x_t's dtype.
+        ValueError: where the noise is in another dtype.
         BackendUnavailable: for backend "triton" where it cannot run.
     """
-    if (noise is None) == (seeds is None):
-        raise ValueError("sample: give either noise or seeds.")
-    if noise is not None and noise.dtype != step.x_t.dtype:
+    if noise.dtype != step.x_t.dtype:
         raise ValueError(f"sample: noise is {noise.dtype}, but x_t is {step.x_t.dtype}.")
-    if noise is None:
-        return run(step, seeds, "seeds", None, "none", with_mean, backend)
     return run(step, noise, "noise", None, "none", with_mean, backend)
 
 

@@ -5,6 +5,7 @@ Imports triton; everything else in the package does without.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from ddpo_kernels.loss import Statistics
 from ddpo_kernels.loss_kernels import ppo_loss
+from ddpo_kernels.noise_kernels import normal
 from ddpo_kernels.step import AffineStep, StepResult
 from ddpo_kernels.step_kernels import step_backward, step_forward, step_totals
 
@@ -20,6 +22,7 @@ TILE = 2048  # elements a program handles: 8 a thread, two to four 128-bit loads
 THREADS = 256
 VECTOR = 8  # elements of a 128-bit access at 16 bits
 LANES = 128  # samples that a program of the second stage or of the loss handles at once
+COUNTERS = 512  # of noise that a program turns into four numbers each: 4 a thread, stored in 128 bits
 WAVE = 64 if torch.version.hip else 32
 OPTIONS = {"enable_fp_fusion": False}
 
@@ -75,12 +78,12 @@ def launch_forward(
 ) -> StepResult:
     """Two launches: the first leaves tile sums of z^2 and of the squared distance to the reference, [2, tiles, B]."""
     x_t, split = step.x_t, Split(step.x_t[0].numel())
-    x_prev = x_t.new_empty(x_t.shape if target_kind in ("noise", "seeds") else 0)
+    x_prev = x_t.new_empty(x_t.shape if target_kind == "noise" else 0)
     mean = step.table.new_empty(x_t.shape if with_mean else 0)
     sums = step.table.new_empty(2, split.tiles, len(x_t))
     output, output_stride = dense(step.model_output, split.vector)
     x, x_stride = dense(x_t, split.vector)
-    given, target_stride = row(target, split, x) if target_kind != "seeds" else (target, 0)
+    given, target_stride = row(target, split, x)
     other, reference_stride = row(reference, split, x)
     step_forward[(split.tiles, len(x_t))](
         output, x, step.table, step.index, given, other, x_prev, mean, sums,
@@ -130,6 +133,18 @@ def launch_backward(
         num_warps=split.warps, **OPTIONS,
     )  # fmt: skip
     return gradient
+
+
+def launch_normal(key: int, samples: Tensor, steps: Tensor, shape: Sequence[int]) -> Tensor:
+    """Noise [B, *shape], one launch; arguments as of `reference_normal`."""
+    noise = torch.empty((len(samples), *shape), dtype=torch.float32, device=samples.device)
+    quarter = triton.cdiv(noise[0].numel(), 4)
+    block = min(COUNTERS, max(16, triton.next_power_of_2(quarter)))
+    normal[(triton.cdiv(quarter, block), len(samples))](
+        key, samples.contiguous(), steps.contiguous(), noise,
+        SIZE=noise[0].numel(), QUARTER=quarter, BLOCK=block, num_warps=max(1, block // 4 // WAVE), **OPTIONS,
+    )  # fmt: skip
+    return noise
 
 
 def launch_loss(

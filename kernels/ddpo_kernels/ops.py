@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ddpo_kernels.backend import INTERPRETING
 from ddpo_kernels.loss import Statistics, reference_loss_and_gradient
+from ddpo_kernels.noise import reference_normal
 from ddpo_kernels.step import AffineStep, reference_backward, reference_forward
 
 DEVICES = ("cpu", "cuda")
@@ -36,7 +37,6 @@ def step(
     target: Tensor | None, target_kind: str, reference: Tensor | None, reference_kind: str, with_mean: bool,
 ) -> Four:  # fmt: skip
     """x_prev, mean, log-prob and KL of a step; those not asked for are empty."""
-    target = target.contiguous() if target is not None and target_kind == "seeds" else target
     given = step_of(model_output, x_t, table, index, guidance_scale, clip)
     forward: Any = reference_forward
     if fused_on(x_t):
@@ -51,7 +51,7 @@ def _(
     target: Tensor | None, target_kind: str, reference: Tensor | None, reference_kind: str, with_mean: bool,
 ) -> Four:  # fmt: skip
     batch = len(x_t)
-    x_prev = x_t.new_empty(x_t.shape if target_kind in ("noise", "seeds") else (0,))
+    x_prev = x_t.new_empty(x_t.shape if target_kind == "noise" else (0,))
     mean = table.new_empty(x_t.shape if with_mean else (0,))
     log_prob = table.new_empty(batch if target_kind != "none" else 0)
     return x_prev, mean, log_prob, table.new_empty(batch if reference_kind != "none" else 0)
@@ -80,6 +80,20 @@ def _(
     return torch.empty(model_output.shape, dtype=model_output.dtype, device=model_output.device)
 
 
+@torch.library.custom_op("ddpo_kernels::normal", mutates_args=(), device_types=DEVICES)
+def normal(key: int, samples: Tensor, steps: Tensor, shape: list[int]) -> Tensor:
+    """Standard normal noise, [B, *shape]."""
+    draw: Any = reference_normal
+    if fused_on(samples):
+        from ddpo_kernels.launch import launch_normal as draw
+    return draw(key, samples, steps, shape)
+
+
+@normal.register_fake
+def _(key: int, samples: Tensor, steps: Tensor, shape: list[int]) -> Tensor:
+    return torch.empty((len(samples), *shape), dtype=torch.float32, device=samples.device)
+
+
 @torch.library.custom_op("ddpo_kernels::ppo_loss", mutates_args=(), device_types=DEVICES)
 def ppo_loss(
     log_prob: Tensor, log_prob_old: Tensor, advantages: Tensor, clip_range: float
@@ -99,7 +113,7 @@ def _(log_prob: Tensor, log_prob_old: Tensor, advantages: Tensor, clip_range: fl
 
 def remember_step(ctx: Any, inputs: tuple[Any, ...], output: Four) -> None:
     model_output, x_t, table, index, guidance_scale, clip, target, kind, reference, reference_kind, _ = inputs
-    x_prev = output[0] if kind in ("noise", "seeds") else target
+    x_prev = output[0] if kind == "noise" else target
     ctx.save_for_backward(model_output, x_t, table, index, x_prev, reference)
     ctx.settings = guidance_scale, clip, reference_kind
     ctx.set_materialize_grads(False)

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor
 
 from ddpo_kernels.gaussian import LOG_SQRT_2PI
-from ddpo_kernels.philox import philox_normal
 from ddpo_kernels.table import COLUMNS
 
-TargetKind = Literal["none", "x_prev", "noise", "seeds"]
+TargetKind = Literal["none", "x_prev", "noise"]
 ReferenceKind = Literal["none", "mean", "output"]
 
 
@@ -143,9 +142,8 @@ def reference_forward(
     x_prev, log_prob, kl = step.x_t.new_empty(0), mean.new_empty(0), mean.new_empty(0)
     if target is not None:
         stored = target
-        if target_kind != "x_prev":
-            noise = target if target_kind == "noise" else philox_normal(target, step.index, step.x_t.shape)
-            stored = x_prev = torch.addcmul(mean, k.std, noise.to(mean.dtype)).to(step.x_t.dtype)
+        if target_kind == "noise":
+            stored = x_prev = torch.addcmul(mean, k.std, target.to(mean.dtype)).to(step.x_t.dtype)
         z = (stored.detach().to(mean.dtype) - mean) * k.inverse_std  # of the sample as it is stored
         log_prob = -half_mean_square(z) - k.log_std - LOG_SQRT_2PI
     if reference is not None:

@@ -59,30 +59,6 @@ def distance(row, x, m, mean, reference, clip, CLIP: tl.constexpr, REFERENCE: tl
     return difference * tl.load(row + 6)
 
 
-@triton.jit
-def cosine_of_turns(turns):
-    """cos(2 pi turns) for turns in [0, 1), by its series on a quarter turn; tl.cos reduces large angles on a stack."""
-    distance_to_half = tl.abs(turns - 0.5)  # cos(2 pi turns) = -cos(2 pi distance_to_half)
-    folded = tl.minimum(distance_to_half, 0.5 - distance_to_half)
-    square = folded * folded
-    series = tl.fma(square, 7.903536, -26.426256)
-    series = tl.fma(square, series, 60.244641)
-    series = tl.fma(square, series, -85.456817)
-    series = tl.fma(square, series, 64.939394)
-    series = tl.fma(square, series, -19.739209)
-    series = tl.fma(square, series, 1.0)
-    return tl.where(distance_to_half < 0.25, -series, series)
-
-
-@triton.jit
-def normal_noise(seed, step, offsets):
-    """Standard normal noise from Philox, keyed by (seed of the sample, step, offset); see philox.py."""
-    zero = offsets * 0
-    first, second, _, _ = tl.philox(seed, offsets, zero + step, zero, zero)
-    radius = tl.sqrt(-2.0 * tl.log(tl.maximum(tl.uint_to_uniform_float(first), 1.0e-7)))
-    return radius * cosine_of_turns(tl.uint_to_uniform_float(second))
-
-
 @triton.jit(do_not_specialize=["output_stride", "x_stride", "target_stride", "reference_stride", "batch"])
 def step_forward(
     model_output, x_t, table, index, target, reference, x_prev_out, mean_out, sums,
@@ -92,14 +68,13 @@ def step_forward(
 ):  # fmt: skip
     """Sums over one tile: z^2 into sums[0, tile, sample], the squared distance to the reference into sums[1, ...].
 
-    TARGET: "x_prev" is scored; "noise" or Philox "seeds" draw x_prev, which is rounded as stored before it is scored;
-    "none" leaves the log-prob out.
+    TARGET: "x_prev" is scored; "noise" draws x_prev, which is rounded as stored before it is scored; "none" leaves
+    the log-prob out.
     """
     tile, sample = tl.program_id(0), tl.program_id(1).to(tl.int64)
     offsets = tile * BLOCK + tl.arange(0, BLOCK)
     mask = offsets < SIZE
-    step = tl.load(index + sample)
-    row = table + step * COLUMNS
+    row = table + tl.load(index + sample) * COLUMNS
     x = load_row(x_t, sample, x_stride, offsets, mask, VECTOR)
     m = load_guided(model_output, sample, batch, output_stride, offsets, mask, guidance_scale, GUIDED, VECTOR)
     mean = form_mean(row, x, m, clip, CLIP)
@@ -109,10 +84,7 @@ def step_forward(
         if TARGET == "x_prev":
             x_prev = load_row(target, sample, target_stride, offsets, mask, VECTOR)
         else:
-            if TARGET == "noise":
-                noise = load_row(target, sample, target_stride, offsets, mask, VECTOR)
-            else:
-                noise = normal_noise(tl.load(target + sample), step.to(tl.int32), offsets)
+            noise = load_row(target, sample, target_stride, offsets, mask, VECTOR)
             stored = tl.fma(tl.load(row + 5), noise, mean).to(x_prev_out.dtype.element_ty)
             tl.store(x_prev_out + sample * (SIZE // VECTOR) * VECTOR + offsets, stored, mask=mask)
             x_prev = stored.to(tl.float32)

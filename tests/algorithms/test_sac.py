@@ -120,7 +120,7 @@ def test_the_actors_gradient_turns_round_when_the_rewards_do() -> None:
 def test_the_actor_step_leaves_the_critics_alone(started: tuple[SAC, LinearPolicy, Rollout]) -> None:
     algorithm, policy, rollout = started
     before = parameters(algorithm.critics), parameters(algorithm.targets), parameters_of(policy)
-    algorithm.actor_step(policy, rollout, torch.Generator().manual_seed(0), Averages())
+    algorithm.actor_step(policy, rollout, 0, torch.Generator().manual_seed(0), Averages())
     assert all(map(torch.equal, before[0], parameters(algorithm.critics)))
     assert all(map(torch.equal, before[1], parameters(algorithm.targets)))
     assert not all(map(torch.equal, before[2], parameters_of(policy)))

@@ -12,7 +12,7 @@ from ddpo_kernels import (
 from ddpo_kernels.affine import arguments
 from torch import Tensor
 
-TARGETS = ("none", "x_prev", "noise", "seeds")
+TARGETS = ("none", "x_prev", "noise")
 REFERENCES = ("none", "mean", "output")
 CLIP = 0.8  # of the predicted x_0
 SHAPE = (2, 3, 5)
@@ -36,8 +36,6 @@ def make_step(
 
 
 def make_target(step: AffineStep, kind: str) -> Tensor | None:
-    if kind == "seeds":
-        return torch.arange(BATCH)
     return None if kind == "none" else normal(BATCH, *SHAPE, seed=2, dtype=step.x_t.dtype)
 
 

@@ -56,7 +56,7 @@ def recording(target: GPUTarget) -> Iterator[list[Launch]]:
     launches: list[Launch] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(launch, "WAVE", target.warp_size)
-        for name in ("step_forward", "step_totals", "step_backward", "ppo_loss"):
+        for name in ("step_forward", "step_totals", "step_backward", "ppo_loss", "normal"):
             patch.setattr(launch, name, Recorder(getattr(launch, name), launches))
         yield launches
 
@@ -67,7 +67,7 @@ def described(parameter: Any, value: Any, backend: Any) -> tuple[str, list[list[
         return "*" + TYPES[value.dtype], backend.parse_attr(backend.get_tensor_specialization(value, align=True))
     if isinstance(value, int):
         assert parameter.do_not_specialize, f"{parameter.name}: every other value would be compiled anew"
-        return "i32", []
+        return ("i32" if -(2**31) <= value < 2**31 else "i64"), []
     assert isinstance(value, float), parameter.name
     return "fp32", []
 

@@ -16,7 +16,6 @@ SM_80, SM_90, SM_100 = (GPUTarget("cuda", architecture, 32) for architecture in 
 GFX942 = GPUTarget("hip", "gfx942", 64)
 BATCH = 2
 ALIGNED, ODD, LARGE = 4 * 64 * 64, 3 * 17 * 19, 16 * 128 * 128  # elements of a latent
-DRAWN = ("noise", "seeds")
 
 
 class Dtypes(NamedTuple):
@@ -46,8 +45,6 @@ class Forward(NamedTuple):
     def launch(self, target: GPUTarget, dtypes: Dtypes, size: int = ALIGNED, views: bool = False) -> Launch:
         step = step_of(self.guided, self.clip, dtypes, size, views)
         given = None if self.target == "none" else rows(BATCH, size, dtypes.latent, views)
-        if self.target == "seeds":
-            given = torch.zeros(BATCH, dtype=torch.int64)
         with recording(target) as launches:
             reference = reference_of(self, dtypes, size, views)
             launch.launch_forward(step, given, self.target, reference, self.reference, self.mean)
@@ -57,7 +54,7 @@ class Forward(NamedTuple):
         """Dtypes of the latents that have to be read or written, each once."""
         outputs = [dtypes.model] * (1 + self.guided)
         needs_x = self.target != "none" or self.reference == "mean" or self.clip
-        moved = outputs + [dtypes.latent] * (needs_x + (self.target in ("x_prev", "noise")) + (self.target in DRAWN))
+        moved = outputs + [dtypes.latent] * (needs_x + (self.target != "none") + (self.target == "noise"))
         references = {"none": [], "mean": [torch.float32], "output": outputs}
         return moved + references[self.reference] + [torch.float32] * self.mean
 
@@ -120,11 +117,11 @@ def flag_pairs(target: GPUTarget, dtypes: Dtypes) -> list[tuple[bool, bool]]:
 
 def forwards(target: GPUTarget, dtypes: Dtypes) -> list[Forward]:
     """What the public operations ask for: drawing compares with no reference, and scoring returns no mean."""
-    kinds = product(("none", "x_prev", *DRAWN), ("none", "mean", "output"), (False, True))
+    kinds = product(("none", "x_prev", "noise"), ("none", "mean", "output"), (False, True))
     asked = [
         (kind, reference, mean)
         for kind, reference, mean in kinds
-        if (reference == "none" if kind in DRAWN else not mean) and (kind, reference) != ("none", "none")
+        if (reference == "none" if kind == "noise" else not mean) and (kind, reference) != ("none", "none")
     ]
     return [Forward(*pair, *flags) for pair, flags in product(flag_pairs(target, dtypes), asked)]
 
@@ -142,7 +139,7 @@ def backwards(target: GPUTarget, dtypes: Dtypes) -> list[Backward]:
 
 def unasked_forwards() -> list[Forward]:
     """Drawing and comparing at once, which the kernel and its operator can do although no public operation asks."""
-    return [Forward(True, True, kind, reference, False) for kind, reference in product(DRAWN, ("mean", "output"))]
+    return [Forward(True, True, "noise", reference, False) for reference in ("mean", "output")]
 
 
 def totals_launches(target: GPUTarget) -> dict[str, Launch]:
@@ -157,6 +154,12 @@ def totals_launches(target: GPUTarget) -> dict[str, Launch]:
             launch.launch_forward(step, latent, kind, latent, reference, False)
         found[f"step_totals {size} {kind} {reference}"] = launches[1]
     return found
+
+
+def noise_launch(target: GPUTarget, size: int = ALIGNED) -> Launch:
+    with recording(target) as launches:
+        launch.launch_normal(2**40, torch.arange(BATCH), torch.arange(BATCH), (size,))
+    return launches[0]
 
 
 def loss_launch(target: GPUTarget) -> Launch:

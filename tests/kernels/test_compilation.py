@@ -32,6 +32,7 @@ from specialisations import (
     flag_pairs,
     forwards,
     loss_launch,
+    noise_launch,
     totals_launches,
     unasked_forwards,
 )
@@ -106,15 +107,13 @@ def test_latents_move_in_128_bits_alone(target: GPUTarget, dtypes: Dtypes) -> No
 
 
 def assert_wide_on_nvidia(flags: Forward | Backward, dtypes: Dtypes, code: list[str]) -> None:
-    """Everything narrower is a scalar: index and seed in 64 bits, coefficients and tile sums in 32."""
+    """Everything narrower is a scalar: the index in 64 bits, coefficients and tile sums in 32."""
     accesses = Counter(opcode for opcode in code if opcode.startswith(("LDG", "STG", "LD.", "ST.", "ATOM", "RED.")))
-    seeded, sums = False, 0
-    if isinstance(flags, Forward):
-        seeded, sums = flags.target == "seeds", (flags.target != "none") + (flags.reference != "none")
-    scalar_loads = accesses.pop("LDG.E", 0) + accesses.pop("LDG.E.CONSTANT", 0)  # CONSTANT: digits of 2 / pi
+    sums = (flags.target != "none") + (flags.reference != "none") if isinstance(flags, Forward) else 0
+    scalar_loads = accesses.pop("LDG.E", 0) + accesses.pop("LDG.E.CONSTANT", 0)
     wide = accesses.pop("LDG.E.128", 0) + accesses.pop("STG.E.128", 0)
     assert wide == wide_accesses(flags, dtypes), flags
-    assert accesses == Counter({"LDG.E.64": 1 + seeded, "STG.E": sums}), flags
+    assert accesses == Counter({"LDG.E.64": 1, "STG.E": sums}), flags
     assert scalar_loads <= SCALARS, flags
 
 
@@ -142,7 +141,6 @@ def reductions(target: GPUTarget, dtypes: Dtypes, size: int, pair: tuple[bool, b
     """How z^2 is summed by everything that scores or draws, from new tensors and from views into a trajectory."""
     kinds = [Forward(*pair, "x_prev", reference, False) for reference in ("none", "mean", "output")]
     kinds += [Forward(*pair, "noise", "none", mean) for mean in (False, True)]
-    kinds += [Forward(*pair, "seeds", "none", False)]
     if size == ODD:
         return {
             (flags, views): first_reduction(compiled(flags.launch(target, dtypes, size, views), target))
@@ -196,6 +194,21 @@ def test_no_operations_are_fused_that_the_source_does_not_fuse(target: GPUTarget
         assert count == written * PER_THREAD, (flags, found)
 
 
+@pytest.mark.parametrize("size", [ALIGNED, ODD])
+@each_target
+def test_noise_fuses_nothing_and_needs_no_memory_but_registers(target: GPUTarget, size: int) -> None:
+    """Each product is rounded before it is added to, in the machine's own code, as in torch."""
+    kernel = compiled(noise_launch(target, size), target)
+    assert not exceeds(usage(kernel, target))
+    if target in NVIDIA:
+        (code,) = opcodes([kernel.asm["cubin"]], target)
+        assert [opcode for opcode in code if opcode.startswith(("FFMA", "MUFU", "HFMA2.MMA"))] == []
+        assert Counter(code)["STG.E.128" if size == ALIGNED else "STG.E"] > 0
+    else:
+        code = amd_opcodes(kernel.asm["amdgcn"])
+        assert [opcode for opcode in code if re.match(r"v_(pk_)?(fma|mad|mac)\w*_f32", opcode)] == []
+
+
 @each_target
 def test_the_second_stage_and_the_loss_need_no_memory_but_registers(target: GPUTarget) -> None:
     launches = totals_launches(target) | {"ppo_loss": loss_launch(target)}
@@ -218,11 +231,11 @@ def test_a_specialisation_compiles_in_under_two_seconds(
     compiled(small, target)  # pays for starting the compiler
     largest = [
         Forward(True, True, "x_prev", "output", False),
-        Forward(True, True, "seeds", "none", True),
+        Forward(True, True, "noise", "none", True),
         Backward(True, True, True, "output", False),
     ]
     launches = {str(flags): flags.launch(target, BF16) for flags in largest}
-    launches["ppo_loss"] = loss_launch(target)
+    launches |= {"ppo_loss": loss_launch(target), "normal": noise_launch(target)}
     taken = {}
     for name, given in launches.items():
         start = processor_seconds()

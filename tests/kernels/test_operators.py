@@ -69,6 +69,10 @@ def test_the_operator_of_ppos_loss_is_sound() -> None:
     torch.library.opcheck(ops.ppo_loss, (log_prob.requires_grad_(), old, advantages, 0.2))
 
 
+def test_the_operator_of_noise_is_sound() -> None:
+    torch.library.opcheck(ops.normal, (-5, torch.arange(BATCH), torch.arange(BATCH), list(SHAPE)))
+
+
 def test_the_operators_are_sound_on_channels_last_inputs() -> None:
     """A model in channels-last hands over such outputs: the strides of the results are those that were announced."""
     step, last = make_step(), torch.channels_last

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ddpo_bench.noise import Noise
 from ddpo_bench.policies.loading import ModelNotFound
 from ddpo_bench.policies.stable_diffusion import StableDiffusion
 from ddpo_bench.policies.stored_pipeline import Adapter
@@ -145,7 +146,7 @@ def test_latents_that_are_not_square_are_used(folder: Path, size: list[int]) -> 
     policy.start(CPU, seed=0)
     sampler.start(policy.scheduler_config, CPU)
     assert policy.latent_shape == (4, *size)
-    x_0 = final_latents(sample_batches(policy, sampler, policy.encode(["a dog"]), 1, torch.Generator().manual_seed(0)))
+    x_0 = final_latents(sample_batches(policy, sampler, policy.encode(["a dog"]), 1, Noise(0, 1, "rollout")))
     assert decode_in_batches(policy, x_0, 1).shape == (1, 3, 2 * size[0], 2 * size[1])
 
 

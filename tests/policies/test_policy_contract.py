@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ddpo_bench.algorithm_bases.transitions import transitions
 from ddpo_bench.config import run_config
+from ddpo_bench.noise import Noise
 from ddpo_bench.options import options_of
 from ddpo_bench.protocols import Policy, Rollout
 from ddpo_bench.registry import get, names
@@ -65,7 +66,7 @@ def draw_rollout(policy: Policy) -> Rollout:
     sampler = make("sampler", sampler_for(policy), steps=STEPS)
     sampler.start(policy.scheduler_config, CPU)
     conditioning = policy.encode(PROMPTS)
-    drawn = joined(sample_batches(policy, sampler, conditioning, MICRO_BATCH, torch.Generator().manual_seed(0)))
+    drawn = joined(sample_batches(policy, sampler, conditioning, MICRO_BATCH, Noise(0, 1, "rollout")))
     count = len(PROMPTS)
     return Rollout(
         PROMPTS, [{}] * count, conditioning, drawn.latents[:, -1], torch.zeros(count, dtype=torch.float64),

@@ -30,7 +30,7 @@ def test_a_few_distinct_held_out_prompts_get_four_samples_each(
     tiny_run: MakeConfig, tmp_path: Path, samples: int, distinct: int
 ) -> None:
     one = evaluator(tiny_run(f"evaluation.samples={samples}"), tmp_path)
-    _, _, held_out = one.sample(one.prompts, one.noise_seed)
+    _, _, held_out = one.sample(one.prompts, "evaluation")
     sets = one.samples_a_prompt(held_out)
     assert sets.shape == (min(distinct, len(set(one.prompts))), 4, 3, 16, 16)
     assert len({one.prompts[index] for index in one.repeated}) == len(sets)
@@ -51,9 +51,9 @@ def test_an_evaluation_repeats_itself_and_depends_on_the_seed(tiny_run: MakeConf
 
 def test_the_samples_for_diversity_leave_the_held_out_ones_as_they_were(tiny_run: MakeConfig, tmp_path: Path) -> None:
     one = evaluator(tiny_run(), tmp_path)
-    _, before, held_out = one.sample(one.prompts, one.noise_seed)
+    _, before, held_out = one.sample(one.prompts, "evaluation")
     one.samples_a_prompt(held_out)
-    _, after, _ = one.sample(one.prompts, one.noise_seed)
+    _, after, _ = one.sample(one.prompts, "evaluation")
     assert torch.equal(before.latents, after.latents)
 
 

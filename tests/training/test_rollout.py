@@ -14,6 +14,7 @@ from ddpo_bench.advantages.per_prompt import PerPrompt
 from ddpo_bench.algorithms.ppo import PPO
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import TooFewPrompts, split
+from ddpo_bench.noise import Noise
 from ddpo_bench.protocols import Rollout
 from ddpo_bench.training.finite import NotFinite
 from ddpo_bench.training.rollout import Collector, derived_seed, draw_prompts, prompt_sides
@@ -107,10 +108,11 @@ def test_progress_counts_the_finished_trajectories(collector: Collector) -> None
 def test_trajectories_are_drawn_one_micro_batch_after_the_other(collector: Collector) -> None:
     policy, sampler = collector.policy, collector.sampler
     conditioning = policy.encode(["rain"] * 5)
-    whole = joined(sample_batches(policy, sampler, conditioning, 3, torch.Generator().manual_seed(0)))
-    generator = torch.Generator().manual_seed(0)
+    noise = Noise(0, 1, "rollout")
+    whole = joined(sample_batches(policy, sampler, conditioning, 3, noise))
     with torch.no_grad():
-        parts = [sample_batch(policy, sampler, conditioning[part], generator) for part in (slice(0, 3), slice(3, 5))]
+        parts = [sample_batch(policy, sampler, conditioning[:3], noise)]
+        parts.append(sample_batch(policy, sampler, conditioning[3:], noise.after(3)))
     assert torch.equal(whole.latents, torch.cat([part.latents for part in parts]))
     assert not whole.latents.requires_grad
 
@@ -120,7 +122,7 @@ def test_the_kl_to_the_pretrained_model_is_zero_until_the_policy_moves(tiny_run:
     conditioning = policy.encode(["rain", "stairs"])
 
     def kl() -> float:
-        drawn = joined(sample_batches(policy, sampler, conditioning, 2, torch.Generator().manual_seed(0)))
+        drawn = joined(sample_batches(policy, sampler, conditioning, 2, Noise(0, 1, "rollout")))
         return reference_kl(policy, sampler, drawn, conditioning, 2)
 
     assert kl() == 0
@@ -139,7 +141,7 @@ def test_the_kl_to_the_pretrained_model_is_that_of_the_two_means_summed_over_ste
     conditioning = policy.encode(["rain", "stairs"])
     with torch.no_grad():
         policy.parameters()[-1].add_(0.05)
-    drawn = joined(sample_batches(policy, sampler, conditioning, 2, torch.Generator().manual_seed(0)))
+    drawn = joined(sample_batches(policy, sampler, conditioning, 2, Noise(0, 1, "rollout")))
     expected = 0.0
     for k, t in enumerate(sampler.timesteps):
         x_t, step = drawn.latents[:, k], torch.full((2,), k)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from cases import CLIP, DEVICE, gradient, make_reference, make_step, make_stored, normal
 from ddpo_kernels import launch, ppo_loss, sample, score
+from ddpo_kernels import normal as standard_normal
 from torch import Tensor
 
 SHAPES = [(1, 1, 1), (3, 17, 19), (1, 1, 2053)]
@@ -54,8 +55,9 @@ def test_every_element_of_every_output_is_written(
 ) -> None:
     step = make_step(shape, guided=guided, clip=clip)
     drawn = sample(step, normal(3, *shape, seed=6), with_mean=True, backend="triton")
-    seeded = sample(step, seeds=torch.arange(3, device=DEVICE), backend="triton")
-    outputs = [drawn.x_prev, drawn.mean, drawn.log_prob, seeded.x_prev, gradient(drawn.log_prob.sum(), step)]
+    samples = torch.arange(3, device=DEVICE)
+    noise = standard_normal(5, samples, samples, shape, backend="triton")
+    outputs = [drawn.x_prev, drawn.mean, drawn.log_prob, noise, gradient(drawn.log_prob.sum(), step)]
     x_prev, reference = drawn.x_prev.detach(), make_reference(step, "output")
     for scored in (score(step, x_prev, backend="triton"), score(step, None, reference, "output", backend="triton")):
         outputs += [scored.log_prob, scored.kl, gradient(torch.cat([scored.log_prob, scored.kl]).sum(), step)]
