@@ -131,6 +131,7 @@ class DiffusersPolicy(StoredPipeline):
     def add_lora(self, seed: int) -> None:
         from diffusers.training_utils import cast_training_params
         from peft import LoraConfig
+        from peft.tuners.tuners_utils import BaseTunerLayer
 
         if self.resolved_precision is torch.bfloat16:
             self.network.to(torch.bfloat16)  # frozen weights need no master copy
@@ -145,6 +146,9 @@ class DiffusersPolicy(StoredPipeline):
                 )
             )
         cast_training_params(self.network, torch.float32)
+        for module in self.network.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.cast_input_dtype_enabled = False  # to fp32, from which autocast would round it back
 
     def seen(self, prompt: str) -> SeenPrompt:
         """The part of a prompt that `encode` reads."""

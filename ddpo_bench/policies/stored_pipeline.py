@@ -121,13 +121,13 @@ class StoredPipeline(Policy):
             return None
         half = resolve_precision(self.precision, device) is torch.bfloat16
         network, *others = (part_shapes(folder, part) for part in self.layout.networks)
-        numbers = sum(map(math.prod, network.values()))
-        frozen = sum(math.prod(shape) for part in others for shape in part.values())
+        numbers, *frozen = (sum(map(math.prod, part.values())) for part in (network, *others))
         trained, weights = numbers, numbers * (2 * FP32 + BF16 * half)  # the trained and the pretrained, and autocast's
         if self.adapter.name == "lora":
             adapted = [s for name, s in network.items() if name.removesuffix(".weight").endswith(ATTENTION_PROJECTIONS)]
             trained = self.adapter.rank * sum(map(sum, adapted))
             weights = numbers * (BF16 if half else FP32) + trained * FP32
         latents = math.prod(latent_shape(read_json(folder / self.layout.trained / "config.json")))
-        text = self.conditioning_numbers(folder)
-        return Footprint(trained, weights + frozen * FP32, latents * FP32, text * FP32)
+        text = self.conditioning_numbers(folder) * (BF16 if half else FP32)
+        present = sum(frozen) if device.type == "cpu" else 0  # on a GPU they give way to the activations of learning
+        return Footprint(trained, weights + present * FP32, latents * FP32, text)
