@@ -27,7 +27,7 @@ class Ema:
             decay: 0 to below 1.
         """
         self.decay = decay
-        self.weights = policy.parameters() if decay else []
+        self.weights: list[Tensor] = list(policy.parameters()) if decay else []
         self.averages = [weight.detach().clone() for weight in self.weights]
 
     @contextmanager

@@ -66,8 +66,8 @@ def largest_that_fits(trial: Callable[[int], None], most: int) -> int:
     while not fits(trial, size):
         if size == 1:
             raise OutOfMemory(
-                "micro_batch: auto: not even one sample fits into this GPU's memory. Train adapter: {name: lora}, or "
-                "use precision: bf16."
+                "micro_batch: auto: not even one sample fits into this GPU's memory. Set gradient_checkpointing: true, "
+                "train adapter: {name: lora}, or use precision: bf16."
             )
         size = math.ceil(size / 2)
     return size
