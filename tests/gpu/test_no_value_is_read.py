@@ -45,10 +45,8 @@ def empty_tensors(named: dict[str, object], mode: FakeTensorMode) -> None:
     named.update({name: mode.from_tensor(value) for name, value in named.items() if isinstance(value, Tensor)})
 
 
-def test_a_sampling_step_reads_no_value(steps: Steps) -> None:
-    noise = torch.randn_like(steps.latents[:, 0])
-    with torch.no_grad():
-        draw(steps.policy, steps.sampler, steps.latents[:, 0], 0, steps.conditioning, noise)
+def test_sampling_reads_no_value(steps: Steps) -> None:
+    draw(steps.policy, steps.sampler, steps.conditioning)
 
 
 def test_a_learning_step_reads_no_value(steps: Steps) -> None:

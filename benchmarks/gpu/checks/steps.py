@@ -9,7 +9,9 @@ from torch import Tensor
 
 from ddpo_bench.algorithm_bases.law import law_of
 from ddpo_bench.config import RunConfig, run_config
+from ddpo_bench.noise import Noise
 from ddpo_bench.protocols import Conditioning, Policy, Rollout, Sampler, Trajectories
+from ddpo_bench.training.sampling import sample_batch
 from ddpo_bench.training.trainer import start_policy
 
 BATCH = 16 if torch.cuda.is_available() else 4
@@ -70,25 +72,14 @@ def make_config(precision: str) -> RunConfig:
     return run_config({"policy": policy, "sampler": {"name": "ddim", "steps": 3}, "algorithm": "ppo"} | sizes, "checks")
 
 
-@torch.no_grad()
 def make_steps(device: torch.device, precision: str) -> Steps:
     config = make_config(precision)
     policy, sampler = start_policy(config, device)
     conditioning = policy.encode(PROMPTS)
-    generator = torch.Generator().manual_seed(0)
-    count = len(sampler.timesteps)
-    x_t, *noises = (torch.randn(BATCH, *policy.latent_shape, generator=generator).to(device) for _ in range(1 + count))
-    drawn = [(x_t, x_t, x_t)]  # of which only the first is read
-    for k, noise in enumerate(noises):
-        drawn.append(draw(policy, sampler, drawn[-1][0], k, conditioning, noise))
-    latents, means, log_probs = zip(*drawn, strict=True)
-    stacked = torch.stack(latents, 1), torch.stack(means[1:], 1), torch.stack(log_probs[1:], 1)
-    return Steps(config, policy, sampler, conditioning, *stacked)
+    drawn = draw(policy, sampler, conditioning)
+    return Steps(config, policy, sampler, conditioning, drawn.latents, drawn.means, drawn.log_probs)
 
 
-def draw(
-    policy: Policy, sampler: Sampler, x_t: Tensor, k: int, conditioning: Conditioning, noise: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """x_prev, its mean and its log-prob, at step k."""
-    step = torch.full((len(x_t),), k, device=x_t.device)
-    return law_of(policy, sampler, x_t, step, conditioning).draw(noise)
+@torch.no_grad()
+def draw(policy: Policy, sampler: Sampler, conditioning: Conditioning) -> Trajectories:
+    return sample_batch(policy, sampler, conditioning, Noise(seed=0, epoch=1, purpose="rollout"))
