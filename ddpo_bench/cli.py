@@ -39,6 +39,7 @@ VERBS = (
     "validate",
     "embedded",
     "kernels",
+    "throughput",
 )
 DEBUG = "show tracebacks, and the warnings, logs and progress bars of libraries"
 EXAMPLES = """\

@@ -62,6 +62,7 @@ ALLOWED: dict[str, set[str]] = {
         "run_folder",
     },
     "microbench": LEAVES | {"analysis", "embedded"},
+    "throughput": LEAVES | PLUGINS | {"algorithm_bases", "analysis", "microbench", "noise", "training"},
     "console": LEAVES | {"adam_epsilon", "sweep"},
     "commands": LEAVES
     | PLUGINS
@@ -77,6 +78,7 @@ ALLOWED: dict[str, set[str]] = {
         "describe",
         "microbench",
         "quiet",
+        "throughput",
     },
     "encoding": set(),
     "signals": set(),
