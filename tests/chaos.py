@@ -8,29 +8,44 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-
-from worker_processes import workers_of
+from typing import Any
 
 TESTS = Path(__file__).parent
 PATIENCE = 240.0  # seconds
 
 
-def start(folder: Path, *words: str | Path, epoch_seconds: str = "0.15", **environment: str) -> subprocess.Popen[bytes]:
-    """A command in a session of its own, whose output goes to folder/output-*.txt."""
+def start(
+    folder: Path, *words: str | Path, program: Sequence[str | Path] = (TESTS / "fake_command.py",), **environment: str
+) -> subprocess.Popen[bytes]:
+    """A command in a session of its own, whose output goes to folder/output-*.txt.
+
+    Args:
+        program: arguments of Python; without any, ddpo-bench with the fake trainer.
+        environment: variables that are added to those of this process.
+    """
     path = os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    variables = os.environ | {"FAKE_EPOCH_SECONDS": epoch_seconds, "PYTHONPATH": path} | environment
-    command = [sys.executable, TESTS / "fake_command.py", *words]
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"output-{time.monotonic_ns()}.txt").open("w") as output:
         return subprocess.Popen(
-            list(map(str, command)), env=variables, stdout=output, stderr=output, start_new_session=True
+            list(map(str, [sys.executable, *program, *words])),
+            env=os.environ | {"FAKE_EPOCH_SECONDS": "0.15", "PYTHONPATH": path} | environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=heed_interrupts,
         )
 
 
+def heed_interrupts() -> None:
+    """As from a terminal; a background job of a shell, as the tests may be, ignores Ctrl-C, and so do its children."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def said(folder: Path) -> str:
-    return "\n".join(path.read_text() for path in folder.glob("output-*.txt"))
+    return "\n".join(path.read_text() for path in sorted(folder.glob("output-*.txt")))
 
 
 def harass(commands: Sequence[subprocess.Popen[bytes]], rng: random.Random, mean_pause: float, kills: int) -> int:
@@ -49,3 +64,26 @@ def harass(commands: Sequence[subprocess.Popen[bytes]], rng: random.Random, mean
                 os.kill(rng.choice(workers), signal.SIGKILL)
                 killed += 1
     return killed
+
+
+def wait_for(condition: Callable[[], Any]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def processes_of(session: int) -> dict[int, str]:
+    """The command line of each process of a session, zombies apart (Linux)."""
+    found = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found[int(stat.parent.name)] = (stat.parent / "cmdline").read_text()
+    return found
+
+
+def workers_of(session: int) -> list[int]:
+    """Process ids of a command's workers: all in its session, except for itself and the helper of multiprocessing."""
+    return [pid for pid, command in processes_of(session).items() if "spawn_main" in command]

@@ -3,12 +3,9 @@
 import errno
 import itertools
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from chaos import PATIENCE, said, start
 from full_disk import environment, fill
 from queues import write_suite
 from real_sweep import command, outcome, write_real_suite
@@ -17,7 +14,6 @@ from warm_processes import WARM
 from ddpo_bench import cli
 from ddpo_bench.files import naming_disk_trouble
 
-TESTS = Path(__file__).parents[1]
 FULL = "no space is left on the disk. Free some, then run the same command again. Nothing is lost."
 NUMBERS = itertools.count()
 KINDS = [  # what does not fit on the disk any more, and how many bytes of it did
@@ -31,12 +27,12 @@ KINDS = [  # what does not fit on the disk any more, and how many bytes of it di
 
 def work(suite, results, prepare=None, *args):
     """The bare worker with the real trainer, in a child process; returns its exit code and what it said."""
-    said = suite.parent / f"said-{next(NUMBERS)}.txt"
+    log = suite.parent / f"said-{next(NUMBERS)}.txt"
     arguments = ["work", suite, "--results", results]
-    process = WARM.Process(target=command, args=(arguments, said, prepare, *args))
+    process = WARM.Process(target=command, args=(arguments, log, prepare, *args))
     process.start()
     process.join()
-    return process.exitcode, said.read_text()
+    return process.exitcode, log.read_text()
 
 
 def last_line(text):
@@ -59,15 +55,15 @@ def undisturbed(suite):
 def test_a_worker_on_a_full_disk_says_so_in_one_line_and_resumes_when_there_is_room(suite, undisturbed, tmp_path):
     results = tmp_path / "results"
     for pattern, room in KINDS:
-        code, said = work(suite, results, fill, pattern, room)
+        code, output = work(suite, results, fill, pattern, room)
         assert code == 1, pattern
-        assert last_line(said).startswith(f"{results / 'mine'}"), pattern
-        assert last_line(said).endswith(FULL), pattern
+        assert last_line(output).startswith(f"{results / 'mine'}"), pattern
+        assert last_line(output).endswith(FULL), pattern
         assert not list(results.rglob("*.partial")), pattern
         states = [json.loads(path.read_text())["state"] for path in results.rglob("status.json")]
         assert set(states) <= {"running", "killed"}, pattern
-    code, said = work(suite, results)
-    assert code == 0, said
+    code, output = work(suite, results)
+    assert code == 0, output
     assert outcome(results / "mine") == undisturbed
 
 
@@ -76,9 +72,9 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_stays_as_it_was(suite, 
     assert work(suite, results, fill, r"epoch-0001.*\.partial")[0] == 1
     before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
     for error, what in [(errno.EROFS, "it is read-only"), (errno.EACCES, "permission denied")]:
-        code, said = work(suite, results, fill, "results/", 0, error)
+        code, output = work(suite, results, fill, "results/", 0, error)
         assert code == 1
-        assert last_line(said).startswith(f"{results / 'mine'}: {what}")
+        assert last_line(output).startswith(f"{results / 'mine'}: {what}")
         assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
 
 
@@ -86,8 +82,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_and_stays_as_it_was(suite, 
 def test_a_results_folder_below_a_file_is_one_line(verb, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     assert cli.main([*verb, str(tmp_path / "file" / "results")]) == 1
-    said = capsys.readouterr().err
-    assert said.splitlines() == [
+    assert capsys.readouterr().err.splitlines() == [
         f"{tmp_path}/file/results/smoke: cannot be created, because its name or a parent's is that of a file. "
         "Choose another folder, then run the same command again. Nothing is lost."
     ]
@@ -101,57 +96,22 @@ def test_trouble_with_a_file_elsewhere_is_not_the_folders(tmp_path):
 
 def fake_run(folder, **variables):
     """`ddpo-bench run` with worker processes and the fake trainer; returns its exit code and what it said."""
-    arguments = [
-        sys.executable,
-        TESTS / "fake_command.py",
-        "run",
-        folder / "mine.yaml",
-        "--results",
-        folder / "results",
-    ]
-    path = os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-    ended = subprocess.run(
-        list(map(str, [*arguments, "--workers", "2"])),
-        env=os.environ | {"PYTHONPATH": path} | variables,
-        capture_output=True,
-        text=True,
-    )
-    return ended.returncode, ended.stdout + ended.stderr
+    command = start(folder, "run", folder / "mine.yaml", "--results", folder / "results", "--workers", "2", **variables)
+    code, output = command.wait(PATIENCE), said(folder)
+    for path in folder.glob("output-*.txt"):
+        path.unlink()
+    return code, output
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(("pattern", "room"), [(r"status\..*\.json", 300), (r"report\..*\.html", 1000)])
 def test_workers_on_a_full_disk_end_the_command_with_one_line(tmp_path, pattern, room):
     write_suite(tmp_path / "mine.yaml", seeds=[0, 1])
-    code, said = fake_run(tmp_path, **environment(pattern, room))
-    assert code == 1, said
-    assert last_line(said) == f"{tmp_path / 'results' / 'mine'}: {FULL}"
-    code, said = fake_run(tmp_path)
-    assert code == 0, said
+    code, output = fake_run(tmp_path, **environment(pattern, room))
+    assert code == 1, output
+    assert last_line(output) == f"{tmp_path / 'results' / 'mine'}: {FULL}"
+    code, output = fake_run(tmp_path)
+    assert code == 0, output
     folders = [path.parent for path in (tmp_path / "results").rglob("metrics.jsonl")]
     assert [json.loads((folder / "status.json").read_text())["state"] for folder in folders] == ["done"] * 4
     assert [len((folder / "metrics.jsonl").read_text().splitlines()) for folder in folders] == [3 + 2] * 4
-
-
-@pytest.mark.long
-def test_a_real_small_disk_is_named_and_after_it_has_grown_the_sweep_ends_as_ever(suite, undisturbed, tmp_path):
-    disk, kept = tmp_path / "disk", tmp_path / "kept"
-    disk.mkdir()
-    run = f"'{sys.executable}' -m ddpo_bench run '{suite}' --results '{disk}' --workers 1"
-    script = f"""
-        mount -t tmpfs -o size=300k none '{disk}' || exit 77
-        {run} >'{tmp_path}/first' 2>&1; echo $? >>'{tmp_path}/codes'
-        mount -o remount,size=64m '{disk}'
-        {run} >'{tmp_path}/second' 2>&1; echo $? >>'{tmp_path}/codes'
-        mount -o remount,ro '{disk}'
-        {run} --set samples_per_epoch=8 >'{tmp_path}/third' 2>&1; echo $? >>'{tmp_path}/codes'
-        cp -r '{disk}' '{kept}'
-    """
-    variables = os.environ | {"PYTHONPATH": str(TESTS.parent)}
-    ended = subprocess.run(["unshare", "-rm", "sh", "-c", script], env=variables, capture_output=True, text=True)
-    if ended.returncode == 77 or "unshare" in ended.stderr:
-        pytest.skip(f"this user may not mount a file system of their own: {ended.stderr.strip()}")
-    assert (tmp_path / "codes").read_text().split() == ["1", "0", "1"]
-    assert last_line((tmp_path / "first").read_text()).endswith(FULL)
-    assert f"{disk / 'mine'}: it is read-only." in last_line((tmp_path / "third").read_text())
-    assert outcome(kept / "mine") == undisturbed

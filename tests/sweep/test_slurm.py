@@ -5,12 +5,12 @@ import pickle
 import shlex
 import shutil
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
+from chaos import wait_for
 from fake_slurm import FakeSlurm
 from fake_trainer import without_policy
 from queues import tuned_suite, write_suite
@@ -21,7 +21,6 @@ from ddpo_bench.sweep import slurm
 from ddpo_bench.sweep.storage import open_storage
 
 TESTS = Path(__file__).parents[1]
-PATIENCE = 120.0  # seconds; workers import for seconds on a busy machine
 EPOCHS = 6
 RUN = ["run", "mine.yaml", "--executor", "slurm", "--workers"]
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir() or not shutil.which("setsid"), reason="needs Linux")
@@ -55,13 +54,6 @@ def quick_workers(cluster, monkeypatch):
 
 def parsed(words):
     return cli.build_parser(cli.load_commands()).parse_args(words)
-
-
-def wait_for(condition):
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
 
 
 def refusal(capsys, words):

@@ -22,7 +22,9 @@ def test_records_are_the_same_when_a_worker_is_killed(
 ) -> None:
     tuned_suite(tmp_path, sampler="random", trials=5)  # whose suggestions do not depend on which trial ended first
     suite = tmp_path / "mine.yaml"
-    command = start(tmp_path, "tune", suite, "--results", tmp_path / "shared", "--workers", "2", epoch_seconds="0.3")
+    command = start(
+        tmp_path, "tune", suite, "--results", tmp_path / "shared", "--workers", "2", FAKE_EPOCH_SECONDS="0.3"
+    )
     assert harass([command], random.Random(0), mean_pause=1.0, kills=1) == 1
     assert command.returncode == 0, said(tmp_path)
 
