@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -20,8 +20,8 @@ from rich.text import Text
 from ddpo_bench import adam_epsilon
 from ddpo_bench.registry import get
 from ddpo_bench.sweep.estimate import duration
-from ddpo_bench.sweep.forecast import Forecast
 from ddpo_bench.sweep.plan import PlannedRun
+from ddpo_bench.sweep.progress import Progress
 
 REPORTS = 4  # lines of progress for each run where output is not a terminal
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -29,82 +29,44 @@ CURVE = 24  # greatest width of a run's reward curve, in characters
 ROOMY = 90  # terminals of at least this many columns have room for everything
 
 
-class Tally:
-    """The counts of a sweep, which both displays show."""
+class Warnings:
+    """Warnings about rows of metrics; each kind is given once for each run."""
 
-    def __init__(self, runs: Sequence[PlannedRun], done_before: int):
-        """Start counting.
+    def __init__(self) -> None:
+        self.given: set[tuple[Path, str]] = set()  # run folders, and the kinds of warnings given about them
 
-        Args:
-            runs: the runs to do now.
-            done_before: number of runs that were done before.
-        """
-        self.done_before = done_before
-        self.ends: dict[Path, str | None] = {run.folder: None for run in runs}  # "done" or "failed", when it ends
-        self.given: set[tuple[Path, str]] = set()  # run folders, and the warnings given about them
+    def about(self, run: PlannedRun, row: dict[str, Any]) -> list[str]:
+        new = {kind: text for kind, text in mistrusted(run, row) if (run.folder, kind) not in self.given}
+        self.given |= {(run.folder, kind) for kind in new}
+        return [f"{run.name}: {text}" for text in new.values()]
 
-    def __str__(self) -> str:
-        return f"{self.done}/{self.total} runs done" + (f", {self.failed} failed" if self.failed else "")
 
-    @property
-    def total(self) -> int:
-        return self.done_before + len(self.ends)
-
-    @property
-    def done(self) -> int:
-        return self.done_before + list(self.ends.values()).count("done")
-
-    @property
-    def failed(self) -> int:
-        return list(self.ends.values()).count("failed")
-
-    def started(self, run: PlannedRun) -> None:
-        """Count a run as running, even if it had failed: another command may run it again."""
-        self.ends[run.folder] = None
-
-    def ended(self, run: PlannedRun, state: str) -> None:
-        self.ends[run.folder] = state if state in ("done", "failed") else None
-
-    def warnings(self, run: PlannedRun, row: dict[str, Any]) -> list[str]:
-        """Warnings about a row of metrics; each kind is given once for each run."""
-        found = {}
-        learns = run.config.samples_per_epoch > 1 and get("algorithm", run.config.algorithm.name).learns
-        if learns and row.get("advantage_std") == 0:
-            found["advantages"] = (
-                f"epoch {row['epoch']} has nothing to learn from: all rewards that it compares are equal."
-            )
-        if count := row.get("prompts_truncated"):
-            drawn = run.config.samples_per_epoch if "queries" in row else run.config.evaluation.samples
-            too_long = f"{count} of {drawn} prompts are longer than the text encoder's input"
-            found["prompts"] = f"{too_long}: the model does not read their ends."
-        epsilon = run.config.algorithm.options.get("adam_epsilon", 0.0)
-        if adam_epsilon.is_too_large(epsilon, row):
-            found["epsilon"] = (
-                f"the gradient's RMS, {row['grad_rms']:.2g}, is not well above algorithm.adam_epsilon, {epsilon:g}: "
-                "AdamW hardly adapts its steps. Lower it."
-            )
-        new = [(kind, text) for kind, text in found.items() if (run.folder, kind) not in self.given]
-        self.given |= {(run.folder, kind) for kind, _ in new}
-        return [f"{run.name}: {text}" for _, text in new]
-
-    def with_running(self, running: int) -> str:
-        left = self.total - self.done - self.failed - running
-        return f"{self}, {running} running" + (f", {left} left" if left else "")
+def mistrusted(run: PlannedRun, row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a row says of a run that cannot learn well: the kind, and a sentence."""
+    learns = run.config.samples_per_epoch > 1 and get("algorithm", run.config.algorithm.name).learns
+    if learns and row.get("advantage_std") == 0:
+        yield "advantages", f"epoch {row['epoch']} has nothing to learn from: all rewards that it compares are equal."
+    if count := row.get("prompts_truncated"):
+        drawn = run.config.samples_per_epoch if "queries" in row else run.config.evaluation.samples
+        too_long = f"{count} of {drawn} prompts are longer than the text encoder's input"
+        yield "prompts", f"{too_long}: the model does not read their ends."
+    epsilon = run.config.algorithm.options.get("adam_epsilon", 0.0)
+    if adam_epsilon.is_too_large(epsilon, row):
+        yield (
+            "epsilon",
+            f"the gradient's RMS, {row['grad_rms']:.2g}, is not well above algorithm.adam_epsilon, {epsilon:g}: "
+            "AdamW hardly adapts its steps. Lower it.",
+        )
 
 
 class PlainLines:
     """A line when a run starts, a few while it trains, and one when it ends."""
 
-    def __init__(self, runs: Sequence[PlannedRun], done_before: int, forecast: Forecast | None = None):
-        """Start a display.
-
-        Args:
-            runs: the runs to do now.
-            done_before: number of runs that were done before.
-            forecast: of the time left; None for a worker, which does not see the runs of the others.
-        """
-        self.tally = Tally(runs, done_before)
-        self.forecast = forecast
+    def __init__(self, progress: Progress, foresees: bool = True):
+        """foresees: whether the time left is told; not by a worker, which does not see the runs of the others."""
+        self.progress = progress
+        self.foresees = foresees
+        self.warnings = Warnings()
 
     def __enter__(self) -> Self:
         return self
@@ -113,35 +75,29 @@ class PlainLines:
         """Nothing to tidy up."""
 
     def started(self, run: PlannedRun, worker: str) -> None:
-        self.tally.started(run)
-        if self.forecast:
-            self.forecast.started(run)
+        self.progress.started(run)
         say(f"{run.name}: started by {worker}")
 
     def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
         every = max(1, run.config.epochs // REPORTS)
-        if self.forecast:
-            self.forecast.row(run, row)
-        for warning in self.tally.warnings(run, row):
+        self.progress.row(run, row)
+        for warning in self.warnings.about(run, row):
             say(warning)
         if "queries" in row and row["epoch"] % every == 0:
             say(f"{run.name}: epoch {row['epoch']}/{run.config.epochs}, {progress_of(row)}")
 
     def ended(self, run: PlannedRun, state: str, reason: str | None) -> None:
-        self.tally.ended(run, state)
-        if self.forecast:
-            self.forecast.ended(run, state)
-        say(f"{run.name}: {outcome(state, reason)} ({self.tally}{time_left(self.forecast, ', about {} left')})")
+        self.progress.ended(run, state)
+        left = time_left(self.progress) if self.foresees else ""
+        say(f"{run.name}: {outcome(state, reason)} ({self.progress}{left and f', about {left} left'})")
 
 
 class LiveDisplay:
     """Counts, a bar over all epochs with speed and time left, and a line for each run in progress."""
 
-    def __init__(
-        self, runs: Sequence[PlannedRun], done_before: int, console: Console, forecast: Forecast | None = None
-    ):
-        self.tally = Tally(runs, done_before)
-        self.forecast = forecast or Forecast(runs)
+    def __init__(self, progress: Progress, console: Console):
+        self.progress = progress
+        self.warnings = Warnings()
         self.lines: dict[Path, Line] = {}
         self.live = Live(self, console=console, redirect_stderr=False)
 
@@ -155,36 +111,34 @@ class LiveDisplay:
         self.live.stop()
 
     def started(self, run: PlannedRun, worker: str) -> None:
-        self.tally.started(run)
-        self.forecast.started(run)
+        self.progress.started(run)
         self.lines[run.folder] = Line(run)
 
     def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
         self.lines[run.folder].update(row)
-        self.forecast.row(run, row)
-        for warning in self.tally.warnings(run, row):
+        self.progress.row(run, row)
+        for warning in self.warnings.about(run, row):
             self.live.console.print(escape(warning), highlight=False)
 
     def ended(self, run: PlannedRun, state: str, reason: str | None) -> None:
-        self.tally.ended(run, state)
-        self.forecast.ended(run, state)
+        self.progress.ended(run, state)
         del self.lines[run.folder]
         if state != "done":
             self.live.console.print(f"{escape(run.name)}: {escape(outcome(state, reason))}", highlight=False)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Render the display at the current width of the terminal; a narrow one gets fewer columns."""
-        yield Text(self.tally.with_running(len(self.lines)), no_wrap=True, overflow="ellipsis")
+        yield Text(self.progress.with_running(len(self.lines)), no_wrap=True, overflow="ellipsis")
         yield self.overall()
         if self.lines:
             yield runs_table(list(self.lines.values()), options.max_width)
 
     def overall(self) -> Table:
-        runs = self.forecast.runs.values()
+        runs = self.progress.runs.values()
         bar = ProgressBar(sum(run.epochs for run in runs) or 1, sum(run.epoch for run in runs))
         speed = sum(line.images_per_second for line in self.lines.values())
         grid = Table.grid(Column(ratio=1), Column(no_wrap=True), Column(no_wrap=True), padding=(0, 1), expand=True)
-        grid.add_row(bar, f"{speed:.3g} images/s", "time left " + (time_left(self.forecast) or "not known yet"))
+        grid.add_row(bar, f"{speed:.3g} images/s", "time left " + (time_left(self.progress) or "not known yet"))
         return grid
 
 
@@ -240,11 +194,13 @@ Display = PlainLines | LiveDisplay
 
 def display(runs: Sequence[PlannedRun], done_before: int = 0) -> Display:
     """The display that suits where standard output goes."""
-    console = Console()
-    forecast = Forecast(runs)
-    if console.is_terminal:
-        return LiveDisplay(runs, done_before, console, forecast)
-    return PlainLines(runs, done_before, forecast)
+    console, progress = Console(), Progress(runs, done_before)
+    return LiveDisplay(progress, console) if console.is_terminal else PlainLines(progress)
+
+
+def display_of_worker(runs: Sequence[PlannedRun], done_before: int) -> Display:
+    """The display of a worker in a terminal of its own."""
+    return PlainLines(Progress(runs, done_before), foresees=False)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -270,10 +226,10 @@ def outcome(state: str, reason: str | None) -> str:
     return state + (f": {reason}" if reason else "") + again
 
 
-def time_left(forecast: Forecast | None, sentence: str = "{}") -> str:
-    """The time left, filled into a sentence; empty where it is not known, or nothing is left."""
-    seconds = forecast.seconds_left() if forecast else None
-    return sentence.format(duration(seconds)) if seconds else ""
+def time_left(progress: Progress) -> str:
+    """The time left; empty where it is not known, or nothing is left."""
+    seconds = progress.seconds_left()
+    return duration(seconds) if seconds else ""
 
 
 def say(line: str) -> None:

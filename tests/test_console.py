@@ -10,7 +10,7 @@ from rich.console import Console
 from watching import Clock, run_of
 
 from ddpo_bench.console import CURVE, LiveDisplay, PlainLines, sparkline
-from ddpo_bench.sweep.forecast import Forecast
+from ddpo_bench.sweep.progress import Progress
 
 LONG = "policy_gradient-jpeg_incompressibility-with-a-name-that-no-terminal-is-wide-enough-for"
 RUNS = [run_of("ppo-jpeg", 0), run_of(LONG, 0), run_of("trpo_penalty-jpeg", 0), run_of("trpo_penalty-jpeg", 1)]
@@ -24,7 +24,7 @@ def shown(width: int) -> list[str]:
     """The lines of a display half-way through a sweep."""
     console = Console(record=True, width=width, force_terminal=True, file=io.StringIO())
     clock = Clock()
-    display = LiveDisplay(RUNS, 3, console, Forecast(RUNS, clock))
+    display = LiveDisplay(Progress(RUNS, 3, clock), console)
     for run in RUNS[:3]:
         display.started(run, "here:1")
     display.row(RUNS[0], {"epoch": 1, "sampled": 64})
@@ -67,7 +67,7 @@ def test_what_a_run_is_doing_is_told_where_there_is_room(width: int, told: bool)
 
 
 def test_a_heartbeat_older_than_the_last_row_is_not_news() -> None:
-    display = LiveDisplay(RUNS, 0, Console(file=io.StringIO()))
+    display = LiveDisplay(Progress(RUNS), Console(file=io.StringIO()))
     display.started(RUNS[0], "here:1")
     display.row(RUNS[0], epoch(2, -1.0))
     display.row(RUNS[0], {"epoch": 2, "sampled": 64})
@@ -77,20 +77,20 @@ def test_a_heartbeat_older_than_the_last_row_is_not_news() -> None:
 
 
 def test_a_resumed_run_shows_how_far_it_was() -> None:
-    display = LiveDisplay(RUNS, 0, Console(file=io.StringIO()))
+    display = LiveDisplay(Progress(RUNS), Console(file=io.StringIO()))
     display.started(RUNS[0], "here:1")
     display.row(RUNS[0], {"epoch": 3, "sampled": 64})
     assert display.lines[RUNS[0].folder].epoch == 2
 
 
 def test_a_killed_run_can_start_again() -> None:
-    display = LiveDisplay(RUNS, 0, Console(file=io.StringIO()))
+    display = LiveDisplay(Progress(RUNS), Console(file=io.StringIO()))
     for _ in range(2):
         display.started(RUNS[0], "here:1")
         display.row(RUNS[0], epoch(1, -1.0))
         display.ended(RUNS[0], "killed", "its worker died")
     assert display.lines == {}
-    assert display.tally.with_running(0) == "0/4 runs done, 0 running, 4 left"
+    assert display.progress.with_running(0) == "0/4 runs done, 0 running, 4 left"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_long_curve_is_shortened_and_keeps_its_shape(count: int) -> None:
 
 def test_plain_lines_are_as_before_with_the_time_left_at_a_runs_end(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    plain = PlainLines(RUNS[:2], 0, Forecast(RUNS[:2], clock))
+    plain = PlainLines(Progress(RUNS[:2], clock=clock))
     plain.started(RUNS[0], "here:1")
     for number in (1, 2, 3, 4):
         clock.now += 30
@@ -134,8 +134,8 @@ def test_plain_lines_are_as_before_with_the_time_left_at_a_runs_end(capsys: pyte
 
 def test_what_is_wrong_with_a_run_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(record=True, width=200, force_terminal=True, file=io.StringIO())
-    live = LiveDisplay(RUNS, 0, console, Forecast(RUNS, Clock()))
-    for display in (live, PlainLines(RUNS, 0)):
+    live = LiveDisplay(Progress(RUNS), console)
+    for display in (live, PlainLines(Progress(RUNS), foresees=False)):
         for run in RUNS[:2]:
             display.started(run, "here:1")
             display.row(run, {"epoch": 0, "eval/diversity": 0.1, "prompts_truncated": 3 if run is RUNS[1] else 0})

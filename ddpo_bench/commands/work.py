@@ -20,7 +20,7 @@ def execute(args: Namespace) -> int:
     import torch
 
     from ddpo_bench.commands.planning import planned_runs, refuse_impossible
-    from ddpo_bench.console import PlainLines
+    from ddpo_bench.console import display_of_worker
     from ddpo_bench.files import naming_disk_trouble
     from ddpo_bench.sweep.runner import state, work_on_suite
     from ddpo_bench.tuning.runner import work_on_tuning
@@ -31,9 +31,9 @@ def execute(args: Namespace) -> int:
         torch.set_num_threads(1)  # as in every worker, so that numbers do not depend on the worker
     with naming_disk_trouble(root):
         if suite.tune:
-            runs = work_on_tuning(suite, root, PlainLines, args.storage)
+            runs = work_on_tuning(suite, root, display_of_worker, args.storage)
         else:
-            work_on_suite(suite, runs, root, PlainLines, args.storage)
+            work_on_suite(suite, runs, root, display_of_worker, args.storage)
     states = [state(run, root) for run in runs]
     print(f"{states.count('done')} of {len(runs)} runs are done, {states.count('failed')} failed: {root}")
     return SOME_FAILED if "failed" in states else 0

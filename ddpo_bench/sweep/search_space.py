@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ddpo_bench.config import ConfigError, RunConfig
 from ddpo_bench.options import option
 from ddpo_bench.parsing import parse
 from ddpo_bench.quantity import MEAN_UNITS, NATS, Quantity
 from ddpo_bench.sweep.matrix import covers
+
+if TYPE_CHECKING:
+    from optuna import Trial
 
 Resolve = Callable[[Mapping[str, Any]], RunConfig]  # a cell's configuration with some keys changed
 DIGITS = 3  # significant ones, of a quantity that was drawn
@@ -30,13 +34,22 @@ class Range:
         given = amount(value)
         return given is not None and (given.unit == NATS) == self.nats and self.low <= given.value <= self.high
 
-    def written(self, number: float) -> Any:
-        """A number of the range as a configuration file gives it."""
-        return Quantity(float(f"{number:.{DIGITS}g}"), NATS).plain() if self.nats else number
+    def suggest(self, trial: Trial, key: str) -> float:
+        if self.whole:
+            return trial.suggest_int(key, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(key, self.low, self.high, log=self.log)
 
-    def number(self, written: Any) -> float:
-        """The reverse of `written`, except for rounding."""
-        return Quantity.parse(written).value if self.nats else written
+    def value(self, parameter: Any) -> Any:
+        """A parameter of a trial as a configuration file gives it."""
+        return Quantity(float(f"{parameter:.{DIGITS}g}"), NATS).plain() if self.nats else parameter
+
+    def parameter(self, value: Any) -> float:
+        """The reverse of `value`, except for rounding."""
+        return Quantity.parse(value).value if self.nats else value
+
+    def text(self, parameter: Any) -> str:
+        """A parameter for people."""
+        return str(self.value(parameter)) if self.nats else f"{parameter:.3g}"
 
     def to_dict(self) -> dict[str, Any]:
         unit = NATS if self.nats else MEAN_UNITS
@@ -45,12 +58,24 @@ class Range:
 
 @dataclass(frozen=True)
 class Choices:
-    """Some values, in no order."""
+    """Some values, in no order, which may be mappings: trials hold their JSON."""
 
     values: tuple[Any, ...]
 
     def holds(self, value: Any) -> bool:
         return value in self.values
+
+    def suggest(self, trial: Trial, key: str) -> str:
+        return trial.suggest_categorical(key, [json.dumps(value) for value in self.values])
+
+    def value(self, parameter: Any) -> Any:
+        return json.loads(parameter)
+
+    def parameter(self, value: Any) -> str:
+        return json.dumps(value)
+
+    def text(self, parameter: Any) -> str:
+        return str(self.value(parameter))
 
     def to_dict(self) -> dict[str, Any]:
         return {"choices": list(self.values)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -13,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ddpo_bench.console import say
 from ddpo_bench.sweep.follow import Follower
 from ddpo_bench.sweep.plan import PlannedRun
-from ddpo_bench.sweep.search_space import Choices, Range, Space
+from ddpo_bench.sweep.search_space import Space
 from ddpo_bench.tuning.studies import Slot, Studies, is_feasible, state_of
 
 ENDS = ("complete", "pruned", "failed")
@@ -95,11 +94,4 @@ def title(slot: Slot) -> str:
 
 def parameters(params: Mapping[str, Any], space: Space) -> str:
     """Parameters in one line, the algorithm's own without their prefix."""
-    return ", ".join(f"{key.removeprefix('algorithm.')} {short(value, space[key])}" for key, value in params.items())
-
-
-def short(value: Any, dimension: Range | Choices) -> str:
-    """A parameter for people; a choice is its JSON."""
-    if isinstance(dimension, Choices):
-        return str(json.loads(value))
-    return str(dimension.written(value)) if dimension.nats else f"{value:.3g}"
+    return ", ".join(f"{key.removeprefix('algorithm.')} {space[key].text(value)}" for key, value in params.items())

@@ -1,9 +1,9 @@
-"""Optuna's samplers and pruners as a `tune:` block names them, and the suggestion of one configuration."""
+"""Optuna's samplers and pruners as a `tune:` block names them, and what trials hold of a configuration."""
 
 from __future__ import annotations
 
-import json
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, HyperbandPruner, NopPruner, WilcoxonPruner
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 
-from ddpo_bench.sweep.search_space import Choices, Space
+from ddpo_bench.sweep.search_space import Space
 from ddpo_bench.sweep.tune_block import Tune
 
 LONGEST_START = 10  # trials at random, at most a third of the budget, before a sampler goes by what it has seen
@@ -43,31 +43,14 @@ def make_pruner(tune: Tune, epochs: int) -> BasePruner:
 
 def suggest(trial: optuna.Trial, space: Space) -> dict[str, Any]:
     """Dotted key to value, of one configuration."""
-    values: dict[str, Any] = {}
-    for key, dimension in space.items():
-        if isinstance(dimension, Choices):
-            values[key] = json.loads(trial.suggest_categorical(key, [json.dumps(value) for value in dimension.values]))
-        elif dimension.whole:
-            values[key] = trial.suggest_int(key, int(dimension.low), int(dimension.high), log=dimension.log)
-        else:
-            number = trial.suggest_float(key, dimension.low, dimension.high, log=dimension.log)
-            values[key] = dimension.written(number)
-    return values
+    return {key: dimension.value(dimension.suggest(trial, key)) for key, dimension in space.items()}
 
 
-def as_parameters(values: dict[str, Any], space: Space) -> dict[str, Any]:
-    """Values as `suggest` finds them in a trial: choices, which may be mappings, are their JSON, nats are numbers."""
-    parameters = {}
-    for key, value in values.items():
-        dimension = space[key]
-        parameters[key] = json.dumps(value) if isinstance(dimension, Choices) else dimension.number(value)
-    return parameters
+def as_parameters(values: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    """Values as `suggest` finds them in a trial."""
+    return {key: space[key].parameter(value) for key, value in values.items()}
 
 
-def values_of(parameters: dict[str, Any], space: Space) -> dict[str, Any]:
+def values_of(parameters: Mapping[str, Any], space: Space) -> dict[str, Any]:
     """The reverse of `as_parameters`."""
-    values = {}
-    for key, value in parameters.items():
-        dimension = space[key]
-        values[key] = json.loads(value) if isinstance(dimension, Choices) else dimension.written(value)
-    return values
+    return {key: space[key].value(parameter) for key, parameter in parameters.items()}

@@ -6,27 +6,25 @@ import pytest
 from watching import Clock, run_of
 
 from ddpo_bench.sweep.estimate import RunProgress, duration, makespan, seconds_left, size
-from ddpo_bench.sweep.forecast import Forecast
+from ddpo_bench.sweep.progress import Progress
+
+DONE = [RunProgress("ppo", 4, 4, 40.0), RunProgress("ppo", 4, 4, 80.0), RunProgress("ppo", 4, 4, 48.0)]
 
 
-def test_nothing_is_known_before_an_epoch_is_finished() -> None:
-    assert seconds_left([RunProgress("ppo", 0, 4, seconds=9.0)], 1) is None
-
-
-def test_a_run_takes_as_long_an_epoch_as_its_cell_did() -> None:
-    done = [RunProgress("ppo", 4, 4, 40.0), RunProgress("ppo", 4, 4, 80.0), RunProgress("ppo", 4, 4, 48.0)]
-    assert seconds_left([*done, RunProgress("ppo", 1, 4, 12.0)], 1) == pytest.approx(3 * 12.0)
-
-
-def test_a_cell_without_a_finished_epoch_is_as_quick_as_the_median_cell() -> None:
-    known = [RunProgress("a", 2, 2, 2.0), RunProgress("b", 2, 2, 4.0), RunProgress("c", 2, 2, 60.0)]
-    assert seconds_left([*known, RunProgress("d", 0, 5)], 1) == pytest.approx(5 * 2.0)
-
-
-def test_time_since_the_last_epoch_counts_but_never_below_nothing() -> None:
-    done = RunProgress("ppo", 4, 4, 40.0)
-    assert seconds_left([done, RunProgress("ppo", 3, 4, 30.0, since=4.0)], 1) == pytest.approx(6.0)
-    assert seconds_left([done, RunProgress("ppo", 3, 4, 30.0, since=400.0)], 1) == 0.0
+@pytest.mark.parametrize(
+    ("runs", "seconds"),
+    [
+        ([RunProgress("ppo", 0, 4, seconds=9.0)], None),  # before an epoch is finished
+        ([*DONE, RunProgress("ppo", 1, 4, 12.0)], 3 * 12.0),  # the median epoch of the cell
+        ([*DONE, RunProgress("a", 2, 2, 2.0), RunProgress("b", 2, 2, 60.0), RunProgress("c", 0, 5)], 5 * 12.0),
+        ([*DONE, RunProgress("ppo", 3, 4, 36.0, since=4.0)], 12.0 - 4.0),
+        ([*DONE, RunProgress("ppo", 3, 4, 36.0, since=400.0)], 0.0),
+    ],
+)
+def test_a_run_takes_as_long_an_epoch_as_its_cell_or_the_median_cell_did(
+    runs: list[RunProgress], seconds: float | None
+) -> None:
+    assert seconds_left(runs, 1) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
@@ -40,45 +38,45 @@ def test_each_load_goes_to_the_worker_that_is_free_first(loads: list[float], wor
 def test_a_forecast_goes_by_the_pace_so_far_and_falls_with_the_clock_between_epochs() -> None:
     clock = Clock()
     first, second = run_of("ppo", 0), run_of("ppo", 1)
-    forecast = Forecast([first, second], clock)
-    forecast.started(first)
-    assert forecast.seconds_left() is None
+    progress = Progress([first, second], clock=clock)
+    progress.started(first)
+    assert progress.seconds_left() is None
     clock.now += 10
-    forecast.row(first, {"epoch": 1, "queries": 128})
-    assert forecast.seconds_left() == pytest.approx(7 * 10)  # one worker does both
+    progress.row(first, {"epoch": 1, "queries": 128})
+    assert progress.seconds_left() == pytest.approx(7 * 10)  # one worker does both
     clock.now += 4
-    assert forecast.seconds_left() == pytest.approx(7 * 10 - 4)
-    forecast.started(second)
+    assert progress.seconds_left() == pytest.approx(7 * 10 - 4)
+    progress.started(second)
     clock.now += 6
-    forecast.row(first, {"epoch": 2, "queries": 256})
-    forecast.row(second, {"epoch": 1, "queries": 128})
-    assert forecast.seconds_left() == pytest.approx(5 * 20 / 3)
+    progress.row(first, {"epoch": 2, "queries": 256})
+    progress.row(second, {"epoch": 1, "queries": 128})
+    assert progress.seconds_left() == pytest.approx(5 * 20 / 3)
 
 
 def test_a_resumed_run_counts_from_its_checkpoint_and_is_not_taken_for_a_quick_one() -> None:
     clock = Clock()
     run = run_of("ppo", 0, epochs=10)
-    forecast = Forecast([run], clock)
-    forecast.started(run)
-    forecast.row(run, {"epoch": 8, "sampled": 64})
+    progress = Progress([run], clock=clock)
+    progress.started(run)
+    progress.row(run, {"epoch": 8, "sampled": 64})
     clock.now += 5
-    forecast.row(run, {"epoch": 8, "queries": 1024})  # its first epoch here: the seven before were another day's
-    assert forecast.seconds_left() == pytest.approx(2 * 5)
+    progress.row(run, {"epoch": 8, "queries": 1024})  # its first epoch here: the seven before were another day's
+    assert progress.seconds_left() == pytest.approx(2 * 5)
 
 
 def test_a_killed_run_waits_with_what_it_has_done_and_a_failed_one_is_over() -> None:
     clock = Clock()
     killed, failed = run_of("ppo", 0), run_of("ppo", 1)
-    forecast = Forecast([killed, failed], clock)
+    progress = Progress([killed, failed], clock=clock)
     for run in (killed, failed):
-        forecast.started(run)
+        progress.started(run)
     clock.now += 10
-    forecast.row(killed, {"epoch": 1, "queries": 128})
-    forecast.ended(failed, "failed")
-    forecast.ended(killed, "killed")
-    assert forecast.seconds_left() == pytest.approx(30)
-    forecast.ended(killed, "done")
-    assert forecast.seconds_left() == 0
+    progress.row(killed, {"epoch": 1, "queries": 128})
+    progress.ended(failed, "failed")
+    progress.ended(killed, "killed")
+    assert progress.seconds_left() == pytest.approx(30)
+    progress.ended(killed, "done")
+    assert progress.seconds_left() == 0
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from watching import Clock, run_of
 from ddpo_bench.config import Choice
 from ddpo_bench.console import LiveDisplay, PlainLines
 from ddpo_bench.sweep.follow import SweepFollower
-from ddpo_bench.sweep.forecast import Forecast
 from ddpo_bench.sweep.plan import PlannedRun
+from ddpo_bench.sweep.progress import Progress
 from ddpo_bench.sweep.queue_item import Claim, Outcome
 from ddpo_bench.sweep.sweep_queue import QueuedRun, SweepPlace, SweepQueue
 
@@ -64,8 +64,8 @@ def test_a_failed_run_that_another_terminal_retries_joins_what_is_shown(place: S
     queue, clock = place.open(), Clock()
     queue.enter()
     console = Console(file=io.StringIO(), width=100)
-    forecast = Forecast([SLOW], clock)
-    display = LiveDisplay([SLOW], 0, console, forecast) if live else PlainLines([SLOW], 0, forecast)
+    progress = Progress([SLOW], clock=clock)
+    display = LiveDisplay(progress, console) if live else PlainLines(progress)
     follower = SweepFollower(queue, display)
     slow = queue.claim()
     assert slow
@@ -75,38 +75,38 @@ def test_a_failed_run_that_another_terminal_retries_joins_what_is_shown(place: S
     clock.now += 10
     write(place.root, FLAKY, "running", 2)
     follower.poll()
-    assert display.tally.with_running(2) == "0/2 runs done, 2 running"
-    assert forecast.seconds_left() == pytest.approx(10 * (2 * EPOCHS - 2))
+    assert display.progress.with_running(2) == "0/2 runs done, 2 running"
+    assert progress.seconds_left() == pytest.approx(10 * (2 * EPOCHS - 2))
     for mine, claim, run in ((other, flaky, FLAKY), (queue, slow, SLOW)):
         write(place.root, run, "done", EPOCHS)
         mine.close_as_on_disk(claim)
     follower.poll()
-    assert str(display.tally) == "2/2 runs done"
-    assert forecast.seconds_left() == 0
+    assert str(display.progress) == "2/2 runs done"
+    assert progress.seconds_left() == 0
 
 
 def test_a_run_that_fails_and_is_retried_is_no_longer_failed(place: SweepPlace) -> None:
     queue = place.open()
     queue.enter()
-    display = PlainLines([FLAKY, SLOW], 0, Forecast([FLAKY, SLOW], Clock()))
+    display = PlainLines(Progress([FLAKY, SLOW], clock=Clock()))
     follower = SweepFollower(queue, display)
     claim = queue.claim()
     assert claim
     write(place.root, FLAKY, "failed", 2)
     queue.close(claim, Outcome("failed", "no server"))
     follower.poll()
-    assert str(display.tally) == "0/2 runs done, 1 failed"
+    assert str(display.progress) == "0/2 runs done, 1 failed"
     claim_in_another_terminal(place, FLAKY, retry_failed=True)
     follower.poll()
-    assert display.tally.with_running(1) == "0/2 runs done, 1 running, 1 left"
+    assert display.progress.with_running(1) == "0/2 runs done, 1 running, 1 left"
 
 
 def test_a_run_whose_folder_is_deleted_is_followed_from_its_first_epoch_again(place: SweepPlace) -> None:
     queue, clock = place.open(), Clock()
     write(place.root, SLOW, "done", EPOCHS)
     queue.enter()
-    forecast = Forecast([FLAKY], clock)
-    follower = SweepFollower(queue, PlainLines([FLAKY], 1, forecast))
+    progress = Progress([FLAKY], 1, clock)
+    follower = SweepFollower(queue, PlainLines(progress))
     for path in (place.root / SLOW.folder).iterdir():
         path.unlink()
     claim_in_another_terminal(place, SLOW)
@@ -114,4 +114,4 @@ def test_a_run_whose_folder_is_deleted_is_followed_from_its_first_epoch_again(pl
     clock.now += 5
     write(place.root, SLOW, "running", 1)
     follower.poll()
-    assert forecast.runs[SLOW.folder].reached == 1
+    assert progress.runs[SLOW.folder].reached == 1

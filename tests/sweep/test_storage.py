@@ -26,15 +26,6 @@ def test_an_entry_that_a_crash_cut_short_is_dropped(place):
     assert [len(attempts) for attempts in place.open().attempts().values()] == [1, 1]
 
 
-def test_a_damaged_journal_is_named_with_its_remedy(place):
-    journal = place.root / "study.journal"
-    lines = journal.read_bytes().splitlines(keepends=True)
-    journal.write_bytes(b"".join([lines[0], lines[1][:20] + b"\n", *lines[2:]]))
-    with pytest.raises(StorageError, match=r"study\.journal: is damaged .* Delete it") as raised:
-        place.open()
-    assert "\n" not in str(raised.value)
-
-
 @pytest.mark.parametrize("url", ["nonsense", "mysql+nothing://host/x", "postgresql:/"])
 def test_a_wrong_url_is_one_line(url, tmp_path):
     with pytest.raises(StorageError, match=r"^--storage ") as raised:

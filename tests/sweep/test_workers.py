@@ -1,20 +1,23 @@
 """Runs in real worker processes, with a trainer that takes milliseconds."""
 
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from fake_trainer import run_suite, sessions
+from queues import write_suite
 from warm_processes import WARM
 
 from ddpo_bench.sweep import workers
 from ddpo_bench.sweep.plan import runs_of
 from ddpo_bench.sweep.suite import load_suite
+from ddpo_bench.tuning.display import Quiet
 
 
-class Recorder:
-    """A watcher that remembers."""
+class Recorder(Quiet):
+    """A display that remembers."""
 
     def __init__(self):
         self.ends = []
@@ -22,19 +25,7 @@ class Recorder:
 
     def __call__(self, runs, done_before):
         self.shown = (len(runs), done_before)
-        return self
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        pass
-
-    def started(self, run, worker):
-        pass
-
-    def row(self, run, row):
-        pass
+        return nullcontext(self)
 
     def ended(self, run, state, reason):
         self.ends.append((run.name, state, reason))
@@ -51,9 +42,7 @@ def sweep(tmp_path):
     """Returns a function that runs a suite of these algorithms and gives (failed runs, recorder, root)."""
 
     def run(algorithms, seeds=(0,), workers=2, **options):
-        path = tmp_path / "suite.yaml"
-        base = {"epochs": 3, "samples_per_epoch": 4}
-        path.write_text(yaml.safe_dump({"base": base, "matrix": {"algorithm": algorithms}, "seeds": list(seeds)}))
+        path = write_suite(tmp_path / "suite.yaml", matrix={"algorithm": algorithms}, seeds=list(seeds))
         suite, recorder, root = load_suite(path), Recorder(), tmp_path / "results"
         failed = run_suite(suite, runs_of(suite), root, workers, recorder, **options)
         return [planned.name for planned in failed], recorder, root

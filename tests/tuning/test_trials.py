@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ddpo_bench.commands.planning import load_run
 from ddpo_bench.sweep.plan import runs_of
 from ddpo_bench.sweep.runner import work_on_suite
 from ddpo_bench.tuning.display import Quiet
-from ddpo_bench.tuning.outcome import importance, swept, without_winner, write_best, write_records
+from ddpo_bench.tuning.outcome import swept, without_winner, write_best, write_records
 
 
 def sessions(root: Path) -> list[int]:
@@ -110,7 +111,9 @@ def test_a_pruned_run_resumes_where_it_stopped_when_its_configuration_comes_agai
 
 def test_constraints_keep_a_better_but_forbidden_configuration_from_winning(tmp_path: Path) -> None:
     space = {"algorithm.learning_rate": {"choices": [1e-3, 1e-4, 1e-6]}}
-    studies = tune_here(tuned_suite(tmp_path, space=space, trials=12, constraints={"kl": {"max": 50}}), tmp_path)
+    studies = tune_here(
+        tuned_suite(tmp_path, space=space, trials=12, constraints={"kl": {"max": "5e1"}}), tmp_path
+    )  # text in YAML 1.1
     told = only_record(studies)
     for trial in told["trials"]:
         kl = 1e6 * trial["params"]["algorithm.learning_rate"]
@@ -119,14 +122,6 @@ def test_constraints_keep_a_better_but_forbidden_configuration_from_winning(tmp_
     (winner,) = told["winners"]
     (params,) = {t["params"]["algorithm.learning_rate"] for t in told["trials"] if t["hash"] == winner}
     assert params == 1e-6
-
-
-def test_a_limit_can_be_written_as_yaml_reads_for_text(tmp_path: Path) -> None:
-    suite = tuned_suite(
-        tmp_path, trials=1, constraints={"kl": {"max": "1e3"}}
-    )  # 1e3 without a point is text in YAML 1.1
-    (trial,) = only_record(tune_here(suite, tmp_path))["trials"]
-    assert trial["constraints"] == {"kl <= 1000": pytest.approx(0.0)}
 
 
 @pytest.mark.parametrize(
@@ -201,19 +196,12 @@ def test_importance_tells_the_parameter_that_matters(tmp_path: Path) -> None:
     assert sum(shares.values()) == pytest.approx(1.0)
 
 
-def test_importance_of_a_few_trials_is_not_told(tmp_path: Path) -> None:
-    studies = tune_here(tuned_suite(tmp_path, trials=3), tmp_path)
-    assert only_record(studies)["importance"] == {}
-    (study,) = studies.studies.values()
-    assert importance(study) == {}
-
-
 def test_the_winners_are_run_again_on_fresh_seeds_and_the_best_of_them_becomes_a_file(tmp_path: Path) -> None:
     suite = tuned_suite(tmp_path, trials=8, top=2)
     studies = tune_here(suite, tmp_path)
     write_records(studies)
     final = swept(studies)
-    work_on_suite(final, runs_of(final), tmp_path, lambda runs, done: QuietDisplay(), train=fake_trainer.TRAIN)
+    work_on_suite(final, runs_of(final), tmp_path, lambda runs, done: nullcontext(Quiet()), train=fake_trainer.TRAIN)
     (file,) = write_best(studies, final)
     told = json.loads((tmp_path / "tuning" / "ppo.json").read_text())
     assert [cell.name for cell in final.cells] == ["frozen", "ppo", "ppo"]
@@ -224,13 +212,6 @@ def test_the_winners_are_run_again_on_fresh_seeds_and_the_best_of_them_becomes_a
     best = load_run(file, [])
     assert best.identity() == told["winners"][0]
     assert file.read_text().startswith("# ppo, best of 8 trials: final reward ")
-
-
-class QuietDisplay(Quiet):
-    def __enter__(self) -> Quiet:
-        return self
-
-    def __exit__(self, *exception: object) -> None: ...
 
 
 def test_an_interrupted_study_resumes_as_if_it_had_not_been(tmp_path: Path) -> None:

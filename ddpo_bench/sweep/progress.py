@@ -1,4 +1,4 @@
-"""Time left of a sweep, from how quickly its epochs have come since they were watched."""
+"""How far the runs of a sweep are: counts, and the time left, from how quickly epochs came since they were watched."""
 
 from __future__ import annotations
 
@@ -16,32 +16,51 @@ class WatchedRun:
 
     Attributes:
         epochs, reached: planned epochs, and the last one that was finished.
-        over: whether it is done or failed.
+        end: done or failed, where it is over.
     """
 
     epochs: int
     reached: int = 0
-    over: bool = False
+    end: str | None = None
 
     @property
     def epoch(self) -> int:
         """Of its epochs those that are not to be waited for."""
-        return self.epochs if self.over else self.reached
+        return self.epochs if self.end else self.reached
 
 
-class Forecast:
+class Progress:
     """Of some runs, whoever works on them, by a clock in seconds."""
 
-    def __init__(self, runs: Sequence[PlannedRun], clock: Callable[[], float] = time.monotonic):
+    def __init__(self, runs: Sequence[PlannedRun], done_before: int = 0, clock: Callable[[], float] = time.monotonic):
+        """Start counting.
+
+        Args:
+            runs: the runs to do now.
+            done_before: number of runs that were done before.
+        """
         self.clock = clock
+        self.done_before = done_before
         self.runs = {run.folder: WatchedRun(run.config.epochs) for run in runs}
         self.finished = 0  # epochs since we watch
         self.began: float | None = None
         self.latest = 0.0  # when the last epoch was finished
 
+    def __str__(self) -> str:
+        done = self.done_before + self.count("done")
+        failed = self.count("failed")
+        return f"{done}/{self.done_before + len(self.runs)} runs done" + (f", {failed} failed" if failed else "")
+
+    def count(self, end: str | None) -> int:
+        return sum(run.end == end for run in self.runs.values())
+
+    def with_running(self, running: int) -> str:
+        left = self.count(None) - running
+        return f"{self}, {running} running" + (f", {left} left" if left else "")
+
     def started(self, run: PlannedRun) -> None:
         """Also of a run that was failed before, which a command elsewhere runs again."""
-        self.runs.setdefault(run.folder, WatchedRun(run.config.epochs)).over = False
+        self.runs.setdefault(run.folder, WatchedRun(run.config.epochs)).end = None
         self.began = self.clock() if self.began is None else self.began
 
     def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
@@ -54,7 +73,7 @@ class Forecast:
 
     def ended(self, run: PlannedRun, state: str) -> None:
         """state: done, failed or killed, after which the run resumes."""
-        self.runs[run.folder].over = state != "killed"
+        self.runs[run.folder].end = None if state == "killed" else state
 
     def seconds_left(self) -> float | None:
         """None while no epoch has been finished."""
