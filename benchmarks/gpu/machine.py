@@ -9,11 +9,11 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 from datetime import UTC, datetime
 
 import torch
 
+from ddpo_bench.microbench.machine import driver
 from ddpo_bench.training.provenance import git_commit, installed_version, processor_name
 
 PACKAGES = ("torch", "triton", "diffusers", "transformers", "peft", "optuna")
@@ -35,15 +35,6 @@ def gpu() -> str:
     properties = torch.cuda.get_device_properties(0)
     toolkit = f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda}"
     return f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, {toolkit}, {os.cpu_count()} CPU cores"
-
-
-def driver() -> str:
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return done.stdout.partition("\n")[0] or "unknown"
 
 
 if __name__ == "__main__":

@@ -57,7 +57,9 @@ def output(
 def sizes(x_t: Tensor) -> Tensor:
     """SDXL's micro-conditioning [B, 6]: original size, corner of the crop and target size, in pixels."""
     height, width = (8 * side for side in x_t.shape[-2:])
-    return x_t.new_tensor([height, width, 0, 0, height, width]).expand(len(x_t), -1)
+    made = x_t.new_zeros(len(x_t), 6)  # filled on its device: a tensor of a list would wait for the host
+    made[:, 0::4], made[:, 1::4] = height, width
+    return made
 
 
 def flux(network: torch.nn.Module, x_t: Tensor, timesteps: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:

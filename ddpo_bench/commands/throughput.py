@@ -109,7 +109,7 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.throughput.report import save, screen_tables
     from ddpo_bench.throughput.run import Measurements, run
     from ddpo_bench.throughput.settings import settings
-    from ddpo_bench.training.provenance import git_commit, processor_name
+    from ddpo_bench.training.provenance import git_commit, installed_version, processor_name
 
     device = accelerate.PartialState().device
     if device.type == "cpu":
@@ -121,6 +121,7 @@ def execute(args: Namespace) -> int:
     folder, name = args.out / folder_name(device, processor), file_name(args)
     refuse_unwritable(folder / f"{name}.md")
     header = describe(device, processor, git_commit(), command_of(args))
+    header |= {package: installed_version(package) or "not installed" for package in ("diffusers", "peft")}
     made = Measurements(device, args.seconds)
     try:
         run(planned, made, say)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from datetime import UTC, datetime
 from importlib import metadata
 
@@ -24,6 +25,7 @@ def describe(device: torch.device, processor: str, commit: str | None, command: 
     on_gpu = device.type == "cuda"
     return {
         "device": gpu(device) if on_gpu else cpu(processor),
+        **({"driver": driver()} if on_gpu else {}),
         "torch": f"{torch.__version__}, {toolkit()}" if on_gpu else torch.__version__,
         "triton": triton,
         "python": platform.python_version(),
@@ -47,3 +49,12 @@ def gpu(device: torch.device) -> str:
 
 def toolkit() -> str:
     return f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda}"
+
+
+def driver() -> str:
+    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return done.stdout.partition("\n")[0] or "unknown"
