@@ -73,6 +73,15 @@ def test_prompts_that_are_too_long_are_counted(folder: Path, capsys: Captured) -
     assert not any(text.startswith("prompts") for text in output_of(capsys, suite()))
 
 
+def test_what_a_cpu_ignores_is_told(folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("run.yaml").write_text("compile: regional\n")
+    told = "compile   regional is ignored: this machine has no GPU"
+    for device in ("cpu", "cuda"):
+        monkeypatch.setattr("ddpo_bench.preflight.cost.device_here", lambda device=device: torch.device(device))
+        lines = output_of(capsys, "run.yaml")
+        assert any(text.endswith(told) for text in lines) == (device == "cpu")
+
+
 def test_updates_of_a_warm_up_are_not_counted(folder: Path, capsys: Captured) -> None:
     Path("run.yaml").write_text("algorithm: {name: sac, warmup_epochs: 2, actor_updates: 4}\nepochs: 5\n")
     assert line(output_of(capsys, "run.yaml"), "learning") == "learning  12 optimiser updates"

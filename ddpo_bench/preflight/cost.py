@@ -10,7 +10,7 @@ from statistics import median
 from typing import NamedTuple
 
 from ddpo_bench.config import RunConfig
-from ddpo_bench.preflight.memory import Needs, memory_here, needs
+from ddpo_bench.preflight.memory import Needs, device_here, memory_here, needs
 from ddpo_bench.preflight.probe import Pace, measure
 from ddpo_bench.preflight.prompt_length import length_lines
 from ddpo_bench.protocols import Policy
@@ -66,6 +66,8 @@ def estimates(plan: Plan, measuring: bool) -> Iterator[str]:
     for line in length_lines(config for _, config, _ in plan.cells):
         yield f"prompts   {line}"
     yield f"learning  {learning_line(plan)}"
+    if device_here().type == "cpu" and any(config.compile == "regional" for _, config, _ in plan.cells):
+        yield "compile   regional is ignored: this machine has no GPU"
     paces = {cell.key: measure(cell.config) for cell in plan.cells if measuring and can_be_measured(cell, plan.root)}
     yield from memory_lines(plan, paces)
     yield f"time      {time_line(plan, paces, measuring)}"

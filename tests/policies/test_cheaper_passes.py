@@ -98,13 +98,22 @@ def test_ratio_is_one_whatever_the_compiler_does(
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
-def test_compiled_code_computes_the_same(tiny_model: Path) -> None:
-    policy = started(tiny_model, "lora", 3.0, "fp32", compiled=True, checkpointed=True)
-    assert_ratios_are_one(policy)
-    plain = started(tiny_model, "lora", 3.0, "fp32", compiled=False, checkpointed=False)
+@pytest.mark.timeout(900)
+def test_torchs_compiler_computes_the_same(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the transformer blocks at one size of batch, which takes a minute on a CPU."""
+    monkeypatch.setattr("ddpo_bench.policies.cheaper_passes.CONVOLUTIONAL_BLOCKS", ())
+    policy = started(tiny_model, "full", 3.0, "fp32", compiled=True, checkpointed=False)
+    plain = started(tiny_model, "full", 3.0, "fp32", compiled=False, checkpointed=False)
     given = torch.zeros(2, *policy.latent_shape), torch.tensor([700, 3]), policy.encode(PROMPTS[:2])
-    torch.testing.assert_close(policy.predict(*given), plain.predict(*given), rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        sampled = policy.predict(*given)
+    learned, expected = policy.predict(*given), plain.predict(*given)
+    assert torch.equal(sampled, learned)
+    torch.testing.assert_close(learned, expected, rtol=1e-5, atol=1e-5)
+    for output in (learned, expected):
+        output.square().mean().backward()
+    for one, other in zip(policy.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
 
 
 def test_blocks_are_compiled_for_their_sizes_and_run_with_gradients_alone(
