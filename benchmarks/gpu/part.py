@@ -61,6 +61,7 @@ class Part:
 PARTS = (
     Part("a", "parity", "kernel parity and promises to the bit", 90, (*POLICY, *SCIENCE, "triton", "pytest")),
     Part("b", "kernels", "speed of the kernels", 120, (*POLICY, *SCIENCE, "triton")),
+    Part("c", "throughput", "throughput at the size of Stable Diffusion 1.5", 150, (*POLICY, *SCIENCE)),
     Part("d", "suite", "a suite of runs, a kill and a resume", 150, (*POLICY, *SCIENCE, *QUEUE)),
 )
 
@@ -132,11 +133,20 @@ def show(shown: IO[bytes]) -> None:
 def end_group(process: subprocess.Popen[bytes]) -> None:
     """End a part and all processes that it started, politely at first."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
+        deadline = time.monotonic() + GRACE_SECONDS
+        left = signalled(process, number)
+        while left and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+            left = signalled(process, 0)
+        if not left:
+            return
+
+
+def signalled(process: subprocess.Popen[bytes], number: int) -> bool:
+    """Send a signal to a process and all that it started; False where none of them is left."""
+    process.poll()
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.gpu.throughput import MEASURED
+
 LARGE = 256e6  # bytes that a launch moves, from which on its bandwidth is to be that of a copy
 SHARE_OF_COPY = 0.85
 TIMES_EAGER = 8.0
 UTILISATION = 0.40
 TIMES_PLAIN_LOOP = 3.0
-SD15 = ("eager", "compiled", "sizes")  # folders of part c; that of a CPU holds another model
 TIMES_COMPILE = 0.98  # equal, within what timings repeat to
 OTHER_BATCHES = ("sac",)  # measures ratios in batches of another size than it samples, which may round differently
 Row = dict[str, str]
@@ -124,7 +125,7 @@ def ratios_to(other: str, fused: dict[str, Row], by: dict[tuple[str, str], Row],
 
 
 def throughput(folder: Path | None) -> Iterator[Verdict]:
-    files = [path for name in SD15 for path in sorted(folder.glob(f"{name}/*/*.csv"))] if folder else []
+    files = [path for name in MEASURED["cuda"] for path in sorted(folder.glob(f"{name}/*/*.csv"))] if folder else []
     rows = [row for path in files for row in csv.DictReader(lines_of(path)) if row["loop"] != "plain loop"]
     mfu, speed = ({setting(row): float(row[key]) for row in rows if row[key]} for key in ("learning_mfu", "speed_up"))
     yield best("Model FLOP utilisation of 40 % in learning, SD1.5 with LoRA", UTILISATION, mfu, percent)

@@ -18,8 +18,9 @@ TINY = ("policy.model=embedded", "policy.precision=fp32", "sampler.steps=2", "sa
 MEASURED = {
     "cuda": {
         "eager": [*SD15, "--micro-batch", "8", "--compile", "none", "--seconds", "6"],
-        "compiled": [*SD15, "--micro-batch", "8,16", "--compile", "regional", "--seconds", "5"],
-        "sizes": [*SD15, "--micro-batch", "1,32", "--compile", "none", "--seconds", "4"],
+        "compiled": [*SD15, "--micro-batch", "8", "--compile", "regional", "--seconds", "5"],
+        "sizes": [*SD15, "--micro-batch", "1,16", "--compile", "none", "--seconds", "3"],
+        "compiled-sizes": [*SD15, "--micro-batch", "1,16", "--compile", "regional", "--seconds", "3"],
     },
     "cpu": {
         "embedded": [CONFIG, "--micro-batch", "2", "--seconds", "0.2", *(w for set in TINY for w in ("--set", set))],
