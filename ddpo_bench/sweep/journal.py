@@ -27,13 +27,12 @@ class ChecksummedJournal(JournalFileBackend):
     def __init__(self, path: Path):
         self.path = path
         self.lock = JournalFileSymlinkLock(str(path), LOCK_SECONDS)
-        self.offsets = [0]  # where each entry begins that was read before, and the next one
         super().__init__(str(path), self.lock)
 
     def read_logs(self, log_number_from: int) -> Generator[dict[str, Any], None, None]:
         """Entries without their checksums; one that has none, as others write it, is taken as it is.
 
-        An entry that is not whole is being written, or was cut short: it does not count.
+        The last entry, where it is not whole, is being written or was cut short: it does not count.
 
         Raises:
             DamagedJournal: for an entry that is not JSON, or not what was written; where the journal was deleted.
@@ -42,29 +41,13 @@ class ChecksummedJournal(JournalFileBackend):
             raise DamagedJournal(
                 f"{self.path}: was deleted while it was in use. Run the same command again, which creates it again."
             )
-        first = min(log_number_from, len(self.offsets) - 1)
-        with self.path.open("rb") as file:
-            file.seek(self.offsets[first])
-            for number, line in enumerate(file, first):
-                if not line.endswith(b"\n"):
-                    if is_object(line[:-1]):
-                        raise DamagedJournal(f"{self.path}: the end of an entry is damaged.")
-                    return
-                if number + 1 == len(self.offsets):
-                    self.offsets.append(self.offsets[number] + len(line))
-                if number >= log_number_from:
-                    yield self.checked(line)
-
-    def checked(self, line: bytes) -> dict[str, Any]:
-        """An entry of one line, without its checksum."""
         try:
-            entry: dict[str, Any] = json.loads(line)
+            for entry in super().read_logs(log_number_from):
+                if carries_checksum(entry, checksum) and entry.pop("crc32", None) != checksum(entry):
+                    raise DamagedJournal(f"{self.path}: the checksum of an entry differs.")
+                yield entry
         except ValueError as error:  # not JSON, or not text
             raise DamagedJournal(f"{self.path}: an entry is not JSON ({error}).") from None
-        checked = carries_checksum(entry, checksum)
-        if checked and (entry.pop("crc32", None) != checksum(entry) or line != checksum_line(entry)):
-            raise DamagedJournal(f"{self.path}: the checksum of an entry differs.")
-        return entry
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Write entries, all or none: what a full disk or a crash cut short is dropped before the next."""
@@ -113,11 +96,3 @@ def checksum(entry: dict[str, Any]) -> int:
 
 def text_of(entry: dict[str, Any]) -> bytes:
     return json.dumps(entry, separators=(",", ":")).encode()
-
-
-def is_object(text: bytes) -> bool:
-    """Whether this is JSON's text of an object, the whole of it."""
-    try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ddpo_bench.checksummed import Damaged, write_checksummed_yaml
 from ddpo_bench.config import ConfigError
@@ -30,36 +28,24 @@ def write_plan(suite: Suite, root: Path, wall: float = 0.0) -> None:
 def refuse_other_suite(suite: Suite, root: Path) -> None:
     """Keep two suites of one name from replacing each other's tables.
 
-    An edited suite is the same one, and so is one whose file was moved, or copied with a cell in common.
+    An edited suite is the same one, and so is one whose file was moved or copied with a cell in common.
 
     Raises:
-        ConfigError: where another file that is still there wrote the plan, and the two have no cell in common.
+        ConfigError: where another file wrote the plan, and the two have no cell in common.
     """
     try:
         held = read_plan(root)
     except (Damaged, ConfigError):  # it is about to be written anew
         return
-    writer = held.get("file", "")
-    path = shipped_folder() / f"{writer.removeprefix(SHIPPED)}.yaml" if writer.startswith(SHIPPED) else root / writer
-    if not writer or writer == source(suite.file, root) or not path.is_file() or has_common_cell(suite, held):
+    file, cells = held.get("file"), {cell["hash"] for cell in held.get("cells", [])}
+    if file in (None, source(suite.file, root)) or not cells.isdisjoint(cell.hash for cell in suite.cells):
         return
+    writer = file if file.startswith(SHIPPED) else os.path.relpath(root / file)
     raise ConfigError(
         [
-            f"{suite.file}: {root} holds the runs of another suite of this name, {os.path.relpath(path)}, which has no "
-            f"cell in common with it. Give one of them another `name:`, or add --results DIR."
+            f"{suite.file}: {root} holds the runs of another suite of this name, {writer}, which has no cell in common "
+            f"with it. Give one of them another `name:`, or add --results DIR."
         ]
-    )
-
-
-def has_common_cell(suite: Suite, held: Mapping[str, Any]) -> bool:
-    """Whether a plan holds a cell of the suite, or did under other versions of plugins or of files that runs read."""
-    plan = suite.to_dict()
-    same_base = plan["base"] == held.get("base")
-    cells = held.get("cells", [])
-    return any(
-        one["hash"] == other["hash"] or (same_base and one["varied"] == other["varied"])
-        for one in plan["cells"]
-        for other in cells
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ddpo_bench.config import ConfigError, RunConfig
 from ddpo_bench.options import option
 from ddpo_bench.parsing import parse
-from ddpo_bench.quantity import MEAN_UNITS, NATS, Quantity
+from ddpo_bench.quantity import NATS, Quantity
 from ddpo_bench.sweep.matrix import covers
 
 if TYPE_CHECKING:
@@ -22,22 +22,28 @@ DIGITS = 3  # significant ones, of a quantity that was drawn
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from low to high, both included; whole ones where the key takes whole numbers."""
+    """Numbers from low to high, both included and in one unit."""
 
-    low: float
-    high: float
-    log: bool
-    whole: bool
-    nats: bool = False  # the unit of both ends
+    low: Quantity = option(MISSING, "the lowest value")
+    high: Quantity = option(MISSING, "the highest value")
+    log: bool = option(False, "whether the logarithm is drawn evenly")
+
+    def __post_init__(self) -> None:
+        if self.low.unit != self.high.unit:
+            raise ValueError(f"low and high must have the same unit, got {self.low} and {self.high}.")
+        if not self.low.value < self.high.value or (self.log and self.low.value <= 0):
+            raise ValueError(f"low must be below high, and above 0 where log is true, got {self.low} and {self.high}.")
+
+    @property
+    def nats(self) -> bool:
+        return self.low.unit == NATS
 
     def holds(self, value: Any) -> bool:
         given = amount(value)
-        return given is not None and (given.unit == NATS) == self.nats and self.low <= given.value <= self.high
+        return given is not None and given.unit == self.low.unit and self.low.value <= given.value <= self.high.value
 
     def suggest(self, trial: Trial, key: str) -> float:
-        if self.whole:
-            return trial.suggest_int(key, int(self.low), int(self.high), log=self.log)
-        return trial.suggest_float(key, self.low, self.high, log=self.log)
+        return trial.suggest_float(key, self.low.value, self.high.value, log=self.log)
 
     def value(self, parameter: Any) -> Any:
         """A parameter of a trial as a configuration file gives it."""
@@ -52,21 +58,34 @@ class Range:
         return str(self.value(parameter)) if self.nats else f"{parameter:.3g}"
 
     def to_dict(self) -> dict[str, Any]:
-        unit = NATS if self.nats else MEAN_UNITS
-        return {"low": Quantity(self.low, unit).plain(), "high": Quantity(self.high, unit).plain(), "log": self.log}
+        return {"low": self.low.plain(), "high": self.high.plain(), "log": self.log}
+
+
+class WholeRange(Range):
+    """Whole numbers, of a key that takes no others."""
+
+    def suggest(self, trial: Trial, key: str) -> int:
+        return trial.suggest_int(key, int(self.low.value), int(self.high.value), log=self.log)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"low": int(self.low.value), "high": int(self.high.value), "log": self.log}
 
 
 @dataclass(frozen=True)
 class Choices:
     """Some values, in no order, which may be mappings: trials hold their JSON."""
 
-    values: tuple[Any, ...]
+    choices: list[object] = option(MISSING, "the values")
+
+    def __post_init__(self) -> None:
+        if len(self.choices) < 2:
+            raise ValueError(f"choices: give a list of two values or more, got {self.choices!r}.")
 
     def holds(self, value: Any) -> bool:
-        return value in self.values
+        return value in self.choices
 
     def suggest(self, trial: Trial, key: str) -> str:
-        return trial.suggest_categorical(key, [json.dumps(value) for value in self.values])
+        return trial.suggest_categorical(key, [json.dumps(value) for value in self.choices])
 
     def value(self, parameter: Any) -> Any:
         return json.loads(parameter)
@@ -78,36 +97,10 @@ class Choices:
         return str(self.value(parameter))
 
     def to_dict(self) -> dict[str, Any]:
-        return {"choices": list(self.values)}
+        return {"choices": self.choices}
 
 
 Space = dict[str, Range | Choices]
-
-
-@dataclass(frozen=True)
-class WrittenRange:
-    """A range as a suite file gives it; its numbers may be nats."""
-
-    low: Quantity = option(MISSING, "the lowest value")
-    high: Quantity = option(MISSING, "the highest value")
-    log: bool = option(False, "whether the logarithm is drawn evenly")
-
-    def __post_init__(self) -> None:
-        if self.low.unit != self.high.unit:
-            raise ValueError(f"low and high must have the same unit, got {self.low} and {self.high}.")
-        if not self.low.value < self.high.value or (self.log and self.low.value <= 0):
-            raise ValueError(f"low must be below high, and above 0 where log is true, got {self.low} and {self.high}.")
-
-
-@dataclass(frozen=True)
-class WrittenChoices:
-    """Choices as a suite file gives them."""
-
-    choices: list[object] = option(MISSING, "two values or more")
-
-    def __post_init__(self) -> None:
-        if len(self.choices) < 2:
-            raise ValueError(f"choices: give a list of two values or more, got {self.choices!r}.")
 
 
 def dimensions(
@@ -127,12 +120,13 @@ def dimensions(
         if wrong := misplaced(key, varied):
             own = [f"{place}: {wrong}"]
         elif isinstance(written, Mapping) and "choices" in written:
-            if choices := parse(WrittenChoices, written, place, own):
+            if choices := parse(Choices, written, place, own):
                 own += refusals(key, {f"{place}.choices[{i}]": one for i, one in enumerate(choices.choices)}, resolve)
-                found[key] = Choices(tuple(choices.choices))
-        elif ends := parse(WrittenRange, written, place, own):
+                found[key] = choices
+        elif ends := parse(Range, written, place, own):
             own += refusals(key, {f"{place}.low": written["low"], f"{place}.high": written["high"]}, resolve)
-            found[key] = a_range(ends, whole=not own and isinstance(value_at(resolve({key: written["low"]}), key), int))
+            whole = not own and isinstance(value_at(resolve({key: written["low"]}), key), int)
+            found[key] = WholeRange(ends.low, ends.high, ends.log) if whole else ends
         mistakes += own
     return found, mistakes
 
@@ -143,11 +137,6 @@ def misplaced(key: str, varied: Sequence[str]) -> str | None:
         return "seeds are not tuned; the seeds of trials are tune.seeds."
     taken = next((other for other in varied if covers(key, other)), None)
     return f"the matrix varies {taken!r}. Tune keys inside it, as {taken}.learning_rate." if taken else None
-
-
-def a_range(ends: WrittenRange, whole: bool) -> Range:
-    low, high = (int(end.value) if whole else end.value for end in (ends.low, ends.high))
-    return Range(low, high, ends.log, whole, ends.low.unit == NATS)
 
 
 def refusals(key: str, values: Mapping[str, Any], resolve: Resolve) -> list[str]:

@@ -8,7 +8,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import optuna
 import pytest
 from chaos import wait_for
 from fake_slurm import FakeSlurm
@@ -18,7 +17,7 @@ from queues import tuned_suite, write_suite
 from ddpo_bench import cli
 from ddpo_bench.commands.planning import planned_runs
 from ddpo_bench.sweep import slurm
-from ddpo_bench.sweep.storage import open_storage
+from ddpo_bench.sweep.sweep_queue import stored_attempts
 
 TESTS = Path(__file__).parents[1]
 EPOCHS = 6
@@ -106,7 +105,7 @@ def test_the_arrays_workers_do_every_run_once_and_a_preempted_workers_run_resume
         assert len((folder / "metrics.jsonl").read_text().splitlines()) == EPOCHS + 2
         assert not (folder / "overlaps.txt").exists()
     assert "Traceback" not in Path(f"results/mine/slurm/101_{task}.log").read_text()
-    ends = [trial.user_attrs["end"] for trial in attempts_in_the_queue()]
+    ends = [trial.user_attrs["end"] for trial in stored_attempts("mine", Path("results/mine"))]
     tried = [end for end in ends if end != "duplicate"]  # of two workers that saw it leave at once
     assert sorted(tried) == ["done"] * 4 + ["interrupted"]  # it saved its state and left, rather than died
 
@@ -115,12 +114,6 @@ def test_the_arrays_workers_do_every_run_once_and_a_preempted_workers_run_resume
     assert "Nothing is left to submit: 4 of 4 runs have ended." in said
     assert "results/mine/report.html" in said
     assert list(cluster.scripts()) == [101]
-
-
-def attempts_in_the_queue():
-    storage = open_storage(None, Path("results/mine"))
-    (name,) = optuna.get_all_study_names(storage)
-    return optuna.load_study(study_name=name, storage=storage).trials
 
 
 def test_no_more_workers_are_submitted_than_runs_are_left(cluster, capsys):

@@ -11,7 +11,7 @@ from queues import tuned_suite, write_suite
 
 from ddpo_bench import cli
 from ddpo_bench.config import ConfigError
-from ddpo_bench.sweep.search_space import Choices, Range
+from ddpo_bench.sweep.search_space import Choices, Range, WholeRange
 from ddpo_bench.sweep.suite import load_suite
 
 RATE, CLIP = "algorithm.learning_rate", "algorithm.clip_range"
@@ -20,7 +20,9 @@ RATE, CLIP = "algorithm.learning_rate", "algorithm.clip_range"
 def test_numbers_are_whole_where_the_key_takes_whole_numbers(tmp_path: Path) -> None:
     space = {RATE: {"low": 1, "high": "1e1"}, "algorithm.passes": {"low": 1, "high": 3}}
     found = tuned_suite(tmp_path, space=space).cells[1].space
-    assert found == {RATE: Range(1.0, 10.0, False, False), "algorithm.passes": Range(1, 3, False, True)}
+    rate, passes = found.values()
+    assert (type(rate), rate.to_dict()) == (Range, {"low": 1.0, "high": 10.0, "log": False})
+    assert (type(passes), passes.to_dict()) == (WholeRange, {"low": 1, "high": 3, "log": False})
 
 
 def test_any_key_can_be_searched_and_frozen_is_not_tuned(tmp_path: Path) -> None:
@@ -30,7 +32,7 @@ def test_any_key_can_be_searched_and_frozen_is_not_tuned(tmp_path: Path) -> None
     }
     frozen, ppo = tuned_suite(tmp_path, space=space).cells
     assert frozen.space == {}
-    assert ppo.space["policy.adapter"] == Choices(({"name": "full"}, {"name": "lora", "rank": 2}))
+    assert ppo.space["policy.adapter"] == Choices([{"name": "full"}, {"name": "lora", "rank": 2}])
 
 
 def test_a_space_can_be_given_by_algorithm(tmp_path: Path) -> None:

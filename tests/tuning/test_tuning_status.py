@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from queues import tune_here, tuned_suite
 
 from ddpo_bench import cli
+from ddpo_bench.quantity import Quantity
 from ddpo_bench.sweep.search_space import Choices, Range
 from ddpo_bench.tuning.display import TuningDisplay, parameters
 from ddpo_bench.tuning.runner import begin
@@ -59,10 +59,9 @@ def test_parameters_are_short_and_choices_are_themselves() -> None:
         "sampler.eta": 1,
         "policy.adapter": '"full"',
     }
-    one = Range(0.0, 2.0, False, False)
-    space = dict.fromkeys(params, one) | {
-        "algorithm.clip_range": replace(one, nats=True),
-        "policy.adapter": Choices(("full", "lora")),
+    space = dict.fromkeys(params, Range(Quantity.parse(0), Quantity.parse(2))) | {
+        "algorithm.clip_range": Range(Quantity.parse("0 nats"), Quantity.parse("2 nats")),
+        "policy.adapter": Choices(["full", "lora"]),
     }
     assert parameters(params, space) == (
         "learning_rate 0.000123, clip_range 1.23 nats, sampler.eta 1, policy.adapter full"
