@@ -25,7 +25,7 @@ def cpu_has_bf16() -> bool:
 
 
 def choose_attention(network: Any, device: torch.device, precision: torch.dtype) -> None:
-    """Make attention plain matrix products where they are quicker than torch's fused one: in bf16 on a CPU alone.
+    """Replace torch's fused attention on a CPU: by plain matrix products in bf16, and in fp32 where heads are narrow.
 
     docs/performance.md has the figures.  Attention of another kind is left alone.  On a GPU torch may choose any fused
     attention but cuDNN's, which builds another kernel where no gradient is needed: sampling would round differently
@@ -33,12 +33,17 @@ def choose_attention(network: Any, device: torch.device, precision: torch.dtype)
     """
     if device.type == "cuda":
         torch.backends.cuda.enable_cudnn_sdp(False)
-    if device.type != "cpu" or precision is not torch.bfloat16:
+    if device.type != "cpu":
         return
     from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 
+    from ddpo_bench.policies.narrow_attention import NarrowAttnProcessor, has_narrow_heads
+
     if all(type(processor) is AttnProcessor2_0 for processor in network.attn_processors.values()):
-        network.set_attn_processor(AttnProcessor())
+        if precision is torch.bfloat16:
+            network.set_attn_processor(AttnProcessor())
+        elif has_narrow_heads(network):
+            network.set_attn_processor(NarrowAttnProcessor())
 
 
 def choose_layout(network: Any, device: torch.device, precision: torch.dtype) -> bool:

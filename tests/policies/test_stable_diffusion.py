@@ -45,9 +45,9 @@ def test_guidance_predicts_for_the_empty_prompt_and_the_prompt(policy: StableDif
         assert not torch.equal(unconditional, conditional)
 
 
-def test_attention_is_plain_in_bf16_on_a_cpu_alone(policy: StableDiffusion) -> None:
+def test_attention_is_chosen_for_the_precision_on_a_cpu(policy: StableDiffusion) -> None:
     processors = {type(processor).__name__ for processor in policy.network.attn_processors.values()}
-    assert processors == {"AttnProcessor" if policy.precision == "bf16" else "AttnProcessor2_0"}
+    assert processors == {"AttnProcessor" if policy.precision == "bf16" else "NarrowAttnProcessor"}
     if policy.precision == "fp32":
         choose_attention(policy.network, torch.device("cuda"), torch.bfloat16)
         assert {type(each).__name__ for each in policy.network.attn_processors.values()} == processors
