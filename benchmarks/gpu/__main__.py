@@ -56,7 +56,9 @@ def say_missing(parts: list[Part]) -> None:
 def describe(device: str) -> dict[str, str] | None:
     """The machine, as another process sees it, so that this one holds no GPU; None where there is no such device."""
     command = [sys.executable, "-m", "benchmarks.gpu.machine", "--device", device]
-    done = subprocess.run(command, cwd=ROOT, env=environment(device), stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment(device), stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(1)  # it has said why
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -23,11 +23,11 @@ from benchmarks.gpu.part import ROOT, select
 from benchmarks.gpu.targets import OTHER_BATCHES
 from ddpo_bench.yaml_file import load_yaml
 
-WORKERS = 10  # on one GPU, at most one for each core
+SUITES = {"cuda": ("smoke", "algos"), "cpu": ("smoke",)}
+WORKERS = {"smoke": 4, "algos": 10}  # on one GPU, at most one for each core
 KEPT_BACK = 25  # seconds of the part's limit, for a suite to save its state and for its table
 TINY = ["samples_per_epoch=4", "micro_batch=4", "epochs=1", "sampler.steps=5", "evaluation.samples=2"]
 OPTIONS = {"cuda": [], "cpu": ["--seeds", "0", *(word for change in TINY for word in ("--set", change))]}
-ONLY = {"cuda": [], "cpu": ["--only", "ppo-jpeg_comp*"]}
 KEPT = ("table.md", "table.csv", "report.html", "plots")
 
 
@@ -40,12 +40,13 @@ def main() -> int:
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as work:
         suite = partial(run_suite, device=given.device, work=Path(work), out=given.out, deadline=deadline)
-        note(found, "smoke", suite("smoke"), given.out)
-        with (
-            ThreadPoolExecutor() as threads
-        ):  # a kill and its resume next to a suite, which leave cores of the CPU idle
+        *first, last = SUITES[given.device]
+        for name in first:
+            note(found, name, suite(name), given.out)
+        # The kill and its resume take place next to a suite, which leaves cores of the CPU idle.
+        with ThreadPoolExecutor() as threads:
             resumed = threads.submit(run_resume, given.device, Path(work) / "resume")
-            note(found, "algos", suite("algos"), given.out)
+            note(found, last, suite(last), given.out)
             note(found, "resume", resumed.result(), given.out)
     return 0 if all(part["passed"] for part in found.values()) else 2
 
@@ -68,11 +69,10 @@ def run_suite(name: str, device: str, work: Path, out: Path, deadline: float) ->
     Where time ends, the table is made of the runs that are done.
     """
     start = time.monotonic()
-    workers = min(WORKERS, os.cpu_count() or 1)
-    options = [*OPTIONS[device], *(ONLY[device] if name == "algos" else [])]
+    workers = min(WORKERS[name], os.cpu_count() or 1)
     ddpo_bench, results = [sys.executable, "-m", "ddpo_bench"], ["--results", str(work)]
     threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // workers))}
-    command = [*ddpo_bench, "run", f"suites/{name}.yaml", *results, "--workers", str(workers), *options]
+    command = [*ddpo_bench, "run", f"suites/{name}.yaml", *results, "--workers", str(workers), *OPTIONS[device]]
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | threads)
     try:
         code = process.wait(max(1.0, deadline - start))
