@@ -54,7 +54,7 @@ class RandomWeights(DiffusersPolicy):
             network = build(
                 self.published, self.published.network, self.device, torch.bfloat16 if half else torch.float32
             )
-            vae = build(self.published, "vae", self.device)
+            vae = build(self.published, "vae", self.device).to("cpu")  # where a loaded one is until it is used
         parts = {NETWORK: network, "vae": vae}
         pipeline = SimpleNamespace(**parts, components=parts, tokenizer=None)
         pipeline.to = lambda device: pipeline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,14 +67,23 @@ class Steps:
         return law.log_prob(self.latents[rows, at + 1])
 
 
-def make_config(precision: str) -> RunConfig:
+def make_config(precision: str, **changes: Any) -> RunConfig:
     policy = {"name": "stable_diffusion", "model": "embedded", "precision": precision, "guidance_scale": 3.0}
     sizes = {"samples_per_epoch": BATCH, "micro_batch": BATCH}
-    return run_config({"policy": policy, "sampler": {"name": "ddim", "steps": 3}, "algorithm": "ppo"} | sizes, "checks")
+    return run_config(
+        {"policy": policy, "sampler": {"name": "ddim", "steps": 3}, "algorithm": "ppo"} | sizes | changes, "checks"
+    )
 
 
-def make_steps(device: torch.device, precision: str) -> Steps:
-    config = make_config(precision)
+def make_steps(device: torch.device, precision: str, **changes: Any) -> Steps:
+    """Draw steps.
+
+    Args:
+        device: where.
+        precision: of the network.
+        changes: of the run's other keys.
+    """
+    config = make_config(precision, **changes)
     policy, sampler = start_policy(config, device)
     conditioning = policy.encode(PROMPTS)
     drawn = draw(policy, sampler, conditioning)
