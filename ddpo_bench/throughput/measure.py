@@ -6,19 +6,19 @@ take too long; both are sums of equal steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
-import torch
 
 from ddpo_bench.algorithm_bases.trajectory import GradientAlgorithm
 from ddpo_bench.architectures.flops import PassFlops
-from ddpo_bench.config import RunConfig
+from ddpo_bench.microbench.measure import Advance
 from ddpo_bench.protocols import Metadata, Policy, Reward
 from ddpo_bench.rewards.checking import score
 from ddpo_bench.throughput.loops import LEAST_STEPS, Work, loop_of
+from ddpo_bench.throughput.measured import PHASES, Measured, Round, precision_of, transitions_of
 from ddpo_bench.throughput.memory import is_out_of_memory, peak_memory, release_memory, reset_peak_memory
 from ddpo_bench.throughput.settings import Setting
 from ddpo_bench.throughput.stopwatch import Stopwatch
@@ -26,67 +26,7 @@ from ddpo_bench.training.rollout import draw_prompts, prompt_sides
 from ddpo_bench.training.sampling import decode_in_batches
 
 ROUNDS = 3
-PHASES = ("network", "law", "decoding", "reward", "learning")
 SAMPLING = 0.4  # share of a round's time; learning from a transition takes about three times as long as sampling it
-
-
-@dataclass(frozen=True)
-class Round:
-    """Seconds by phase of one round, and the peak memory in bytes."""
-
-    seconds: dict[str, float]
-    peak: int
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One row.
-
-    Attributes:
-        setting: what was measured.
-        precision: of the network, as it was resolved.
-        flops: of one transition, with guidance.
-        peak_flops: FLOP/s of the fastest matrix product in this precision.
-        transitions: that are learned from for each image.
-        seconds: an image, by phase; without what was not measured; empty where memory did not suffice.
-        memory: bytes in use at the peak.
-    """
-
-    setting: Setting
-    precision: str
-    flops: PassFlops
-    peak_flops: float
-    transitions: int
-    seconds: dict[str, float]
-    memory: int | None
-
-    @property
-    def sampling(self) -> float:
-        """Seconds an image, without decoding."""
-        return self.seconds["network"] + self.seconds["law"]
-
-    @property
-    def sampling_utilisation(self) -> float:
-        """Model FLOPs of sampling as a share of the peak."""
-        return self.flops.forward * self.setting.steps / self.sampling / self.peak_flops
-
-    @property
-    def learning_utilisation(self) -> float | None:
-        """Model FLOPs of learning as a share of the peak; without what checkpointing computes again."""
-        if "learning" not in self.seconds:
-            return None
-        work = (self.flops.forward + self.flops.backward) * self.transitions
-        return work / self.seconds["learning"] / self.peak_flops
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all that the algorithm does was measured."""
-        return "learning" in self.seconds or not self.setting.config.algorithm.build().learns
-
-    @property
-    def images_per_second(self) -> float | None:
-        """Of all phases together."""
-        return 1 / sum(self.seconds.values()) if self.seconds and self.is_whole else None
 
 
 @dataclass(frozen=True)
@@ -107,24 +47,26 @@ class Bench:
     seconds: float
 
 
-def measure(bench: Bench, settings: Sequence[Setting], advance: Callable[[Setting], None]) -> list[Measured]:
+def measure(bench: Bench, settings: Sequence[Setting], advance: Advance) -> list[Measured]:
     """Measure settings of one network and micro-batch, in turn.
 
     Args:
         bench: what they share.
         settings: the settings.
-        advance: called before each.
+        advance: called before each is tried, and before each of its rounds.
     """
+    size = f"micro-batch {settings[0].micro_batch}"
     works = {setting: work_of(bench, setting) for setting in settings}
     tried: dict[Setting, list[Round]] = {}
     for setting, work in works.items():
-        advance(setting)
+        advance(f"{size}, trial", setting.name)
         tried[setting] = trial(work, setting)
     steps, chunks = fitted([rounds[-1] for rounds in tried.values() if rounds], settings, bench.seconds)
     rounds: dict[Setting, list[Round]] = {setting: [] for setting in settings}
     sized = {setting: replace(work, steps=steps, chunks=chunks) for setting, work in works.items() if tried[setting]}
-    for _ in range(ROUNDS):
+    for number in range(1, ROUNDS + 1):
         for setting, work in sized.items():
+            advance(f"{size}, round {number} of {ROUNDS}", setting.name)
             rounds[setting] += [made] if (made := one_round(work, setting)) else []
     return [row(bench, setting, rounds[setting], steps, chunks) for setting in settings]
 
@@ -206,12 +148,6 @@ def accumulated(setting: Setting) -> int:
     return max(1, config.samples_per_epoch * transitions_of(setting) // updates // setting.micro_batch)
 
 
-def transitions_of(setting: Setting) -> int:
-    """That an algorithm learns from for each image in one pass over a rollout."""
-    fraction = setting.config.algorithm.options.get("timestep_fraction", 1.0)
-    return max(1, int(setting.steps * fraction + 1e-9))
-
-
 def row(bench: Bench, setting: Setting, rounds: Sequence[Round], steps: int, chunks: int) -> Measured:
     transitions = transitions_of(setting) * setting.config.algorithm.options.get("passes", 1)
     found = {
@@ -233,15 +169,3 @@ def row(bench: Bench, setting: Setting, rounds: Sequence[Round], steps: int, chu
         seconds={phase: time * an_image.get(phase, 1) / setting.micro_batch for phase, time in found.items()},
         memory=max(made.peak for made in rounds) if found else None,
     )
-
-
-def without_memory(setting: Setting) -> Measured:
-    """The row of a setting whose network did not fit."""
-    precision = setting.config.policy.options.get("precision", "")
-    return Measured(setting, precision, PassFlops(0, 0), 0.0, 0, {}, None)
-
-
-def precision_of(policy: Policy, config: RunConfig) -> str:
-    if policy.resolved_precision is torch.bfloat16:
-        return "bf16"
-    return "tf32" if config.tf32 and policy.device.type == "cuda" else "fp32"

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.lines import Line2D
-from matplotlib.ticker import ScalarFormatter
 
 from ddpo_bench.analysis.plots.shared import COLOURS, FURTHER_COLOURS, PANEL, STYLE, legend_below, make_panels, save
-from ddpo_bench.throughput.measure import Measured
+from ddpo_bench.throughput.measured import Measured
 from ddpo_bench.throughput.settings import PLAIN
 
 PANELS: dict[str, Callable[[Measured], float | None]] = {
@@ -18,37 +17,46 @@ PANELS: dict[str, Callable[[Measured], float | None]] = {
     "all phases (images/s)": lambda row: row.images_per_second,
     "MFU of learning (%)": lambda row: None if row.learning_utilisation is None else 100 * row.learning_utilisation,
 }
-GREY = "#7f7f7f"
+PALETTE = [*COLOURS.values(), *FURTHER_COLOURS]
 
 
 def draw(rows: Sequence[Measured], path: Path) -> None:
     """Save a panel a measurement, with a line for each loop, algorithm, precision and way of running the network."""
-    measured = [row for row in rows if row.seconds]
-    lines = list(dict.fromkeys(name_of(row) for row in measured))
-    palette = [*COLOURS.values(), *FURTHER_COLOURS]
+    measured = sorted((row for row in rows if row.seconds), key=lambda row: row.setting.micro_batch)
+    lines = list(dict.fromkeys(name_of(row) for row in rows if row.seconds))
+    sizes = sorted({row.setting.micro_batch for row in measured})
     with mpl.rc_context(STYLE):
         figure, panels = make_panels(list(PANELS), PANEL)
-        handles = []
-        for index, name in enumerate(lines):
-            of_line = sorted((row for row in measured if name_of(row) == name), key=lambda row: row.setting.micro_batch)
-            colour = palette[(index + 1) % len(palette)]
-            style = "--" if of_line[0].setting.loop == PLAIN else "-"
-            handles.append(Line2D([], [], color=colour, ls=style, marker="o"))
-            for axes, value in zip(panels, PANELS.values(), strict=True):
+        for axes, value in zip(panels, PANELS.values(), strict=True):
+            for index, name in enumerate(lines):
+                of_line = [row for row in measured if name_of(row) == name]
                 points = [(row.setting.micro_batch, found) for row in of_line if (found := value(row)) is not None]
-                axes.plot(*zip(*points, strict=True), color=colour, ls=style, marker="o") if points else None
-        for axes in panels:
+                x, y = ([*of] for of in zip(*points, strict=True)) if points else ([], [])
+                axes.plot(x, y, color=colour_of(index), ls=style_of(name), marker="o")
             axes.set_xscale("log", base=2)
-            axes.xaxis.set_major_formatter(ScalarFormatter())
+            axes.set_xticks(sizes, map(str, sizes))
+            axes.minorticks_off()
             axes.set_xlabel("micro-batch")
             axes.set_ylim(bottom=0)
         if lines:
+            handles = [
+                Line2D([], [], color=colour_of(index), ls=style_of(name), marker="o")
+                for index, name in enumerate(lines)
+            ]
             legend_below(figure, handles, lines)
         save(figure, path)
 
 
+def colour_of(index: int) -> str:
+    return PALETTE[index % len(PALETTE)]
+
+
+def style_of(name: str) -> str:
+    return "--" if name.endswith(PLAIN) else "-"
+
+
 def name_of(row: Measured) -> str:
-    how = [row.setting.label, row.precision, row.setting.loop if row.setting.loop == PLAIN else ""]
-    how += ["compiled" * (row.setting.config.compile != "none")]
-    how += ["checkpointed" * row.setting.config.gradient_checkpointing]
+    setting = row.setting
+    how = [setting.label, row.precision, "compiled" * (setting.config.compile != "none")]
+    how += ["checkpointed" * setting.config.gradient_checkpointing, PLAIN * (setting.loop == PLAIN)]
     return ", ".join(filter(None, how))

@@ -10,7 +10,7 @@ from typing import Any
 
 from ddpo_bench.analysis.tables import Column, Row, Table, Value
 from ddpo_bench.files import write_text
-from ddpo_bench.throughput.measure import PHASES, Measured
+from ddpo_bench.throughput.measured import PHASES, Measured
 from ddpo_bench.throughput.picture import draw
 from ddpo_bench.throughput.run import Measurements
 from ddpo_bench.throughput.settings import PLAIN

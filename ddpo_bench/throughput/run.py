@@ -10,17 +10,17 @@ import torch
 
 from ddpo_bench.architectures.flops import PassFlops, count
 from ddpo_bench.config import RunConfig
+from ddpo_bench.microbench.measure import Advance
 from ddpo_bench.microbench.progress import progress
 from ddpo_bench.policies.precision import allow_tf32
 from ddpo_bench.protocols import Conditioning, Policy, Reward
-from ddpo_bench.throughput.measure import Bench, Measured, measure, precision_of, without_memory
+from ddpo_bench.throughput.measure import ROUNDS, Bench, measure
+from ddpo_bench.throughput.measured import Measured, precision_of, without_memory
 from ddpo_bench.throughput.memory import is_out_of_memory, release_memory
 from ddpo_bench.throughput.peak import Peak, matrix_product_peak
 from ddpo_bench.throughput.random_weights import RandomWeights
 from ddpo_bench.throughput.settings import Setting
 from ddpo_bench.training.trainer import compiles
-
-Announce = Callable[[Setting], None]
 
 
 @dataclass
@@ -48,11 +48,11 @@ def run(settings: Sequence[Setting], made: Measurements, say: Callable[[str], No
         made: is added to, so that an interruption loses no row.
         say: prints a line of progress where output is not a terminal.
     """
-    with progress(len(settings), say) as advance:
+    with progress(len(settings) * (1 + ROUNDS), say) as advance:
         for _, of_network in groupby(settings, key=lambda setting: setting.network):
             alike = list(of_network)
             try:
-                of_one_network(alike, made, lambda setting: advance(setting.name, "measuring"))
+                of_one_network(alike, made, advance)
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
@@ -61,7 +61,7 @@ def run(settings: Sequence[Setting], made: Measurements, say: Callable[[str], No
             release_memory()
 
 
-def of_one_network(settings: Sequence[Setting], made: Measurements, announce: Announce) -> None:
+def of_one_network(settings: Sequence[Setting], made: Measurements, advance: Advance) -> None:
     config = settings[0].config
     allow_tf32(config.tf32)
     policy = policy_of(settings[0])
@@ -73,7 +73,7 @@ def of_one_network(settings: Sequence[Setting], made: Measurements, announce: An
         made.peaks[precision] = matrix_product_peak(made.device, policy.resolved_precision)
     bench = Bench(policy, offline_reward(config, made.device), flops, made.peaks[precision].flops, made.seconds)
     for _, of_size in groupby(settings, key=lambda setting: setting.micro_batch):
-        made.rows += measure(bench, list(of_size), announce)
+        made.rows += measure(bench, list(of_size), advance)
 
 
 def policy_of(setting: Setting) -> Policy:

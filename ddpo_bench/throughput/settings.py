@@ -54,9 +54,10 @@ class Setting:
 
     @property
     def name(self) -> str:
-        compiled = "compiled" * (self.config.compile != "none")
-        how = [self.label, self.loop, self.config.policy.options.get("precision", ""), compiled]
-        return ", ".join([*filter(None, how), f"micro-batch {self.micro_batch}"])
+        """For a line of progress, in which the micro-batch stands already."""
+        precision = self.config.policy.options.get("precision", "auto")
+        how = [self.label, "" if precision == "auto" else precision, "compiled" * (self.config.compile != "none")]
+        return ", ".join(filter(None, [*how, PLAIN * (self.loop == PLAIN)]))
 
 
 def settings(

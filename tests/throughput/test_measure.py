@@ -11,7 +11,8 @@ import torch
 from ddpo_bench.architectures.flops import PassFlops
 from ddpo_bench.config import RunConfig, run_config
 from ddpo_bench.throughput import loops, measure
-from ddpo_bench.throughput.measure import Bench, Measured, Round, accumulated, fitted, one_round, row
+from ddpo_bench.throughput.measure import Bench, accumulated, fitted, one_round, row
+from ddpo_bench.throughput.measured import Measured, Round, without_memory
 from ddpo_bench.throughput.memory import peak_memory, reset_peak_memory
 from ddpo_bench.throughput.peak import matrix_product_peak
 from ddpo_bench.throughput.report import comma_separated, markdown, screen_tables
@@ -63,7 +64,7 @@ def test_utilisation_is_counted_flops_by_seconds_by_the_peak() -> None:
 
 def test_rows_are_compared_with_the_plain_loop_that_does_the_same_work() -> None:
     own, plain = measured(ROUND), measured(ROUND | {"learning": 6.0}, PLAIN)
-    made = Measurements(CPU, 1.0, [own, plain, measure.without_memory(setting(micro_batch=2))])
+    made = Measurements(CPU, 1.0, [own, plain, without_memory(setting(micro_batch=2))])
     first, second, third = comma_separated(made).splitlines()[1:]
     assert first.split(",")[9] == f"{7.8 / 4.05:.6g}"
     assert second.split(",")[9] == ""
