@@ -95,7 +95,8 @@ def birth(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None if Path("/proc/self/stat").exists() or not signalled(pid) else "alive"
-    return None if fields[0] == "Z" else fields[19]
+    threads = int(fields[17])  # of a killed process the first may be gone before others, which hold its locks
+    return None if fields[0] == "Z" and threads <= 1 else fields[19]
 
 
 def signalled(pid: int) -> bool:

@@ -1,14 +1,20 @@
 """Who is alive, as the system and a heartbeat tell, and how a worker leaves that is taken for dead."""
 
+import ctypes
+import multiprocessing
 import os
+import platform
+import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from chaos import wait_for
 from crash_points import in_a_process
 
 from ddpo_bench.sweep import lease
-from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, Heartbeat, is_alive, this_process, time_there
+from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, Heartbeat, birth, is_alive, this_process, time_there
 
 DEAD = {"host": "elsewhere", "space": "", "pid": 1, "born": "1"}
 
@@ -16,6 +22,22 @@ DEAD = {"host": "elsewhere", "space": "", "pid": 1, "born": "1"}
 def test_a_process_that_got_a_dead_workers_number_is_not_the_worker():
     assert is_alive(this_process(), Path("."), 0.0)
     assert not is_alive(this_process() | {"born": "1"}, Path("."), 0.0)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="knows this machine's number of the system call exit")
+def test_a_process_lives_while_one_of_its_threads_does():
+    def leave_a_thread():
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        ctypes.CDLL(None).syscall(60, 0)  # ends the first thread alone
+
+    process = multiprocessing.get_context("fork").Process(target=leave_a_thread)
+    process.start()
+    stat = Path(f"/proc/{process.pid}/stat")
+    wait_for(lambda: ") Z " in stat.read_text())
+    assert birth(process.pid) is not None
+    os.kill(process.pid, signal.SIGKILL)
+    wait_for(lambda: birth(process.pid) is None)
+    process.join()
 
 
 def test_a_worker_on_another_host_lives_as_long_as_its_heartbeat(tmp_path):
