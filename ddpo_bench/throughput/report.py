@@ -132,7 +132,7 @@ def screen_tables(made: Measurements) -> list[Table]:
 
 ON_A_CPU = (
     "One thread, as each worker of a sweep has on a CPU; seconds are CPU seconds (user and system), so that other load "
-    "matters little."
+    "matters less."
 )
 PHASE_NOTE = (
     "In brackets: the share of an image's time. Network: its passes in sampling. Law: what else sampling does (noise, "
