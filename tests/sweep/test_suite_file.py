@@ -51,6 +51,10 @@ WRONG = {
         {"matrix": {"algorithm": ["ppo", "frozen", {"name": "ppo"}], "reward": ["jpeg_compressibility"]}},
         ["matrix.algorithm[2]: makes the same runs as matrix.algorithm[0]. Remove one of them."],
     ),
+    "runs that only execution tells apart": (
+        {"matrix": {"algorithm": ["ppo"], "micro_batch": [4, 8]}},
+        ["matrix.micro_batch[1]: makes the same runs as matrix.micro_batch[0]. Remove one of them."],
+    ),
     "groups of one": (
         {"base": {"advantages": "group"}},
         ["base.samples_per_prompt: group advantages compare the samples of a prompt and need at least 2, got 1."],
