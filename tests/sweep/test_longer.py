@@ -123,7 +123,7 @@ def test_a_run_that_another_worker_has_begun_meanwhile_stays_as_it_is(
 
 def test_other_settings_and_other_seeds_begin_anew(planned: Callable[[int], PlannedRun], root: Path) -> None:
     run = planned(EPOCHS)
-    for changes in ({"seed": 1}, {"micro_batch": 4}):
+    for changes in ({"seed": 1}, {"samples_per_epoch": 8}):
         config = replace(run.config, **changes)
         other = PlannedRun(run.cell, config, Path("runs", f"{run.cell}-{config.identity()}", f"seed-{config.seed}"))
         begin_from_shorter(root, [other])
