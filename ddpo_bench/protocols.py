@@ -11,6 +11,7 @@ import torch
 from ddpo_kernels import Backend
 from torch import Tensor
 
+from ddpo_bench.host_memory import pick
 from ddpo_bench.measuring import NetworkPasses
 
 if TYPE_CHECKING:
@@ -262,6 +263,7 @@ class Trajectories:
 
     Attributes:
         latents: [N, T + 1, C, H, W] float32, x_T first; `latents[:, k + 1]` was drawn from the law at `latents[:, k]`.
+            On the device, or in host memory.
         means: [N, T, C, H, W] float32, of those laws, for exact KL.
         log_probs: [N, T], mean units, of the stored `latents[:, k + 1]`.
     """
@@ -307,6 +309,10 @@ class Rollout:
     @property
     def steps(self) -> int:
         return len(self.sampler.timesteps)
+
+    def states(self, samples: Tensor, steps: Tensor) -> Tensor:
+        """[B, C, H, W], on the device: stored latents of samples [B] at steps [B], 0 (x_T) to T (x_0)."""
+        return pick(self.latents, samples, steps, self.x_0.device)
 
     @property
     def latents(self) -> Tensor:

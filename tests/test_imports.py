@@ -15,8 +15,8 @@ import ddpo_bench
 ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
 LEAVES = {
-    "architectures", "config", "fingerprints", "files", "held_out", "measuring", "noise", "options", "parsing",
-    "protocols", "quantity", "registry", "checksummed", "yaml_file",
+    "architectures", "config", "fingerprints", "files", "held_out", "host_memory", "measuring", "noise", "options",
+    "parsing", "protocols", "quantity", "registry", "checksummed", "yaml_file",
 }  # fmt: skip
 PLUGINS = {"policies", "samplers", "algorithms", "advantages", "rewards", "prompts"}
 
@@ -26,10 +26,11 @@ ALLOWED: dict[str, set[str]] = {
     "fingerprints": {"files"},
     "architectures": set(),
     "held_out": set(),
+    "host_memory": set(),
     "options": set(),
     "quantity": set(),
     "registry": set(),  # it finds the plugins' folders by name
-    "protocols": {"config", "measuring"},
+    "protocols": {"config", "host_memory", "measuring", "noise"},
     "measuring": set(),
     "noise": set(),
     "describe": {"options", "parsing", "registry"},

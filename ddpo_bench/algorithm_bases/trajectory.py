@@ -59,7 +59,7 @@ class GradientAlgorithm(AdamWAlgorithm):
 
     def optimiser_step(self, policy: Policy, rollout: Rollout, minibatch: Tensor, averages: Averages) -> None:
         is_first = not self.optimiser.norms
-        for chunk in minibatch.to(policy.device).split(rollout.micro_batch):
+        for chunk in minibatch.to(rollout.latents.device, non_blocking=True).split(rollout.micro_batch):
             batch = transitions(policy, rollout, chunk[:, 0], chunk[:, 1])
             loss, metrics = self.loss(batch)
             (loss * (len(chunk) / len(minibatch))).backward()

@@ -20,19 +20,17 @@ class Transitions:
 
     Attributes:
         law: of x_{t-1} given x_t, differentiable in the policy's parameters.
+        x_t, x_prev: [B, C, H, W], stored.
         samples, steps: [B] each, indices into the rollout.
     """
 
     law: Law
     policy: Policy
     rollout: Rollout
+    x_t: Tensor
+    x_prev: Tensor
     samples: Tensor
     steps: Tensor
-
-    @cached_property
-    def x_prev(self) -> Tensor:
-        """[B, C, H, W], stored."""
-        return self.rollout.latents[self.samples, self.steps + 1]
 
     @cached_property
     def mean_old(self) -> Tensor:
@@ -80,7 +78,7 @@ class Transitions:
         """The pretrained policy's law at the same x_t, without gradients; the network pass counts as learning."""
         self.rollout.network_passes.work += len(self.samples)
         with self.policy.copy("pretrained"):
-            return law_at(self.policy, self.rollout, self.samples, self.steps)
+            return law_at(self.policy, self.rollout, self.x_t, self.samples, self.steps)
 
     @property
     @torch.no_grad()
@@ -96,12 +94,13 @@ def transitions(policy: Policy, rollout: Rollout, samples: Tensor, steps: Tensor
     Args:
         samples, steps: [B], indices into the rollout.
     """
-    samples, steps = samples.to(policy.device), steps.to(policy.device)
-    return Transitions(law_at(policy, rollout, samples, steps), policy, rollout, samples, steps)
+    x_t, x_prev = rollout.states(samples, steps), rollout.states(samples, steps + 1)
+    samples, steps = (indices.to(policy.device, non_blocking=True) for indices in (samples, steps))
+    law = law_at(policy, rollout, x_t, samples, steps)
+    return Transitions(law, policy, rollout, x_t, x_prev, samples, steps)
 
 
-def law_at(policy: Policy, rollout: Rollout, samples: Tensor, steps: Tensor) -> Law:
-    x_t = rollout.latents[samples, steps]  # [B, C, H, W]
+def law_at(policy: Policy, rollout: Rollout, x_t: Tensor, samples: Tensor, steps: Tensor) -> Law:
     return law_of(policy, rollout.sampler, x_t, steps, rollout.conditioning[samples])
 
 

@@ -99,7 +99,7 @@ class SAC(AdamWAlgorithm):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             critics = Twins((channels, height, width), states - 1, self.replay.conditioning.pooled.shape[-1])
-        self.critics = critics.to(self.replay.latents.device)
+        self.critics = critics.to(self.replay.device)
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
         self.critic_optimiser = Optimiser(
             self.critics.parameters(), self.critic_learning_rate, self.weight_decay, self.adam_epsilon,
@@ -110,13 +110,13 @@ class SAC(AdamWAlgorithm):
         """Sample indices into the replay and step indices below `states`, [batch] each."""
         samples = torch.randint(len(self.replay), (self.batch,), generator=generator)
         steps = torch.randint(states, (self.batch,), generator=generator)
-        return samples.to(self.replay.latents.device), steps.to(self.replay.latents.device)
+        return samples.to(self.replay.device), steps.to(self.replay.device)
 
     def critic_step(self, generator: torch.Generator) -> Tensor:
         """Regress both critics on targets at random states of the replay, the final ones included; returns the loss."""
         samples, steps = self.draw(self.replay.latents.shape[1], generator)
         pooled = self.replay.conditioning.pooled[samples]
-        values = self.critics(self.replay.latents[samples, steps], steps, pooled)  # [2, B]
+        values = self.critics(self.replay.states(samples, steps), steps, pooled)  # [2, B]
         loss = (values - self.critic_target(samples, steps)).square().mean()
         loss.backward()
         self.critic_optimiser.step()
@@ -135,7 +135,7 @@ class SAC(AdamWAlgorithm):
         last = self.replay.latents.shape[1] - 1
         following = (steps + 1).clamp(max=last)
         pooled = self.replay.conditioning.pooled[samples]
-        bootstrap = self.targets(self.replay.latents[samples, following], following, pooled).min(0).values
+        bootstrap = self.targets(self.replay.states(samples, following), following, pooled).min(0).values
         mixed = self.reward_share * rewards + (1 - self.reward_share) * bootstrap
         return torch.where(steps == last, rewards, mixed)
 
@@ -155,7 +155,7 @@ class SAC(AdamWAlgorithm):
 
     def actor_loss(self, policy: Policy, sampler: Sampler, samples: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
         """mean(-min_k V_k(x', t-1, prompt) + alpha * KL(policy || pretrained))."""
-        x_t, conditioning = self.replay.latents[samples, steps], self.replay.conditioning[samples]
+        x_t, conditioning = self.replay.states(samples, steps), self.replay.conditioning[samples]
         law = law_of(policy, sampler, x_t, steps, conditioning)
         loss = -self.critics(law.sample(noise), steps + 1, conditioning.pooled).min(0).values
         if self.alpha:

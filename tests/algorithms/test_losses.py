@@ -156,7 +156,8 @@ def test_ppo_stops_only_what_has_gone_far_enough_in_its_own_direction(
     policy, first = LinearPolicy(), torch.zeros(1, dtype=torch.long)
     rollout = draw_rollout(policy, samples=1)
     rollout.advantages.fill_(advantage)
-    batch = Transitions(Given(rollout.log_probs[0, :1] + log_prob), policy, rollout, first, first)
+    x = rollout.latents[first, first]
+    batch = Transitions(Given(rollout.log_probs[0, :1] + log_prob), policy, rollout, x, x, first, first)
     algorithm = PPO(clip_range=Quantity(CLIP, MEAN_UNITS))
     algorithm.start(policy, seed=0)
     loss, metrics = algorithm.loss(batch)
