@@ -21,6 +21,7 @@ EXECUTION_KEYS = (
     "compile",
     "gradient_checkpointing",
     "micro_batch",
+    "rollout_device",
     "tf32",
     "logger",
     "checkpoints_kept",
@@ -80,6 +81,10 @@ class RunConfig:
         minimum=1,
         maximum=LARGEST_COUNT,
         unit="samples",
+    )
+    rollout_device: Literal["auto", "device", "host"] = option(
+        "auto",
+        "where an epoch's latents are kept; auto is host memory if they are over a quarter of a GPU's free memory",
     )
     ema: float = option(
         0.0,

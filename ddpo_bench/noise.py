@@ -54,8 +54,11 @@ class Noise:
         Returns:
             [B, *shape], in torch's default dtype.
         """
-        samples = torch.arange(self.first, self.first + len(steps), device=steps.device)
-        return normal(self.key, samples, steps, shape, backend).to(torch.get_default_dtype())
+        return self.at(torch.arange(len(steps), device=steps.device), steps, shape, backend)
+
+    def at(self, samples: Tensor, steps: Tensor, shape: Sequence[int], backend: Backend = "auto") -> Tensor:
+        """Noise of any samples [B], counted from the first, each at its own step; otherwise as `draw`."""
+        return normal(self.key, self.first + samples, steps, shape, backend).to(torch.get_default_dtype())
 
     def draw_steps(
         self, steps: int, batch: int, shape: Sequence[int], device: torch.device, backend: Backend = "auto"

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ddpo_bench.host_memory import pick
 from ddpo_bench.measuring import NetworkPasses
+from ddpo_bench.noise import Noise
 
 if TYPE_CHECKING:
     from ddpo_bench.config import RunConfig
@@ -69,9 +70,9 @@ class Law(Protocol):
     def sample(self, noise: Tensor) -> Tensor:
         """mean + std * noise, [B, C, H, W]; differentiable (reparameterised)."""
 
-    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """x_prev = mean + std * noise in the noise's dtype, the mean, and the log-prob [B] of x_prev as it is stored,
-        the same bits as `log_prob` gives."""
+    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """x_prev = mean + std * noise in the noise's dtype, and the log-prob [B] of x_prev as it is stored, the same
+        bits as `log_prob` gives."""
 
 
 class Sampler(Protocol):
@@ -261,16 +262,18 @@ class Reward(Protocol):
 class Trajectories:
     """Denoising trajectories, with what learning needs of the laws that drew them.
 
+    Their means, for exact KL, are not stored: they are what is left of the latents without the noise.
+
     Attributes:
         latents: [N, T + 1, C, H, W] float32, x_T first; `latents[:, k + 1]` was drawn from the law at `latents[:, k]`.
             On the device, or in host memory.
-        means: [N, T, C, H, W] float32, of those laws, for exact KL.
         log_probs: [N, T], mean units, of the stored `latents[:, k + 1]`.
+        noise: that drew them; x_T is that of step 0, and `latents[:, k + 1]` was drawn with that of step k + 1.
     """
 
     latents: Tensor
-    means: Tensor
     log_probs: Tensor
+    noise: Noise
 
 
 @dataclass
@@ -319,10 +322,6 @@ class Rollout:
         return self.stored.latents
 
     @property
-    def means(self) -> Tensor:
-        return self.stored.means
-
-    @property
     def log_probs(self) -> Tensor:
         return self.stored.log_probs
 
@@ -346,7 +345,7 @@ class Algorithm(Protocol):
     Attributes:
         learns: whether it changes the policy.
         learns_from_all: whether an epoch's learning grows with its samples; not where it draws from a replay.
-        needs: what a rollout must hold: "transitions" (latents, means and log-probs of every step) or "x_0" alone.
+        needs: what a rollout must hold: "transitions" (latents and log-probs of every step) or "x_0" alone.
     """
 
     learns: ClassVar[bool] = True

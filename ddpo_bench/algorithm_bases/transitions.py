@@ -9,7 +9,7 @@ import torch
 from ddpo_kernels import Backend, excess
 from torch import Tensor
 
-from ddpo_bench.algorithm_bases.law import law_of
+from ddpo_bench.algorithm_bases.law import law_of, mean_that_drew
 from ddpo_bench.measuring import spread
 from ddpo_bench.protocols import Law, Policy, Rollout
 
@@ -35,7 +35,8 @@ class Transitions:
     @cached_property
     def mean_old(self) -> Tensor:
         """[B, C, H, W], of the behaviour policy's law."""
-        return self.rollout.means[self.samples, self.steps]
+        rollout = self.rollout
+        return mean_that_drew(self.x_prev, self.law, rollout.stored, self.samples, self.steps, rollout.sampler)
 
     @cached_property
     def log_prob_old(self) -> Tensor:

@@ -59,8 +59,8 @@ def needs(config: RunConfig) -> Needs | None:
 
 
 def rollout_bytes(config: RunConfig, algorithm: Algorithm, footprint: Footprint) -> int:
-    """Latents of every state, means of every step, and the conditioning; of x_0 alone where no more is needed."""
-    tensors = 1 if algorithm.needs == "x_0" else 2 * int(config.sampler.options.get("steps", 0)) + 1
+    """Latents of every state and the conditioning; of x_0 alone where no more is needed."""
+    tensors = 1 if algorithm.needs == "x_0" else int(config.sampler.options.get("steps", 0)) + 1
     return config.samples_per_epoch * (tensors * footprint.latents + footprint.conditioning)
 
 

@@ -78,5 +78,4 @@ def ddim_step_with_logprob(
     if prev_sample is not None:
         return prev_sample, law.log_prob(prev_sample)
     noise = randn_tensor(model_output.shape, generator=generator, device=sample.device, dtype=model_output.dtype)
-    prev_sample, _, log_prob = law.draw(noise.to(sample.dtype))
-    return prev_sample, log_prob
+    return law.draw(noise.to(sample.dtype))

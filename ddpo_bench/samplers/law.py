@@ -38,9 +38,9 @@ class GaussianLaw:
     def sample(self, noise: Tensor) -> Tensor:
         return self.mean + per_sample(self.std, noise) * noise
 
-    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         x_prev = self.sample(noise.to(self.mean.dtype)).to(noise.dtype)
-        return x_prev, self.mean, self.log_prob(x_prev)
+        return x_prev, self.log_prob(x_prev)
 
 
 class AffineLaw:
@@ -70,5 +70,6 @@ class AffineLaw:
     def sample(self, noise: Tensor) -> Tensor:
         return ddpo_kernels.sample(self.step, noise, backend=self.backend).x_prev
 
-    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return ddpo_kernels.sample(self.step, noise, with_mean=True, backend=self.backend)[:3]
+    def draw(self, noise: Tensor) -> tuple[Tensor, Tensor]:
+        drawn = ddpo_kernels.sample(self.step, noise, backend=self.backend)
+        return drawn.x_prev, drawn.log_prob

@@ -99,7 +99,7 @@ class Evaluator:
         conditioning = self.policy.encode(prompts)
         noise = Noise(self.config.seed, 0, purpose)
         batches = sample_batches(self.policy, self.sampler, conditioning, self.micro_batch, noise)
-        drawn = joined(batches)
+        drawn = joined(batches, len(prompts))
         return conditioning, drawn, decode_in_batches(self.policy, drawn.latents[:, -1], self.micro_batch)
 
     def samples_a_prompt(self, judged: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from ddpo_bench.algorithm_bases.law import law_of
 from ddpo_bench.checksummed import Damaged
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import PromptFunction
+from ddpo_bench.noise import Noise
 from ddpo_bench.parsing import ConfigError
 from ddpo_bench.protocols import Algorithm, Conditioning, Footprint, Policy, Reward, Rollout, Sampler, Trajectories
 from ddpo_bench.run_folder.status import read_config, read_provenance
@@ -138,7 +139,11 @@ def for_pictures(config: RunConfig, run: Path | None) -> int:
 
 @dataclass(frozen=True)
 class Trial:
-    """One denoising step, sampled and learned from, which leaves no trace in what it tries."""
+    """One denoising step, sampled and learned from, which leaves no trace in what it tries.
+
+    Attributes:
+        on_host: whether the run keeps trajectories in host memory.
+    """
 
     config: RunConfig
     policy: Policy
@@ -146,6 +151,7 @@ class Trial:
     prompts: PromptFunction
     reward: Reward
     algorithm: Algorithm
+    on_host: bool = False
 
     def __call__(self, samples: int) -> None:
         """Denoise, decode and learn with this many samples at once, next to what a run holds in memory.
@@ -167,9 +173,10 @@ class Trial:
         x_t = torch.zeros(samples, *self.policy.latent_shape, device=device)
         step = torch.zeros(samples, dtype=torch.long, device=device)
         with self.algorithm.acting(self.policy):
-            x_0, mean, log_prob = law_of(self.policy, self.sampler, x_t, step, conditioning).draw(x_t)
+            x_0, log_prob = law_of(self.policy, self.sampler, x_t, step, conditioning).draw(x_t)
         steps = len(self.sampler.timesteps)
-        trajectories = Trajectories(everywhere(x_0, steps + 1), everywhere(mean, steps), everywhere(log_prob, steps))
+        noise = Noise(0, 0, "rollout")
+        trajectories = Trajectories(everywhere(x_0, steps + 1), everywhere(log_prob, steps), noise)
         nothing = torch.zeros(samples)
         return Rollout(
             prompts, metadata, conditioning, x_0, nothing.double(), nothing.to(device),
@@ -188,7 +195,7 @@ class Trial:
         latents = 4 * math.prod(self.policy.latent_shape)
         text = sum(tensor[:1].nbytes for tensor in (*conditioning.tensors.values(), conditioning.pooled))
         trained = sum(parameter.numel() for parameter in self.policy.parameters())
-        states = 1 if self.algorithm.needs == "x_0" else len(self.sampler.timesteps) + 1
+        states = 1 if self.algorithm.needs == "x_0" or self.on_host else len(self.sampler.timesteps) + 1
         state = self.algorithm.state_bytes(self.config, Footprint(trained, 0, latents, text))
         state += 4 * trained * bool(self.config.ema)
         return state + self.config.samples_per_epoch * (states * latents + text)

@@ -69,7 +69,11 @@ def seed_globals(seed: int) -> None:
 
 @dataclass
 class Collector:
-    """Draws the rollout of an epoch; everything random in it follows from (seed, epoch)."""
+    """Draws the rollout of an epoch; everything random in it follows from (seed, epoch).
+
+    Attributes:
+        on_host: whether trajectories are kept in host memory.
+    """
 
     policy: Policy
     sampler: Sampler
@@ -81,6 +85,7 @@ class Collector:
     repeats: int
     micro_batch: int
     seed: int
+    on_host: bool = False
 
     def collect(self, epoch: int, on_batch: Callable[[int], None]) -> tuple[Rollout, dict[str, float]]:
         """The rollout of an epoch, and its metrics."""
@@ -91,7 +96,8 @@ class Collector:
         conditioning = self.policy.encode(prompts)
         x_0, trajectories = self.sample(conditioning, Noise(self.seed, epoch, "rollout"), on_batch)
         images = decode_in_batches(self.policy, x_0, self.micro_batch)
-        check_finite(epoch - 1, **(vars(trajectories) if trajectories else {"latents": x_0}), images=images)
+        log_probs = {"log_probs": trajectories.log_probs} if trajectories else {}
+        check_finite(epoch - 1, latents=trajectories.latents if trajectories else x_0, **log_probs, images=images)
         sampled = time.perf_counter()
         rewards = score(self.reward, images, prompts, metadata).scores
         scored = time.perf_counter()
@@ -123,13 +129,13 @@ class Collector:
         with self.algorithm.acting(self.policy):
             if self.algorithm.needs == "x_0":
                 return final_latents(batches), None
-            trajectories = joined(batches)
-            return trajectories.latents[:, -1], trajectories
+            trajectories = joined(batches, len(conditioning), self.on_host)
+            return trajectories.latents[:, -1].to(self.policy.device), trajectories
 
     def compare(self, epoch: int, rollout: Rollout) -> dict[str, float]:
         """The KL of the policy that drew a rollout to the pretrained model, with what learning left for measuring it.
 
-        It needs the rollout's means and the pretrained model alone, so that learning may already have moved the policy;
+        It needs the rollout and the pretrained model alone, so that learning may already have moved the policy;
         where no trajectories are stored, it is not measured.
         """
         if rollout.trajectories is None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 
 import torch
 from torch import Tensor
 
-from ddpo_bench.algorithm_bases.law import law_of
+from ddpo_bench.algorithm_bases.law import law_of, mean_that_drew
+from ddpo_bench.host_memory import empty_like_first
 from ddpo_bench.noise import Noise
 from ddpo_bench.protocols import Conditioning, Policy, Sampler, Trajectories
 
@@ -42,20 +44,36 @@ def sample_batch(policy: Policy, sampler: Sampler, conditioning: Conditioning, n
         1 + len(sampler.timesteps), len(conditioning), policy.latent_shape, policy.device, sampler.backend
     )
     x_t = next(draws)
-    latents, means, log_probs = [x_t], [], []
+    latents, log_probs = [x_t], []
     for k, z in enumerate(draws):
         step = torch.full((len(x_t),), k, device=policy.device)
-        x_t, mean, log_prob = law_of(policy, sampler, x_t, step, conditioning).draw(z)
+        x_t, log_prob = law_of(policy, sampler, x_t, step, conditioning).draw(z)
         latents.append(x_t)
-        means.append(mean)
         log_probs.append(log_prob)
-    return Trajectories(torch.stack(latents, 1), torch.stack(means, 1), torch.stack(log_probs, 1))
+    return Trajectories(torch.stack(latents, 1), torch.stack(log_probs, 1), noise)
 
 
-def joined(batches: Iterable[Trajectories]) -> Trajectories:
-    """Micro-batches as one."""
-    parts = [(batch.latents, batch.means, batch.log_probs) for batch in batches]
-    return Trajectories(*(torch.cat(values) for values in zip(*parts, strict=True)))
+def joined(batches: Iterator[Trajectories], count: int, on_host: bool = False) -> Trajectories:
+    """Micro-batches as one, each moved to its place as soon as it is sampled.
+
+    Args:
+        count: trajectories in all.
+        on_host: keep latents in host memory rather than on the device.
+    """
+    first = next(batches)
+    kept = Trajectories(
+        empty_like_first(first.latents, count, on_host), first.log_probs.new_empty(count, first.log_probs.shape[1]),
+        first.noise,
+    )  # fmt: skip
+    done = 0
+    for batch in chain([first], batches):
+        rows = slice(done, done + len(batch.log_probs))
+        kept.latents[rows].copy_(batch.latents, non_blocking=True)
+        kept.log_probs[rows] = batch.log_probs
+        done = rows.stop
+    if on_host and first.latents.device.type == "cuda":
+        torch.cuda.current_stream().synchronize()  # the host reads what has arrived
+    return kept
 
 
 def final_latents(batches: Iterable[Trajectories]) -> Tensor:
@@ -85,8 +103,10 @@ def reference_kl(
     with policy.copy("pretrained"):
         for start in measured[::micro_batch]:
             part = slice(start, min(start + micro_batch, len(measured)))
-            text, latents, means = conditioning[part], drawn.latents[part], drawn.means[part]
+            text, latents = conditioning[part], drawn.latents[part]
+            samples = torch.arange(start, part.stop, device=latents.device)
             for k in range(len(sampler.timesteps)):
-                x_t, step = latents[:, k], torch.full((len(latents),), k, device=latents.device)
-                total += law_of(policy, sampler, x_t, step, text).kl(means[:, k]).sum()
+                x_t, x_prev, step = latents[:, k], latents[:, k + 1], torch.full_like(samples, k)
+                law = law_of(policy, sampler, x_t, step, text)
+                total += law.kl(mean_that_drew(x_prev, law, drawn, samples, step, sampler)).sum()
     return total.item() / len(measured)

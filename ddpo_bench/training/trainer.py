@@ -6,6 +6,8 @@ that is random in an epoch follows from (seed, epoch), and all else that an epoc
 
 from __future__ import annotations
 
+import math
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -18,6 +20,7 @@ import torch
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble
+from ddpo_bench.host_memory import is_large
 from ddpo_bench.policies.precision import allow_tf32
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Reward, Sampler
 from ddpo_bench.training.checkpoint import Checkpoints, load_newest, restore
@@ -75,11 +78,13 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
     reward.start(device)
     training_prompts, evaluation_prompts = prompt_sides(config, policy)
     origin = provenance(config, policy)
-    trial = Trial(config, policy, sampler, training_prompts, reward, algorithm)
+    on_host = is_kept_on_host(config, policy, sampler, algorithm)
+    origin["rollout_device"] = "host" if on_host else str(device)
+    trial = Trial(config, policy, sampler, training_prompts, reward, algorithm, on_host)
     micro_batch = origin["micro_batch"] = resolve(trial, folder, origin["processor"])
     collector = Collector(
         policy, sampler, training_prompts, reward, advantages, algorithm,
-        config.samples_per_epoch, config.samples_per_prompt, micro_batch, config.seed,
+        config.samples_per_epoch, config.samples_per_prompt, micro_batch, config.seed, on_host,
     )  # fmt: skip
     evaluator = Evaluator(config, policy, sampler, evaluation_prompts, reward, folder, micro_batch)
     write_identity(folder, config, origin)  # all that the configuration names has started
@@ -156,6 +161,18 @@ def start_policy(config: RunConfig, device: torch.device) -> tuple[Policy, Sampl
 def compiles(config: RunConfig, device: torch.device) -> bool:
     """Whether blocks are compiled: on a CPU that takes longer than it saves, so that a file may serve both."""
     return config.compile == "regional" and device.type != "cpu"
+
+
+def is_kept_on_host(config: RunConfig, policy: Policy, sampler: Sampler, algorithm: Algorithm) -> bool:
+    """Whether an epoch's latents are kept in host memory, which output.log then tells."""
+    if algorithm.needs == "x_0" or policy.device.type != "cuda":
+        return False
+    size = 4 * config.samples_per_epoch * (len(sampler.timesteps) + 1) * math.prod(policy.latent_shape)
+    on_host = is_large(size, policy.device) if config.rollout_device == "auto" else config.rollout_device == "host"
+    if on_host:
+        moves = "each micro-batch moves there once it is sampled, and what is learned from comes back in micro-batches"
+        print(f"rollout: {size / 1e9:.1f} GB of latents in pinned host memory; {moves}", file=sys.stderr, flush=True)
+    return on_host
 
 
 def snapshot(parts: dict[str, Any], epoch: int, last: bool) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def closed_form(policy: LinearPolicy, rollout: Rollout, weight: Weight, beta: fl
     variance = torch.tensor(STDS)[k].square()[:, None]
     prompt = rollout.conditioning.pooled[n].argmax(1)
     x_t, x_prev = rollout.latents[n, k].flatten(1), rollout.latents[n, k + 1].flatten(1)
-    old = rollout.means[n, k].flatten(1)
+    weight_old, bias_old = policy.pretrained  # which drew the rollout
+    old = torch.einsum("nij,nj->ni", weight_old[t], x_t) + bias_old[t, prompt]
     mean = torch.einsum("nij,nj->ni", policy.weight[t], x_t) + policy.bias[t, prompt]
     square = (x_prev - old).square() - (x_prev - mean).square()
     ratio = (square / (2 * variance)).mean(1).exp()
@@ -124,16 +125,16 @@ def test_on_policy_the_gradient_is_the_advantage_times_the_score(algorithm: Grad
     batch = transitions(policy, rollout, *every_pair(rollout))
     expected = torch.autograd.grad(-(batch.advantages * batch.log_prob).mean(), policy.parameters())
     for one, other in zip(gradients(algorithm, policy, rollout), expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)  # the rounding of KL, times 1e6
 
 
 def test_the_exact_kl_has_no_gradient_at_ratio_one() -> None:
     policy = LinearPolicy()
     rollout = draw_rollout(policy)
     kl = transitions(policy, rollout, *every_pair(rollout)).kl
-    assert torch.equal(kl, torch.zeros_like(kl))
+    assert kl.max() < 1e-12  # rounding of x_prev, without whose noise the mean is recovered
     for gradient in torch.autograd.grad(kl.mean(), policy.parameters()):
-        assert torch.equal(gradient, torch.zeros_like(gradient))
+        assert gradient.abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(

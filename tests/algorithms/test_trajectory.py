@@ -111,7 +111,9 @@ def test_the_distance_to_the_behaviour_policy_is_the_kl_of_a_whole_trajectory() 
     policy = LinearPolicy()
     rollout = draw_rollout(policy, samples=512, micro_batch=512)
     rollout.network_passes.work = 10**6
-    assert measure(policy, rollout, 1.0, torch.Generator().manual_seed(0)) == (0.0, 0.0)
+    deviation, kl = measure(policy, rollout, 1.0, torch.Generator().manual_seed(0))
+    assert deviation == 0
+    assert kl < 1e-28
     with torch.no_grad():
         policy.bias += 0.1
     n, k = torch.cartesian_prod(torch.arange(512), torch.arange(rollout.steps)).unbind(1)

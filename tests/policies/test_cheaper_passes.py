@@ -44,7 +44,7 @@ def ratios(policy: StableDiffusion) -> Tensor:
     with torch.no_grad():
         for part in BATCHES:
             law = law_of(policy, sampler, x_t[part], steps[part], conditioning[part])
-            x_prev, _, log_prob = law.draw(noise[part])
+            x_prev, log_prob = law.draw(noise[part])
             drawn.append((part, x_prev, log_prob))
     scored = []
     for part, x_prev, log_prob in drawn:

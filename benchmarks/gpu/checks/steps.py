@@ -24,7 +24,7 @@ class Steps:
     """Drawn steps.
 
     Attributes:
-        latents, means: [B, T + 1, C, H, W] and [B, T, C, H, W].
+        latents: [B, T + 1, C, H, W].
         log_probs: [B, T].
     """
 
@@ -33,7 +33,6 @@ class Steps:
     sampler: Sampler
     conditioning: Conditioning
     latents: Tensor
-    means: Tensor
     log_probs: Tensor
 
     @property
@@ -50,7 +49,7 @@ class Steps:
             x_0=self.latents[:, -1],
             rewards=scores.double(),
             advantages=scores.to(self.policy.device),
-            trajectories=Trajectories(self.latents, self.means, self.log_probs),
+            trajectories=Trajectories(self.latents, self.log_probs, Noise(0, 0, "rollout")),
             reward=self.config.reward.build(),
             sampler=self.sampler,
             micro_batch=BATCH,
@@ -87,7 +86,7 @@ def make_steps(device: torch.device, precision: str, **changes: Any) -> Steps:
     policy, sampler = start_policy(config, device)
     conditioning = policy.encode(PROMPTS)
     drawn = draw(policy, sampler, conditioning)
-    return Steps(config, policy, sampler, conditioning, drawn.latents, drawn.means, drawn.log_probs)
+    return Steps(config, policy, sampler, conditioning, drawn.latents, drawn.log_probs)
 
 
 @torch.no_grad()
