@@ -80,7 +80,7 @@ class OwnLoop:
         work, noise = self.work, Noise(self.work.config.seed, 1, "rollout")
         with self.algorithm.acting(work.policy), counted_passes(work.policy, stopwatch):
             batches = sample_batches(work.policy, self.sampler, work.conditioning, len(work.prompts), noise)
-            self.drawn = joined(batches)
+            self.drawn = joined(batches, len(work.prompts))
         return self.drawn.latents[:, -1]
 
     def learn(self) -> None:

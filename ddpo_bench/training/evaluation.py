@@ -18,7 +18,7 @@ from ddpo_bench.files import replacing, write_json
 from ddpo_bench.held_out import PromptFunction
 from ddpo_bench.noise import Noise, Purpose
 from ddpo_bench.protocols import Conditioning, Policy, Reward, Sampler, Trajectories
-from ddpo_bench.registry import label
+from ddpo_bench.registry import get, label
 from ddpo_bench.rewards.checking import score
 from ddpo_bench.rewards.judges import judges
 from ddpo_bench.training.finite import check_finite
@@ -76,7 +76,8 @@ class Evaluator:
         with phases.measure("reward"):
             row["eval/diversity"] = diversity(samples)
         with phases.measure("kl"):
-            kl = self.reference_kl(drawn, conditioning) if epoch else 0.0  # nothing has been learned yet
+            has_learned = epoch and get("algorithm", self.config.algorithm.name).learns
+            kl = self.reference_kl(drawn, conditioning) if has_learned else 0.0
         with phases.measure("files"):
             save_grid(images[:PICTURES], self.prompts[:PICTURES], self.folder / "samples", epoch)
         nats = kl * drawn.latents[0, 0].numel()

@@ -66,7 +66,9 @@ def draw_rollout(policy: Policy) -> Rollout:
     sampler = make("sampler", sampler_for(policy), steps=STEPS)
     sampler.start(policy.scheduler_config, CPU)
     conditioning = policy.encode(PROMPTS)
-    drawn = joined(sample_batches(policy, sampler, conditioning, MICRO_BATCH, Noise(0, 1, "rollout")), len(conditioning))
+    drawn = joined(
+        sample_batches(policy, sampler, conditioning, MICRO_BATCH, Noise(0, 1, "rollout")), len(conditioning)
+    )
     count = len(PROMPTS)
     return Rollout(
         PROMPTS, [{}] * count, conditioning, drawn.latents[:, -1], torch.zeros(count, dtype=torch.float64),
