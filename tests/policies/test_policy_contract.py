@@ -100,7 +100,7 @@ def test_ratio_is_one_before_the_first_update(policy: Policy) -> None:
     batches = list(torch.arange(len(PROMPTS)).split(MICRO_BATCH))
     assert torch.equal(all_ratios(policy, rollout, batches), torch.ones(len(PROMPTS) * STEPS))
     batch = transitions(policy, rollout, batches[0], torch.zeros(MICRO_BATCH, dtype=torch.long))
-    assert torch.equal(batch.kl, torch.zeros(MICRO_BATCH))
+    assert batch.kl.max() < 1e-11  # the rounding of x_prev, without whose noise the mean is recovered
 
 
 def test_ratio_is_nearly_one_at_another_micro_batch(policy: Policy) -> None:
