@@ -63,6 +63,15 @@ def test_latents_and_conditioning_fit_the_network(name: str) -> None:
     assert torch.autograd.grad(made.sum(), x_t)[0].abs().sum() > 0
 
 
+@pytest.mark.parametrize("name", published.NAMES)
+def test_a_pass_reads_no_value_and_stays_on_its_device(name: str) -> None:
+    """On a GPU it would wait; the meta device has no values, and mixes with no other."""
+    model = small(architecture(name))
+    tensors = random_conditioning(model, 2, "meta")
+    x_t, timesteps = torch.empty(2, model.latent_shape[0], 8, 8, device="meta"), torch.zeros(2, device="meta")
+    assert output(model, build(model, model.network, "meta"), x_t, timesteps, tensors).shape == x_t.shape
+
+
 def test_flux_packs_and_unpacks_its_latents_without_moving_any() -> None:
     model = architecture("flux-dev")
     x_t = torch.randn(2, 16, 8, 12)
