@@ -31,7 +31,7 @@ def steps(request: pytest.FixtureRequest) -> Iterator[Steps]:
     with mode:
         latents = torch.randn(BATCH, len(sampler.timesteps) + 1, *policy.latent_shape)
         log_probs = torch.zeros(BATCH, len(sampler.timesteps))
-        yield Steps(config, policy, sampler, conditioning, latents, latents[:, 1:], log_probs)
+        yield Steps(config, policy, sampler, conditioning, latents, log_probs)
 
 
 def empty_weights(network: nn.Module, mode: FakeTensorMode) -> None:

@@ -17,6 +17,7 @@ from ddpo_bench.training.trainer import start_policy
 
 BATCH = 16 if torch.cuda.is_available() else 4
 PROMPTS = (["two cats", "a dog", "three birds", "a red fish"] * BATCH)[:BATCH]
+NOISE = Noise(seed=0, epoch=1, purpose="rollout")
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Steps:
             x_0=self.latents[:, -1],
             rewards=scores.double(),
             advantages=scores.to(self.policy.device),
-            trajectories=Trajectories(self.latents, self.log_probs, Noise(0, 0, "rollout")),
+            trajectories=Trajectories(self.latents, self.log_probs, NOISE),
             reward=self.config.reward.build(),
             sampler=self.sampler,
             micro_batch=BATCH,
@@ -91,4 +92,4 @@ def make_steps(device: torch.device, precision: str, **changes: Any) -> Steps:
 
 @torch.no_grad()
 def draw(policy: Policy, sampler: Sampler, conditioning: Conditioning) -> Trajectories:
-    return sample_batch(policy, sampler, conditioning, Noise(seed=0, epoch=1, purpose="rollout"))
+    return sample_batch(policy, sampler, conditioning, NOISE)
