@@ -144,6 +144,22 @@ class Footprint:
     conditioning: int
 
 
+@dataclass(frozen=True)
+class PassCost:
+    """One transition's pass through a policy's network, with guidance, and its image; as counted from configurations.
+
+    Attributes:
+        forward, backward: FLOPs, a multiplication and an addition being two; backward without what is computed again.
+        decoding: FLOPs of an image.
+        activations: bytes kept from a forward pass for its backward pass.
+    """
+
+    forward: int
+    backward: int
+    decoding: int
+    activations: int
+
+
 class Policy(Protocol):
     """A diffusion model with its conditioning and guidance.
 
@@ -164,6 +180,14 @@ class Policy(Protocol):
 
     def footprint(self, device: torch.device) -> Footprint | None:
         """What the model needs on a device; None where that is not known."""
+        return None
+
+    def pass_cost(self, device: torch.device, checkpointing: bool) -> PassCost | None:
+        """What a pass costs on a device, before `start`; None where that is not known.
+
+        Args:
+            checkpointing: whether a backward pass computes activations again instead of keeping them.
+        """
         return None
 
     def too_long(self, prompts: Iterable[str]) -> list[str]:
@@ -358,6 +382,10 @@ class Algorithm(Protocol):
 
     def updates(self, config: RunConfig) -> int:
         """Optimiser steps of the policy in a whole run."""
+
+    def network_passes(self, config: RunConfig) -> tuple[int, int] | None:
+        """Forward and backward passes that learning does in a whole run, for one transition each; None if not known."""
+        return None
 
     def state_bytes(self, config: RunConfig, policy: Footprint) -> int:
         """What the state of a run holds, in memory and in a checkpoint: by default AdamW's two moments."""

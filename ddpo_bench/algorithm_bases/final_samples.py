@@ -63,3 +63,8 @@ class FinalSamplesAlgorithm(AdamWAlgorithm):
 
     def updates(self, config: RunConfig) -> int:
         return config.epochs * self.optimiser_steps
+
+    def network_passes(self, config: RunConfig) -> tuple[int, int]:
+        """One pass for each sample of an optimiser step; a loss that asks other copies of the policy too says so."""
+        passes = config.epochs * self.optimiser_steps * config.samples_per_epoch
+        return passes, passes

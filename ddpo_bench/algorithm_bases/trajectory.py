@@ -77,6 +77,15 @@ class GradientAlgorithm(AdamWAlgorithm):
     def updates(self, config: RunConfig) -> int:
         return config.epochs * self.passes * self.minibatches
 
+    def network_passes(self, config: RunConfig) -> tuple[int, int]:
+        steps = trained_steps(config.sampler.options.get("steps", 0), self.timestep_fraction)
+        passes = config.epochs * self.passes * config.samples_per_epoch * steps
+        return passes, passes
+
+
+def trained_steps(steps: int, fraction: float) -> int:
+    return max(1, int(steps * fraction + 1e-9))  # 0.29 * 100 is 28.999999999999996
+
 
 def shuffled_pairs(
     samples: int, steps: int, algorithm: GradientAlgorithm, generator: torch.Generator
@@ -86,7 +95,7 @@ def shuffled_pairs(
     Samples are shuffled, then timesteps independently for each sample.  The pass goes over all samples at their first
     shuffled timestep, then all at their second, ..., so that every optimiser step sees as many rewards as it can.
     """
-    chosen = max(1, int(steps * algorithm.timestep_fraction + 1e-9))  # 0.29 * 100 is 28.999999999999996
+    chosen = trained_steps(steps, algorithm.timestep_fraction)
     order = torch.randperm(samples, generator=generator)
     timesteps = torch.stack([torch.randperm(steps, generator=generator)[:chosen] for _ in range(samples)])
     pairs = torch.stack([order.repeat(chosen), timesteps.T.flatten()], dim=1)

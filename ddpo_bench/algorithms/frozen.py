@@ -22,6 +22,9 @@ class Frozen(Algorithm):
     def updates(self, config: RunConfig) -> int:
         return 0
 
+    def network_passes(self, config: RunConfig) -> tuple[int, int]:
+        return 0, 0
+
     def start(self, policy: Policy, seed: int) -> None:
         """Nothing to prepare."""
 

@@ -61,6 +61,11 @@ class SAC(AdamWAlgorithm):
     def updates(self, config: RunConfig) -> int:
         return max(0, config.epochs - self.warmup_epochs) * self.actor_updates
 
+    def network_passes(self, config: RunConfig) -> tuple[int, int]:
+        """Those of the actor's steps."""
+        passes = self.updates(config) * self.batch
+        return passes * (1 + bool(self.alpha)), passes
+
     def state_bytes(self, config: RunConfig, policy: Footprint) -> int:
         """Also of the replay; the critics are small."""
         sample = (config.sampler.options.get("steps", 0) + 1) * policy.latents + policy.conditioning

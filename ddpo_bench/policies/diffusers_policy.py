@@ -23,13 +23,14 @@ from ddpo_bench.policies.architecture import architecture_mistakes
 from ddpo_bench.policies.cheaper_passes import checkpoint_gradients, compile_repeated
 from ddpo_bench.policies.loading import import_pipeline, naming_model_trouble, refuse, weight_mistakes
 from ddpo_bench.policies.offloading import Offloading
+from ddpo_bench.policies.pass_cost import pass_cost
 from ddpo_bench.policies.pipeline_folder import latent_shape, model_path
 from ddpo_bench.policies.precision import choose_attention, choose_layout, resolve_precision, tf32_where
 from ddpo_bench.policies.prompt_cache import PromptCache
 from ddpo_bench.policies.prompt_length import seen_prompt
 from ddpo_bench.policies.stored_pipeline import ATTENTION_PROJECTIONS, StoredPipeline
 from ddpo_bench.policies.stored_weights import variant_of
-from ddpo_bench.protocols import Conditioning, CopyName, SeenPrompt
+from ddpo_bench.protocols import Conditioning, CopyName, PassCost, SeenPrompt
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -65,6 +66,22 @@ class DiffusersPolicy(StoredPipeline):
     @abstractmethod
     def images(self, latents: Tensor) -> Tensor:
         """Images [N, 3, H, W], float32 in [0, 1]; differentiable."""
+
+    def pass_cost(self, device: torch.device, checkpointing: bool) -> PassCost | None:
+        """Counted from the configurations; of LoRA without its own small products."""
+        configs = self.configs()
+        conditioning = self.conditioning_shapes(configs) if configs else None
+        if not configs or not conditioning:
+            return None
+        network = configs[self.layout.trained]
+        shapes = conditioning | {"x_t": latent_shape(network)}
+        half = resolve_precision(self.precision, device) is torch.bfloat16
+        whole = self.adapter.name == "full"
+        cost = pass_cost(
+            network, configs["vae"], shapes, self.output, whole=whole, half=half, checkpointing=checkpointing
+        )
+        rows = 1 + self.guided
+        return PassCost(rows * cost.forward, rows * cost.backward, cost.decoding, rows * cost.activations)
 
     def start(self, device: torch.device, seed: int) -> None:
         """Load the model and make it trainable.

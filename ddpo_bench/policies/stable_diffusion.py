@@ -12,6 +12,7 @@ from torch import Tensor
 from ddpo_bench.options import option
 from ddpo_bench.policies.diffusers_policy import UNCONDITIONAL, DiffusersPolicy
 from ddpo_bench.policies.pipeline_folder import SCHEDULER, Layout, sides
+from ddpo_bench.policies.stored_pipeline import Configs
 from ddpo_bench.policies.stored_weights import read_json
 from ddpo_bench.protocols import Conditioning
 from ddpo_bench.registry import register
@@ -64,10 +65,13 @@ class StableDiffusion(DiffusersPolicy):
         """As StableDiffusionPipeline reads it: it counts timesteps from 1 and never clips, whatever the file says."""
         return read_json(folder / SCHEDULER) | {"steps_offset": 1, "clip_sample": False}
 
-    def conditioning_numbers(self, folder: Path) -> int:
-        text = read_json(folder / "text_encoder" / "config.json")
-        tokens, width = text.get("max_position_embeddings", TOKENS), text.get("hidden_size", HIDDEN_SIZE)
-        return int(tokens * width * (1 + self.guided) + width)
+    def conditioning_shapes(self, configs: Configs) -> dict[str, tuple[int, ...]]:
+        text = configs["text_encoder"]
+        return {"embeddings": (text.get("max_position_embeddings", TOKENS), text.get("hidden_size", HIDDEN_SIZE))}
+
+    def conditioning_numbers(self, configs: Configs) -> int:
+        tokens, width = self.conditioning_shapes(configs)["embeddings"]
+        return tokens * width * (1 + self.guided) + width
 
     def folder_mistakes(self, folder: Path) -> Iterator[str]:
         return unet_mistakes(folder)

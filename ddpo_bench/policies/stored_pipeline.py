@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 
+from ddpo_bench.architectures.build import build
+from ddpo_bench.architectures.published import of_hub_model
 from ddpo_bench.fingerprints import Inputs, hashes
 from ddpo_bench.options import option
 from ddpo_bench.policies.architecture import architecture_mistakes
@@ -31,6 +33,7 @@ from ddpo_bench.protocols import Footprint, Policy
 
 ATTENTION_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 FP32, BF16 = 4, 2  # bytes
+Configs = Mapping[str, Mapping[str, Any]]  # by part
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,11 @@ class StoredPipeline(Policy):
         """The scheduler's configuration as the family's pipeline reads it."""
         return read_json(folder / SCHEDULER)
 
-    def conditioning_numbers(self, folder: Path) -> int:
+    def conditioning_shapes(self, configs: Configs) -> dict[str, tuple[int, ...]]:
+        """Shapes of one sample's conditioning without guidance, by name."""
+        return {}
+
+    def conditioning_numbers(self, configs: Configs) -> int:
         """Numbers in one sample's conditioning."""
         return 0
 
@@ -114,20 +121,35 @@ class StoredPipeline(Policy):
         folder = self.local_folder()
         return [prompt for prompt in prompts if folder and is_longer(prompt, folder / self.layout.tokenizers[0])]
 
+    def configs(self) -> Configs | None:
+        """The parts' configurations: the folder's or, of a model that is not here, the published ones if it is known."""
+        if folder := self.local_folder():
+            return {part: read_json(folder / part / "config.json") for part in self.layout.networks}
+        known = of_hub_model(self.model)
+        return known.parts if known and {*self.layout.networks} <= {*known.parts} else None
+
+    def weight_shapes(self, part: str) -> list[tuple[str, tuple[int, ...]]]:
+        """Names and shapes of a part's weights, by the headers of their files or the published architecture."""
+        if folder := self.local_folder():
+            return [(name, tuple(shape)) for name, shape in part_shapes(folder, part).items()]
+        known = of_hub_model(self.model)
+        weights = build(known, part, "meta").named_parameters() if known else ()
+        return [(name, tuple(weight.shape)) for name, weight in weights]
+
     def footprint(self, device: torch.device) -> Footprint | None:
-        """Counted by the headers of the weights' files; None where they are not here."""
-        folder = self.local_folder()
-        if folder is None:
+        """Counted without loading a model; None where it is not here and not a known one."""
+        configs = self.configs()
+        if configs is None:
             return None
         half = resolve_precision(self.precision, device) is torch.bfloat16
-        network, *others = (part_shapes(folder, part) for part in self.layout.networks)
-        numbers, *frozen = (sum(map(math.prod, part.values())) for part in (network, *others))
+        network, *others = (self.weight_shapes(part) for part in self.layout.networks)
+        numbers, *frozen = (sum(math.prod(shape) for _, shape in part) for part in (network, *others))
         trained, weights = numbers, numbers * (2 * FP32 + BF16 * half)  # the trained and the pretrained, and autocast's
         if self.adapter.name == "lora":
-            adapted = [s for name, s in network.items() if name.removesuffix(".weight").endswith(ATTENTION_PROJECTIONS)]
+            adapted = [shape for name, shape in network if name.removesuffix(".weight").endswith(ATTENTION_PROJECTIONS)]
             trained = self.adapter.rank * sum(map(sum, adapted))
             weights = numbers * (BF16 if half else FP32) + trained * FP32
-        latents = math.prod(latent_shape(read_json(folder / self.layout.trained / "config.json")))
-        text = self.conditioning_numbers(folder) * (BF16 if half else FP32)
+        latents = math.prod(latent_shape(configs[self.layout.trained]))
+        text = self.conditioning_numbers(configs) * (BF16 if half else FP32)
         present = sum(frozen) if device.type == "cpu" else 0  # on a GPU they give way to the activations of learning
         return Footprint(trained, weights + present * FP32, latents * FP32, text)
