@@ -6,6 +6,7 @@ import importlib.util
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ddpo_bench.files import write_json
 from ddpo_bench.policies.stable_diffusion import StableDiffusion
 from ddpo_bench.policies.stored_weights import shapes
 from ddpo_bench.preflight import checks, memory, probe
+from ddpo_bench.preflight.flops import run_flops
 from ddpo_bench.sweep.plan import runs_of
 from ddpo_bench.sweep.suite import load_suite
 
@@ -61,7 +63,8 @@ def test_a_plans_size_and_needs_are_told_and_nothing_is_written(folder: Path, ca
     assert "3,988,680 numbers trained" in line(lines, "(ppo")
     # 2 cells x 2 seeds x 16 MB of weights, those of ppo with two moments a weight; before, 2 checkpoints of each.
     assert line(lines, "disk").endswith("128 MB when all runs are done, at most 255 MB before")
-    assert "not known: no run with this configuration is done in results/mine; --measure" in line(lines, "time")
+    assert "(by counted FLOPs at 50 % of a matrix product's" in line(lines, "time")
+    assert "for more, --measure tries one micro-batch of each cell" in line(lines, "time")
     assert [path.name for path in folder.iterdir()] == ["mine.yaml"]
 
 
@@ -97,8 +100,7 @@ def test_the_time_of_finished_runs_of_the_same_configuration_is_taken(folder: Pa
     assert "(by finished runs)" in time
     ppo = next(folder.glob("results/mine/runs/ppo-*"))
     shutil.rmtree(ppo)
-    assert "for 2 runs" in line(output_of(capsys, path), "time")
-    assert "not known for ppo: --measure" in line(output_of(capsys, path), "time")
+    assert "(by finished runs, by counted FLOPs at" in line(output_of(capsys, path), "time")
 
 
 def test_a_measurement_gives_the_time(folder: Path, tiny_model: Path, capsys: Captured) -> None:
@@ -106,15 +108,14 @@ def test_a_measurement_gives_the_time(folder: Path, tiny_model: Path, capsys: Ca
     counted = line(output_of(capsys, path), "memory")
     lines = output_of(capsys, path, "--measure")
     assert "(by measuring a micro-batch)" in line(lines, "time")
-    assert "at least" in counted
-    assert "before any micro-batch" in counted
+    assert "as counted, and torch itself" in counted
     assert " by measuring a micro-batch; " in line(lines, "memory")
 
 
 def test_the_measured_parts_are_added_up_over_a_run() -> None:
     config = run_config(GOOD | {"epochs": 5, "evaluation": {"samples": 16, "every": 2}}, "test")
     pace = probe.Pace(samples=4, start=1.0, sampling=2.0, learning=3.0, scales=True, peak=0)
-    evaluations = 4 * 4 * 2.0  # before, twice between, after; four micro-batches each
+    evaluations = 4 * 7 * 2.0  # before, twice between, after; 16 images to judge and 12 for the diversity each
     assert pace.of_run(config) == 1.0 + 5 * 2 * (2.0 + 3.0) + evaluations
     fixed = probe.Pace(samples=4, start=1.0, sampling=2.0, learning=3.0, scales=False, peak=0)
     assert fixed.of_run(config) == 1.0 + 5 * (2 * 2.0 + 3.0) + evaluations
@@ -126,6 +127,54 @@ def test_a_hub_model_is_not_asked_for(folder: Path, capsys: Captured, monkeypatc
     assert "nobody/has-this-model: not on this machine; the first run downloads it" in line(lines, "model")
     assert "not known" in line(lines, "memory")
     assert "run one seed of each cell first" in line(lines, "time")
+
+
+@pytest.mark.long
+def test_a_published_hub_model_is_counted(folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("went to the network"))
+    model = {"name": "stable_diffusion", "model": "stable-diffusion-v1-5/stable-diffusion-v1-5", "precision": "fp32"}
+    lines = output_of(capsys, suite({"policy": model | {"adapter": {"name": "lora"}}}))
+    assert "797,184 numbers trained" in line(lines, "(ddpo")  # rank 4 on the attention projections
+    # 859.5 M, 123.1 M and 83.7 M fp32 numbers of the UNet, the text encoder and the VAE, as the model's card counts
+    assert "weights 4.3 GB" in line(lines, "(ddpo")
+    assert "by counted FLOPs" in line(lines, "time")
+
+
+SMALL_SAC = {"name": "sac", "warmup_epochs": 1, "critic_updates": 1, "actor_updates": 2, "batch": 4}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("algorithm", [{"name": "ppo", "timestep_fraction": 0.5, "passes": 2}, SMALL_SAC])
+def test_counted_flops_are_those_of_a_run(tiny_model: Path, tmp_path: Path, algorithm: Any) -> None:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from ddpo_bench.training.trainer import train
+
+    policy = {"name": "stable_diffusion", "model": str(tiny_model), "precision": "fp32", "guidance_scale": 2.0}
+    evaluation = {"samples": 4, "every": 1}
+    config = run_config(
+        {"policy": policy, "algorithm": algorithm, "epochs": 2, "samples_per_epoch": 4, "micro_batch": 4,
+         "sampler": {"name": "ddim", "steps": 2}, "evaluation": evaluation}, "test"
+    )  # fmt: skip
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        train(config, tmp_path / "run")
+    assert run_flops(config) == pytest.approx(counter.get_total_flops(), rel=0.1)  # that left out what measures epochs
+
+
+@pytest.mark.long
+def test_a_measured_estimate_is_within_a_fifth_of_a_run(tmp_path: Path) -> None:
+    """In CPU seconds, which other load does not change, on the embedded model."""
+    from ddpo_bench.training.trainer import train
+
+    config = run_config(
+        {"algorithm": "ppo", "epochs": 3, "samples_per_epoch": 32, "micro_batch": 32, "evaluation": {"samples": 32},
+         "sampler": {"name": "ddim", "steps": 5}, "policy": {"name": "stable_diffusion", "precision": "fp32"}}, "test"
+    )  # fmt: skip
+    estimate = probe.measure(config).of_run(config)
+    clock = time.process_time()
+    train(config, tmp_path / "run")
+    assert estimate == pytest.approx(time.process_time() - clock, rel=0.2)
 
 
 def test_all_mistakes_come_at_once_each_with_its_place(folder: Path, capsys: Captured) -> None:

@@ -52,16 +52,16 @@ def counted(
     with FakeTensorMode(), default_dtype(torch.bfloat16 if half else torch.float32):
         denoiser = make(network["_class_name"], dict(network)).requires_grad_(whole)
         decoder = make(vae["_class_name"], dict(vae)).requires_grad_(False)
-        if checkpointing:
-            denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
         tensors = {name: torch.empty(1, *shape) for name, shape in shapes.items()}
         x_t, timesteps = tensors.pop("x_t").requires_grad_(not whole), torch.zeros(1, dtype=torch.long)
 
         def forward() -> Tensor:
             return output(denoiser, x_t, timesteps, tensors)
 
-        activations = saved_bytes(forward, denoiser)
         flops = count(forward, list(denoiser.parameters()) if whole else [x_t])
+        if checkpointing:
+            denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
+        activations = saved_bytes(forward, denoiser)
         latents = x_t.detach()
         decoding = count(lambda: decoder.decode(latents, return_dict=False)[0], []).forward  # type: ignore[operator]
     return PassCost(flops.forward, flops.backward, decoding, activations)

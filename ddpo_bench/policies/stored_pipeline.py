@@ -122,7 +122,7 @@ class StoredPipeline(Policy):
         return [prompt for prompt in prompts if folder and is_longer(prompt, folder / self.layout.tokenizers[0])]
 
     def configs(self) -> Configs | None:
-        """The parts' configurations: the folder's or, of a model that is not here, the published ones if it is known."""
+        """The parts' configurations: the folder's or, where it is not here, those of a published architecture."""
         if folder := self.local_folder():
             return {part: read_json(folder / part / "config.json") for part in self.layout.networks}
         known = of_hub_model(self.model)

@@ -10,6 +10,7 @@ from statistics import median
 from typing import NamedTuple
 
 from ddpo_bench.config import RunConfig
+from ddpo_bench.preflight.flops import counted_seconds
 from ddpo_bench.preflight.memory import Needs, device_here, memory_here, needs
 from ddpo_bench.preflight.probe import Pace, measure
 from ddpo_bench.preflight.prompt_length import length_lines
@@ -92,14 +93,17 @@ def memory_lines(plan: Plan, paces: Mapping[str, Pace]) -> Iterator[str]:
     """Counted parts, and the peak where it was measured; the cell that needs most."""
     known = [(cell, need, total(cell, need, paces)) for cell, need in plan.needs]
     if not known:
-        yield "memory    not known: the model is not here, or its policy does not say how large it is"
+        yield "memory    not known: no model is here or a published one whose policy says how large it is"
         return
     cell, most, count = max(known, key=lambda entry: entry[2])
     parts = {"weights": most.weights, "gradients": most.gradients, "algorithm": most.state, "rollout": most.rollout}
+    parts["activations"] = most.activations
     listed = ", ".join(f"{part} {size(count)}" for part, count in parts.items() if count)
     room, where = memory_here()
     many = f" for each of {plan.workers} workers" if where == "this machine" and plan.workers > 1 else ""
-    known_by = "about {}{} by measuring a micro-batch" if cell.key in paces else "at least {}{} before any micro-batch"
+    known_by = (
+        "about {}{} by measuring a micro-batch" if cell.key in paces else "about {}{} as counted, and torch itself"
+    )
     yield f"memory    {known_by.format(size(count), many)}; {where} has {size(room)}"
     yield f"          ({cell.name}: {listed}; {most.trained:,} numbers trained)"
     if count * (plan.workers if many else 1) > room:
@@ -125,9 +129,11 @@ def time_line(plan: Plan, paces: Mapping[str, Pace], measuring: bool) -> str:
     total = makespan([found for cell, (found, _) in known for _ in range(cell.runs)], plan.workers)
     sources = ", ".join(dict.fromkeys(source for _, (_, source) in known))
     hands = f"{plan.workers} worker{'s' * (plan.workers > 1)}"
-    text = f"about {duration(total)} for {sum(cell.runs for cell, _ in known)} runs with {hands} ({sources})"
+    runs = sum(cell.runs for cell, _ in known)
+    text = f"about {duration(total)} for {runs} run{'s' * (runs > 1)} with {hands} ({sources})"
     missing = [cell.name for cell, found in seconds if found is None]
-    return text + (f"; not known for {', '.join(missing)}: {remedy(plan, measuring)}" if missing else "")
+    text += f"; not known for {', '.join(missing)}" if missing else ""
+    return text if "by counted" not in text and not missing else f"{text}; for more, {remedy(plan, measuring)}"
 
 
 def remedy(plan: Plan, measuring: bool) -> str:
@@ -137,11 +143,13 @@ def remedy(plan: Plan, measuring: bool) -> str:
 
 
 def seconds_of(cell: PlannedCell, root: Path, paces: Mapping[str, Pace]) -> tuple[float, str] | None:
-    """How long a run takes, and how that is known: by finished runs of the same configuration, or by a measurement."""
+    """How long a run takes, and how that is known: by finished runs of the same configuration, by a measurement, or by
+    counted FLOPs."""
     if (seconds := finished_seconds(cell.config, root)) is not None:
         return seconds, "by finished runs"
-    pace = paces.get(cell.key)
-    return (pace.of_run(cell.config), "by measuring a micro-batch") if pace else None
+    if pace := paces.get(cell.key):
+        return pace.of_run(cell.config), "by measuring a micro-batch"
+    return counted_seconds(cell.config)
 
 
 def finished_seconds(config: RunConfig, root: Path) -> float | None:

@@ -1,6 +1,6 @@
 """Bytes that a run needs in memory and on disk, as far as they are counted without loading its model.
 
-What a micro-batch needs, and torch itself, come on top: they are measured (`preflight.probe`).
+Torch itself comes on top, and what lives for the length of one operation only; both are measured (`preflight.probe`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Needs:
         weights: of all networks, the pretrained copy among them.
         state: of the algorithm: its optimiser, and rollouts that it keeps.
         rollout: of an epoch.
+        activations: that learning from a micro-batch keeps for its backward pass; 0 where that is not known.
         checkpoint: a file, of which one is left when the run is done.
     """
 
@@ -33,11 +34,12 @@ class Needs:
     gradients: int
     state: int
     rollout: int
+    activations: int
     checkpoint: int
 
     @property
     def memory(self) -> int:
-        return self.weights + self.gradients + self.state + self.rollout
+        return self.weights + self.gradients + self.state + self.rollout + self.activations
 
 
 def needs(config: RunConfig) -> Needs | None:
@@ -54,6 +56,7 @@ def needs(config: RunConfig) -> Needs | None:
         gradients=footprint.trained * FP32 * algorithm.learns,
         state=state,
         rollout=rollout_bytes(config, algorithm, footprint),
+        activations=activation_bytes(config, policy) * algorithm.learns,
         checkpoint=footprint.trained * FP32 + state,
     )
 
@@ -62,6 +65,13 @@ def rollout_bytes(config: RunConfig, algorithm: Algorithm, footprint: Footprint)
     """Latents of every state and the conditioning; of x_0 alone where no more is needed."""
     tensors = 1 if algorithm.needs == "x_0" else int(config.sampler.options.get("steps", 0)) + 1
     return config.samples_per_epoch * (tensors * footprint.latents + footprint.conditioning)
+
+
+def activation_bytes(config: RunConfig, policy: Policy) -> int:
+    """Of a micro-batch; of one sample where the machine chooses the micro-batch by what is left."""
+    cost = policy.pass_cost(device_here(), config.gradient_checkpointing)
+    samples = 1 if config.micro_batch == "auto" else min(config.micro_batch, config.samples_per_epoch)
+    return cost.activations * samples if cost else 0
 
 
 def memory_here() -> tuple[int, str]:

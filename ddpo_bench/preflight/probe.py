@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from typing import Any
 
 from ddpo_bench.config import RunConfig
+from ddpo_bench.preflight.flops import evaluated_images, evaluations, now
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Reward
 
 PASSES = 2  # of which the last is timed: the first allocates, compiles, and is a warm-up for algorithms that have one
@@ -36,8 +35,7 @@ class Pace:
         """A whole run: epochs, and the evaluations between and around them."""
         batches = config.samples_per_epoch / self.samples
         learning = self.learning * (batches if self.scales else 1)
-        evaluations = 2 + (config.epochs // config.evaluation.every if config.evaluation.every else 0)
-        evaluating = evaluations * self.sampling * config.evaluation.samples / self.samples
+        evaluating = evaluations(config) * self.sampling * evaluated_images(config) / self.samples
         return self.start + config.epochs * (self.sampling * batches + learning) + evaluating
 
 
@@ -53,12 +51,12 @@ def measure(config: RunConfig) -> Pace:
     device = accelerate.PartialState().device
     if device.type == "cpu":
         torch.set_num_threads(1)
-    clock = time.perf_counter()
+    clock = now(device)
     policy, sampler = start_policy(config, device)
     algorithm: Algorithm = config.algorithm.build()
     advantages: AdvantageEstimator = config.advantages.build()
     algorithm.start(policy, config.seed)
-    start = time.perf_counter() - clock
+    start = now(device) - clock
     reward: Reward = config.reward.build()
     reward.start(device)
     training_prompts, _ = prompt_sides(config, policy)
@@ -84,12 +82,3 @@ def samples_of(config: RunConfig, micro_batch: int) -> int:
     """A micro-batch of whole groups of one prompt."""
     groups = max(1, min(micro_batch, config.samples_per_epoch) // config.samples_per_prompt)
     return groups * config.samples_per_prompt
-
-
-def now(device: Any) -> float:
-    """The time when the device has done what it was given."""
-    import torch
-
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
