@@ -48,7 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "prompts": LEAVES | {"embedded"},
     "training": LEAVES | PLUGINS | {"algorithm_bases", "run_folder"},
     "sweep": LEAVES | PLUGINS | {"training", "run_folder", "signals"},
-    "preflight": LEAVES | PLUGINS | {"algorithm_bases", "embedded", "run_folder", "training", "sweep"},
+    "preflight": LEAVES | PLUGINS | {"algorithm_bases", "embedded", "run_folder", "training", "sweep", "throughput"},
     "tuning": LEAVES | {"run_folder", "training", "sweep", "analysis", "console"},
     "adam_epsilon": set(),
     "analysis": {

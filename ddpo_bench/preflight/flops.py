@@ -11,12 +11,11 @@ from ddpo_bench.config import RunConfig
 from ddpo_bench.policies.precision import resolve_precision
 from ddpo_bench.preflight.memory import device_here
 from ddpo_bench.protocols import Algorithm, Policy
+from ddpo_bench.throughput.peak import matrix_product_peak
 from ddpo_bench.training.evaluation import DIVERSITY_PROMPTS, DIVERSITY_SAMPLES
 from ddpo_bench.training.sampling import REFERENCE_SAMPLES
 
 UTILISATION = {"cpu": 0.5, "cuda": 0.4}  # share of a matrix product's speed that a run is taken to reach
-SIDES = {"cpu": 768, "cuda": 8192}  # of the square matrices
-REPETITIONS = 5
 
 
 def run_flops(config: RunConfig) -> int | None:
@@ -68,17 +67,10 @@ def counted_seconds(config: RunConfig) -> tuple[float, str] | None:
 
 @cache
 def matrix_product(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of the quickest of some matrix products; with one thread where there is no GPU, as every worker has."""
+    """FLOP/s of a matrix product; with one thread where there is no GPU, as every worker has."""
     if device.type == "cpu":
         torch.set_num_threads(1)
-    side = SIDES[device.type]
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    seconds = []
-    for _ in range(1 + REPETITIONS):
-        clock = now(device)
-        a @ b
-        seconds.append(now(device) - clock)
-    return float(2 * side**3 / min(seconds))
+    return matrix_product_peak(device, dtype).flops
 
 
 def now(device: torch.device) -> float:
