@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import scaled_dot_product_attention
@@ -86,15 +85,24 @@ def fits(q: Tensor, k: Tensor, v: Tensor, attn_mask: Tensor | None = None, **opt
 
 
 def has_narrow_heads(network: torch.nn.Module) -> bool:
+    from diffusers.models.attention_processor import Attention
+
     layers = (module for module in network.modules() if isinstance(module, Attention))
     return any(layer.inner_dim // layer.heads <= WIDEST for layer in layers)
 
 
-class NarrowAttnProcessor(AttnProcessor2_0):
-    """diffusers' fused attention; outside compiled code, `NarrowAttention` differentiates it where it fits."""
+class NarrowAttnProcessor:
+    """Attention as another processor computes it; outside compiled code, `NarrowAttention` differentiates what fits.
+
+    Args:
+        processor: calls torch's fused attention.
+    """
+
+    def __init__(self, processor: Callable[..., Any]):
+        self.processor = processor
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling() or not torch.is_grad_enabled():
-            return super().__call__(*args, **kwargs)
+            return self.processor(*args, **kwargs)
         with NarrowHeads():
-            return super().__call__(*args, **kwargs)
+            return self.processor(*args, **kwargs)

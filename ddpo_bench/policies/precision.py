@@ -43,7 +43,7 @@ def choose_attention(network: Any, device: torch.device, precision: torch.dtype)
         if precision is torch.bfloat16:
             network.set_attn_processor(AttnProcessor())
         elif has_narrow_heads(network):
-            network.set_attn_processor(NarrowAttnProcessor())
+            network.set_attn_processor(NarrowAttnProcessor(AttnProcessor2_0()))
 
 
 def choose_layout(network: Any, device: torch.device, precision: torch.dtype) -> bool:

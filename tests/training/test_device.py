@@ -68,7 +68,7 @@ def sampled(request: pytest.FixtureRequest, backend: None) -> SimpleNamespace:
     sampler.start(scheduler_for(sampler), DEVICE)
     text = torch.empty(COUNT, device=DEVICE)
     conditioning = Conditioning({"text": text}, text[:, None])
-    drawn = joined(sample_batches(policy, sampler, conditioning, 2, Noise(0, 1, "rollout")))
+    drawn = joined(sample_batches(policy, sampler, conditioning, 2, Noise(0, 1, "rollout")), COUNT)
     return SimpleNamespace(policy=policy, sampler=sampler, conditioning=conditioning, drawn=drawn)
 
 
