@@ -143,7 +143,10 @@ SMALL_SAC = {"name": "sac", "warmup_epochs": 1, "critic_updates": 1, "actor_upda
 
 @pytest.mark.long
 @pytest.mark.parametrize("algorithm", [{"name": "ppo", "timestep_fraction": 0.5, "passes": 2}, SMALL_SAC])
-def test_counted_flops_are_those_of_a_run(tiny_model: Path, tmp_path: Path, algorithm: Any) -> None:
+def test_counted_flops_are_those_of_a_run(
+    tiny_model: Path, tmp_path: Path, algorithm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without judges, and without the attention that computes its scores again in the backward pass."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -155,6 +158,8 @@ def test_counted_flops_are_those_of_a_run(tiny_model: Path, tmp_path: Path, algo
         {"policy": policy, "algorithm": algorithm, "epochs": 2, "samples_per_epoch": 4, "micro_batch": 4,
          "sampler": {"name": "ddim", "steps": 2}, "evaluation": evaluation}, "test"
     )  # fmt: skip
+    monkeypatch.setattr("ddpo_bench.policies.narrow_attention.has_narrow_heads", lambda network: False)
+    monkeypatch.setattr("ddpo_bench.training.evaluation.judges", lambda prompts: {})
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         train(config, tmp_path / "run")
     assert run_flops(config) == pytest.approx(counter.get_total_flops(), rel=0.1)  # that left out what measures epochs
