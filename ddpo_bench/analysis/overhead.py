@@ -14,6 +14,7 @@ checkpoint), checkpoints and all other files, what lies between a worker's runs,
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from ddpo_bench.analysis.cells import cells_of, tasks_of
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Estimate
 from ddpo_bench.analysis.tables import Column, Row, Table, Value
+from ddpo_bench.analysis.utilisation import Computed, with_utilisation
 from ddpo_bench.run_folder.places import ResultsError
 
 EPOCH_PARTS = {"sampling": "sampling", "reward": "reward", "learning": "learning", "kl": "KL"}
@@ -68,11 +70,18 @@ class WorkerTime:
     seconds: float
 
 
-def profile(records: list[RunRecord], suite: str, results: Path, workers: WorkerTime | None) -> Table:
-    """Seconds by part, a row a cell, over all its runs, and one for the whole suite.
+def profile(
+    records: list[RunRecord],
+    suite: str,
+    results: Path,
+    workers: WorkerTime | None,
+    computed: Mapping[Path, Computed] | None = None,
+) -> Table:
+    """Seconds by part and how well they were used, a row a cell, over all its runs, and one for the whole suite.
 
     Args:
         workers: None where there is no run queue, or not all of these runs are in it; the runs' own seconds count then.
+        computed: what finished runs have computed, by folder, as far as it is known; None leaves out memory and speed.
     Raises:
         ResultsError: where no run has measured its parts.
     """
@@ -88,7 +97,10 @@ def profile(records: list[RunRecord], suite: str, results: Path, workers: Worker
     cells = [(task, label, cell) for task in tasks_of(runs) for label, cell in cells_of(runs, task).items()]
     rows = [Row(task, values_of(label, task, cell)) for task, label, cell in cells]
     rows.append(Row(WHOLE, values_of("all", "", runs, workers)))
-    return Table(f"{suite}: where the time went", COLUMNS, rows, "", notes(len(begun) - len(runs), workers))
+    table = Table(f"{suite}: where the time went", COLUMNS, rows, "", notes(len(begun) - len(runs), workers))
+    if computed is None:
+        return table
+    return with_utilisation(table, [*(cell for _, _, cell in cells), runs], computed)
 
 
 def measured(runs: list[RunRecord]) -> list[RunRecord]:

@@ -1,7 +1,8 @@
-"""`ddpo-bench profile`: where a suite's time went."""
+"""`ddpo-bench profile`: where a suite's time went, and how well it was used."""
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from ddpo_bench.commands.results_folder import add_results_folder, results_folde
 if TYPE_CHECKING:
     from ddpo_bench.analysis.overhead import WorkerTime
     from ddpo_bench.analysis.records import RunRecord
+    from ddpo_bench.analysis.utilisation import Computed
     from ddpo_bench.sweep.worker_times import WorkerProcess
 
 EXAMPLES = """\
@@ -22,7 +24,10 @@ examples:
   ddpo-bench profile results/smoke                     the same suite, by its results folder
   ddpo-bench profile suites/algos.yaml --results new   the runs in new/algos
 
-Overhead is everything that is not sampling, reward, learning or KL; docs/metrics.md defines the columns.
+Overhead is everything that is not sampling, reward, learning or KL. The floating-point operations of finished runs are
+counted, which takes some seconds for each network; they give a speed and, where the run's processor or GPU is the one
+here, the model FLOP utilisation (MFU): the speed as a share of a matrix product's, which is measured in the same call.
+docs/metrics.md defines the columns.
 """
 
 
@@ -46,8 +51,24 @@ def execute(args: Namespace) -> int:
     else:
         records = collect(results)
     workers = worker_time(records, results, worker_processes(suite, results, args.storage))
-    print_table_as(profile(records, suite, results, workers), None)
+    print_table_as(profile(records, suite, results, workers, computed_by(records)), None)
     return 0
+
+
+def computed_by(records: Sequence[RunRecord]) -> dict[Path, Computed]:
+    """What the finished runs have computed, by folder; a terminal shows that it is being counted."""
+    from rich.console import Console
+
+    from ddpo_bench.analysis.utilisation import Computed
+
+    done = [record for record in records if record.status == "done"]
+    if not done:
+        return {}
+    with Console(file=sys.stderr).status("counting the networks' operations, measuring a matrix product"):
+        from ddpo_bench.preflight.utilisation import computed
+
+        counted = {record.folder: computed(record.config, record.provenance) for record in done}
+    return {folder: Computed(*known) for folder, known in counted.items() if known}
 
 
 def worker_time(records: Sequence[RunRecord], results: Path, processes: Sequence[WorkerProcess]) -> WorkerTime | None:
@@ -60,4 +81,4 @@ def worker_time(records: Sequence[RunRecord], results: Path, processes: Sequence
     return WorkerTime(len(processes), sum(one.start for one in processes), sum(one.seconds for one in processes))
 
 
-COMMAND = Command("show where a suite's time went", EXAMPLES, add_options, execute)
+COMMAND = Command("show where a suite's time went, its memory and MFU", EXAMPLES, add_options, execute)
