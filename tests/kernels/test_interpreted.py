@@ -16,7 +16,7 @@ import pytest
 FILES = sorted((Path(__file__).parent / "parity").glob("test_*.py"))
 
 
-@pytest.mark.parametrize("half", [0, 1])
+@pytest.mark.parametrize("half", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_interpreted_kernels_hold_their_promises(half: int) -> None:
     environment = os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--tb=short", *FILES[half::2]]

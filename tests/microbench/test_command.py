@@ -139,6 +139,7 @@ def test_the_frame_differentiates_every_parameter_of_the_model() -> None:
     assert all(math.isfinite(gradient.norm().item()) for gradient in gradients)
 
 
+@pytest.mark.long
 @on_cpu
 def test_the_pytest_benchmarks_compare_implementations_and_say_why_triton_is_skipped() -> None:
     only = "sd15 and (loss or score-reference or triton) and not learning_step"
