@@ -5,6 +5,7 @@ Forward-process and reward-gradient algorithms are of this family; a subclass is
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -31,6 +32,7 @@ class FinalSamplesAlgorithm(AdamWAlgorithm):
 
     needs: ClassVar[Literal["transitions", "x_0"]] = "x_0"
 
+    @abstractmethod
     def loss(self, policy: Policy, rollout: Rollout, samples: Tensor, steps: Tensor, noise: Tensor) -> Tensor:
         """Mean loss of a micro-batch.
 
@@ -39,7 +41,6 @@ class FinalSamplesAlgorithm(AdamWAlgorithm):
             steps: [B], of the sampler's timesteps, drawn at random for each sample.
             noise: [B, C, H, W], standard normal.
         """
-        raise NotImplementedError
 
     def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
         """Optimise over one rollout; the gradient of a step is the mean over its samples, whatever the micro-batch."""

@@ -5,6 +5,7 @@ A subclass is a dataclass with one method, `loss`.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -40,9 +41,9 @@ class GradientAlgorithm(AdamWAlgorithm):
 
     renamed: ClassVar[dict[str, str]] = {"updates_per_epoch": "minibatches", "inner_epochs": "passes"}
 
+    @abstractmethod
     def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss of a micro-batch, and metrics to average."""
-        raise NotImplementedError
 
     def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
         """Optimise over one rollout.

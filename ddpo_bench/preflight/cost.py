@@ -107,8 +107,8 @@ def memory_lines(plan: Plan, paces: Mapping[str, Pace]) -> Iterator[str]:
     yield f"memory    {known_by.format(size(count), many)}; {where} has {size(room)}"
     yield f"          ({cell.name}: {listed}; {most.trained:,} numbers trained)"
     if count * (plan.workers if many else 1) > room:
-        yield "          This is more than there is: lower micro_batch or --workers, or train adapter: {name: lora}"
-        yield "          or with gradient_checkpointing: true."
+        yield "          This is more than there is: lower micro_batch or --workers, set gradient_checkpointing: true,"
+        yield "          or train adapter: {name: lora}."
     broken_off, done = plan.disk()
     yield f"disk      checkpoints: {size(done)} when all runs are done, at most {size(broken_off)} before"
 
