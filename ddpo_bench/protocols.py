@@ -404,9 +404,9 @@ class Algorithm(Protocol):
     def probe(self, policy: Policy, rollout: Rollout) -> None:
         """The forward and backward pass of learning from every sample of a rollout at once, at its first step.
 
-        `micro_batch: auto` tries with it how many samples fit into memory; it changes nothing but gradients.
+        `micro_batch: auto` tries with it how many samples fit into memory, and is refused for an algorithm that learns
+        without having it; it changes nothing but gradients.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no `probe`: set micro_batch to a number.")
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
