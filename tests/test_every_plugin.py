@@ -17,6 +17,7 @@ from run_rows import numbers, rows_of
 from ddpo_bench.config import ConfigError, RunConfig, run_config
 from ddpo_bench.options import options_of
 from ddpo_bench.preflight.startup import config_mistakes
+from ddpo_bench.protocols import Algorithm
 from ddpo_bench.registry import FOLDERS, get, names
 from ddpo_bench.training.checkpoint import load_newest
 from ddpo_bench.training.trainer import train
@@ -101,3 +102,12 @@ def test_what_does_not_go_together_is_refused_before_anything_starts() -> None:
         run_config(BASE | gradient, "test")
     (mistake,) = config_mistakes(run_config(BASE | {"sampler": "ddim"}, "test"))
     assert "FlowMatchEulerDiscreteScheduler: is of flow matching" in mistake
+
+
+def test_auto_is_refused_where_an_algorithm_cannot_be_probed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(get("algorithm", "ppo"), "probe", Algorithm.probe)
+    automatic = BASE | {"micro_batch": "auto"}
+    (mistake,) = config_mistakes(run_config(automatic, "test"))
+    assert mistake == "micro_batch: auto needs a method `probe`, which ppo lacks; set it to a number."
+    assert config_mistakes(run_config(BASE, "test")) == []
+    assert config_mistakes(run_config(automatic | {"algorithm": "frozen"}, "test")) == []

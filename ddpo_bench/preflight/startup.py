@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ddpo_bench.config import RunConfig
+from ddpo_bench.protocols import Algorithm
 from ddpo_bench.sweep.matrix import locate
 from ddpo_bench.sweep.suite import Cell
 from ddpo_bench.training.loggers import logger_mistake
@@ -29,7 +30,7 @@ def suite_mistakes(cells: Iterable[Cell], overrides: Sequence[str] = (), here: b
 
 def config_mistakes(config: RunConfig, here: bool = True) -> list[str]:
     """The mistakes of one configuration, each beginning with the key to change."""
-    found = policy_mistakes(config)
+    found = policy_mistakes(config) + probe_mistakes(config)
     if here:
         found += backend_mistakes(config.backend)
         if mistake := logger_mistake(config.logger):
@@ -49,6 +50,14 @@ def policy_mistakes(config: RunConfig) -> list[str]:
     except ValueError as error:
         return [str(error)]
     return []
+
+
+def probe_mistakes(config: RunConfig) -> list[str]:
+    """An algorithm with which `micro_batch: auto` cannot try how many samples fit into memory."""
+    algorithm: Algorithm = config.algorithm.build()
+    if config.micro_batch != "auto" or not algorithm.learns or type(algorithm).probe is not Algorithm.probe:
+        return []
+    return [f"micro_batch: auto needs a method `probe`, which {config.algorithm.name} lacks; set it to a number."]
 
 
 def backend_mistakes(backend: str) -> list[str]:
