@@ -26,7 +26,9 @@ EXECUTION_KEYS = (
     "logger",
     "checkpoints_kept",
     "checkpoint_seconds",
+    "resources",
 )
+MOST_PROCESSES = 1024
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,38 @@ class Evaluation:
         maximum=LARGEST_COUNT,
         unit="epochs",
     )
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one run is trained on; the numbers of a run are the same, within rounding, whatever they are."""
+
+    processes: int = option(
+        1,
+        "processes that share the work of the run; a launcher, such as torchrun, decides their number instead",
+        minimum=1,
+        maximum=MOST_PROCESSES,
+    )
+    gpus: int | Literal["auto"] = option(
+        "auto",
+        "GPUs of the run: 0, or one for each process; auto is one for each process where there are GPUs, 0 elsewhere",
+        minimum=0,
+        maximum=MOST_PROCESSES,
+    )
+
+    def __post_init__(self) -> None:
+        if self.gpus not in ("auto", 0, self.processes):
+            each = f" (one for each of {self.processes} processes)" if self.processes > 1 else ""
+            raise ValueError(
+                f"gpus must be 0, {self.processes}{each} or auto, "
+                f"got {self.gpus}. For {self.gpus} GPUs, set processes to {self.gpus}."
+            )
+
+    def gpus_of(self, available: int) -> int:
+        """The number of GPUs that the run uses on a machine with `available` ones, which may be too few."""
+        if self.gpus == "auto":
+            return self.processes if available else 0
+        return self.gpus
 
 
 def plugin(kind: str, help: str) -> Any:
@@ -120,6 +154,7 @@ class RunConfig:
         maximum=LARGEST_COUNT,
         unit="seconds",
     )
+    resources: Resources = option(Resources(), "processes and GPUs of the run")
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as nested mappings with all defaults, as config.yaml holds it."""

@@ -128,6 +128,13 @@ def test_all_mistakes_are_told_at_once_each_in_a_line_with_its_place() -> None:
             {"samples_per_epoch": 10, "samples_per_prompt": 4},
             "samples_per_epoch: must be a multiple of samples_per_prompt",
         ),
+        ({"resources": {"processes": 0}}, "resources.processes: must be at least 1 and at most 1,024, got 0."),
+        ({"resources": {"gpus": "two"}}, "resources.gpus: expected a whole number, got 'two'. Or write auto."),
+        (
+            {"resources": {"processes": 2, "gpus": 4}},
+            "resources: gpus must be 0, 2 (one for each of 2 processes) or auto, got 4. "
+            "For 4 GPUs, set processes to 4.",
+        ),
     ],
 )
 def test_a_mistake_is_told_with_its_key_and_its_value(data: dict[str, Any], line: str) -> None:
@@ -208,7 +215,14 @@ def test_every_default_is_visible_in_the_written_configuration() -> None:
 
 @pytest.mark.parametrize(
     "same",
-    [{"seed": 5}, {"logger": "tensorboard"}, {"checkpoints_kept": 9}, {"checkpoint_seconds": 0}, {"algorithm": "ppo"}],
+    [
+        {"seed": 5},
+        {"logger": "tensorboard"},
+        {"checkpoints_kept": 9},
+        {"checkpoint_seconds": 0},
+        {"resources": {"processes": 3, "gpus": 0}},
+        {"algorithm": "ppo"},
+    ],
 )
 def test_identity_ignores_what_does_not_change_the_computation(same: dict[str, Any]) -> None:
     assert run_config(same, "test").identity() == RunConfig().identity()
@@ -236,6 +250,14 @@ def test_identity_follows_the_version_that_a_plugin_declares(monkeypatch: pytest
     before = RunConfig().identity()
     monkeypatch.setattr(get("algorithm", "ppo"), "version", 2, raising=False)
     assert RunConfig().identity() != before
+
+
+@pytest.mark.parametrize(
+    ("gpus", "available", "used"), [("auto", 0, 0), ("auto", 8, 2), (0, 8, 0), (2, 8, 2), (2, 0, 2)]
+)
+def test_a_run_uses_no_gpu_or_one_for_each_process(gpus: int | str, available: int, used: int) -> None:
+    config = run_config({"resources": {"processes": 2, "gpus": gpus}}, "test")
+    assert config.resources.gpus_of(available) == used
 
 
 def test_a_configuration_cannot_be_changed() -> None:
