@@ -5,11 +5,9 @@ from __future__ import annotations
 import faulthandler
 import importlib
 import io
-import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -19,9 +17,10 @@ from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 
+from ddpo_bench.child_processes import follow_parent
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble, write_text
 from ddpo_bench.run_folder.status import mark
-from ddpo_bench.signals import interrupt, leave_hang_ups
+from ddpo_bench.signals import interrupt
 from ddpo_bench.sweep.follow import Watcher
 from ddpo_bench.sweep.lease import TAKEN_OVER, Heartbeat, leave
 from ddpo_bench.sweep.queue_item import INTERRUPTED, Claim, Outcome, T
@@ -47,10 +46,8 @@ def work(place: SweepPlace, train: str) -> None:
 @contextmanager
 def as_worker() -> Iterator[None]:
     """Make this process one that a Pool can end, and that ends with it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the whole group; the parent decides
-    leave_hang_ups()
+    follow_parent()
     signal.signal(signal.SIGTERM, interrupt)
-    threading.Thread(target=die_with_parent, daemon=True).start()
     try:
         yield
     except KeyboardInterrupt:
@@ -136,13 +133,6 @@ def report(queue: SweepQueue, claim: Claim[QueuedRun], row: dict[str, Any]) -> N
         queue.storage.set_trial_intermediate_value(claim.trial_id, row["epoch"], row["reward_mean"])
     except UpdateFinishedTrialError:
         leave(claim.item.folder, TAKEN_OVER)
-
-
-def die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def in_one_line(error: BaseException) -> str:

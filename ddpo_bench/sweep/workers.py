@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from ddpo_bench.child_processes import starting
 from ddpo_bench.files import FULL
-from ddpo_bench.signals import hang_ups_held
 from ddpo_bench.sweep.follow import Follower
 
 GRACE_SECONDS = 15.0  # for a worker to end by itself before it is killed
@@ -67,11 +65,7 @@ class Pool:
     def start(self, index: int) -> None:
         context = multiprocessing.get_context("spawn")
         process = context.Process(target=self.target, args=self.args)
-        with (
-            interrupts_ignored(),
-            hang_ups_held(),
-            variables(self.environments[index]),
-        ):  # both inherited from the first moment on
+        with starting(self.environments[index]):
             process.start()
         self.processes[index] = process
 
@@ -127,25 +121,3 @@ def default_count() -> int:
     import torch
 
     return torch.cuda.device_count() or (os.cpu_count() or 1)
-
-
-@contextmanager
-def variables(values: dict[str, str]) -> Iterator[None]:
-    """Environment variables for a process that is started meanwhile: unpickling its arguments imports torch already."""
-    before = dict(os.environ)
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-@contextmanager
-def interrupts_ignored() -> Iterator[None]:
-    """So that Ctrl-C does not reach a worker that is still starting."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
