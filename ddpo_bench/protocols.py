@@ -11,6 +11,7 @@ import torch
 from ddpo_kernels import Backend
 from torch import Tensor
 
+from ddpo_bench.copies import Copies
 from ddpo_bench.host_memory import pick
 from ddpo_bench.measuring import NetworkPasses
 from ddpo_bench.noise import Noise
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from ddpo_bench.config import RunConfig
 
 Metadata = dict[str, Any]
-CopyName = Literal["pretrained"]
+CopyName = Literal["pretrained", "old", "ema"]
 
 
 @dataclass
@@ -169,6 +170,7 @@ class Policy(Protocol):
     device: torch.device
     guidance_scale: float
     resolved_precision: torch.dtype
+    copies: Copies  # of the trained tensors, made by `start`
 
     def mistakes(self) -> list[str]:
         """What would keep `start` from loading the model, each line beginning with the key to change; loads nothing."""
@@ -231,8 +233,18 @@ class Policy(Protocol):
         """Context in which `predict` is a copy of the policy, without gradients.
 
         Args:
-            name: "pretrained", the policy before any update.
+            name: "pretrained" is the policy before any update, which a policy keeps itself in `start`; "old", a lagged
+                copy, and "ema", an average, are what an algorithm makes of them by `keep` and `blend`.
         """
+        return self.copies.in_place(name)
+
+    def keep(self, name: CopyName) -> None:
+        """Make, or make anew, a copy of the weights as they are."""
+        self.copies.keep(name)
+
+    def blend(self, name: CopyName, decay: float) -> None:
+        """copy = decay * copy + (1 - decay) * weights."""
+        self.copies.blend(name, decay)
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """What learning may change."""

@@ -15,8 +15,8 @@ import ddpo_bench
 ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
 LEAVES = {
-    "architectures", "config", "fingerprints", "files", "held_out", "host_memory", "measuring", "noise", "options",
-    "parsing", "protocols", "quantity", "registry", "checksummed", "yaml_file",
+    "architectures", "config", "copies", "fingerprints", "files", "held_out", "host_memory", "measuring", "noise",
+    "options", "parsing", "protocols", "quantity", "registry", "checksummed", "yaml_file",
 }  # fmt: skip
 PLUGINS = {"policies", "samplers", "algorithms", "advantages", "rewards", "prompts"}
 
@@ -25,12 +25,13 @@ ALLOWED: dict[str, set[str]] = {
     "parsing": {"fingerprints", "options", "registry"},
     "fingerprints": {"files"},
     "architectures": set(),
+    "copies": set(),
     "held_out": set(),
     "host_memory": set(),
     "options": set(),
     "quantity": set(),
     "registry": set(),  # it finds the plugins' folders by name
-    "protocols": {"config", "host_memory", "measuring", "noise"},
+    "protocols": {"config", "copies", "host_memory", "measuring", "noise"},
     "measuring": set(),
     "noise": set(),
     "describe": {"options", "parsing", "registry"},

@@ -1,4 +1,4 @@
-"""What policies of diffusers pipelines share: precision, LoRA, the pretrained copy, the trained tensors, and what makes
+"""What policies of diffusers pipelines share: precision, LoRA, copies, the trained tensors, and what makes
 large models fit and run fast.
 
 A family is a subclass in a file of its own, which says what its pipeline is made of, how a prompt is embedded, the
@@ -8,7 +8,6 @@ network is called and latents are decoded.
 from __future__ import annotations
 
 import contextlib
-import copy
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from ddpo_bench.copies import Copies
 from ddpo_bench.policies.architecture import architecture_mistakes
 from ddpo_bench.policies.cheaper_passes import checkpoint_gradients, compile_repeated
 from ddpo_bench.policies.loading import import_pipeline, naming_model_trouble, refuse, weight_mistakes
@@ -102,14 +102,14 @@ class DiffusersPolicy(StoredPipeline):
         self.offloading = Offloading(networks, device)
         choose_attention(self.network, device, self.resolved_precision)
         self.channels_last = choose_layout(self.network, device, self.resolved_precision)
-        self.pretrained = self.network
         if self.adapter.name == "lora":
             self.add_lora(seed)
         else:
-            self.pretrained = copy.deepcopy(self.network)
             self.network.requires_grad_(True)
         self.network.train()  # there is no dropout; checkpointed blocks need the flag
-        self.in_use = self.network
+        self.copies = Copies(self.parameters())
+        if self.adapter.name == "full":
+            self.keep("pretrained")
         self.is_compiled = False
 
     def prepare_network(self, compile_blocks: bool, gradient_checkpointing: bool) -> None:
@@ -223,23 +223,23 @@ class DiffusersPolicy(StoredPipeline):
                 if not name.startswith(UNCONDITIONAL)
             }
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.resolved_precision is torch.bfloat16):
-            output = self.output(self.in_use, x_t, timesteps, tensors)
+            output = self.output(self.network, x_t, timesteps, tensors)
         return output.contiguous() if self.channels_last else output
 
+    def copy(self, name: CopyName) -> contextlib.AbstractContextManager[None]:
+        """Context in which `predict` is a copy, without gradients; the pretrained one of LoRA takes no memory."""
+        if name == "pretrained" and self.adapter.name == "lora":
+            return self.without_adapters()
+        return super().copy(name)
+
     @contextlib.contextmanager
-    def copy(self, name: CopyName) -> Iterator[None]:
-        """Within this context `predict` is the pretrained model, without gradients."""
-        lora = self.adapter.name == "lora"
-        self.in_use = self.pretrained
-        if lora:
-            self.network.disable_adapters()
+    def without_adapters(self) -> Iterator[None]:
+        self.network.disable_adapters()
         try:
             with torch.no_grad():
                 yield
         finally:
-            self.in_use = self.network
-            if lora:
-                self.network.enable_adapters()
+            self.network.enable_adapters()
 
     def parameters(self) -> list[torch.nn.Parameter]:
         return list(self.named_parameters().values())

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from ddpo_bench.copies import swap
 from ddpo_bench.protocols import Policy
 
 
@@ -49,18 +50,11 @@ class Ema:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Within this context the weights are the average: values are swapped, so that their addresses stay."""
-        self.swap()
+        swap(self.weights, self.averages)
         try:
             yield
         finally:
-            self.swap()
-
-    @torch.no_grad()
-    def swap(self) -> None:
-        for weight, average in zip(self.weights, self.averages, strict=True):
-            kept = weight.clone()
-            weight.copy_(average)
-            average.copy_(kept)
+            swap(self.weights, self.averages)
 
     def state_dict(self) -> dict[str, Any]:
         return {"averages": self.averages}

@@ -6,8 +6,6 @@ last noise stays, so that no expected reward exceeds -2 std_{T-1}^2; a last step
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -17,7 +15,8 @@ from torch import Tensor, nn
 
 from ddpo_bench.advantages.batch import Batch
 from ddpo_bench.algorithms.frozen import Frozen
-from ddpo_bench.protocols import Algorithm, Conditioning, CopyName, Metadata, Reward, RewardOutput, Rollout, SeenPrompt
+from ddpo_bench.copies import Copies
+from ddpo_bench.protocols import Algorithm, Conditioning, Metadata, Policy, Reward, RewardOutput, Rollout, SeenPrompt
 from ddpo_bench.samplers.law import GaussianLaw
 from ddpo_bench.training.rollout import Collector
 
@@ -53,7 +52,7 @@ class Chain:
         return share * x_0 + std.view(-1, 1, 1, 1) * noise, following * x_0
 
 
-class LinearPolicy:
+class LinearPolicy(Policy):
     """W_k and b_k(prompt) in tables by timestep, in the default dtype; starts at W = 0.8 I, b = 0."""
 
     device = torch.device("cpu")
@@ -64,8 +63,8 @@ class LinearPolicy:
     def __init__(self, timesteps: int = len(STDS)) -> None:
         self.weight = nn.Parameter(0.8 * torch.eye(2).repeat(timesteps, 1, 1))  # [timesteps, 2, 2]
         self.bias = nn.Parameter(torch.zeros(timesteps, len(TARGETS), 2))
-        self.pretrained = [p.detach().clone() for p in self.parameters()]
-        self.used = list(self.parameters())
+        self.copies = Copies(self.parameters())
+        self.keep("pretrained")
 
     def seen(self, prompt: str) -> SeenPrompt:
         return SeenPrompt(prompt, 0)
@@ -76,7 +75,7 @@ class LinearPolicy:
         return Conditioning({"prompt": one_hot}, one_hot)
 
     def predict(self, x_t: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
-        weight, bias = self.used
+        weight, bias = self.parameters()
         moved = torch.einsum("nij,nj->ni", weight[timesteps], x_t.flatten(1))
         shift = torch.einsum("npi,np->ni", bias[timesteps], conditioning.tensors["prompt"])
         return (moved + shift).view(-1, 2, 1, 1)
@@ -84,12 +83,9 @@ class LinearPolicy:
     def decode(self, latents: Tensor) -> Tensor:
         return latents
 
-    @contextlib.contextmanager
-    def copy(self, name: CopyName) -> Iterator[None]:
-        self.used = self.pretrained
-        with torch.no_grad():
-            yield
-        self.used = list(self.parameters())
+    @property
+    def pretrained(self) -> list[Tensor]:
+        return self.copies.values["pretrained"]
 
     def parameters(self) -> list[nn.Parameter]:
         return [self.weight, self.bias]
@@ -155,7 +151,7 @@ def expected_reward(policy: LinearPolicy) -> float:
 
 def expected_value(policy: LinearPolicy, mean: Tensor, covariance: Tensor, step: int, prompt: str) -> Tensor:
     """[N]: E[reward | x_step ~ N(mean, covariance)], for means [N, 2]."""
-    place, (weight, bias) = list(TARGETS).index(prompt), policy.used
+    place, (weight, bias) = list(TARGETS).index(prompt), policy.parameters()
     for k in range(step, len(STDS)):
         t = Chain.timesteps[k]
         mean = mean @ weight[t].T + bias[t, place]

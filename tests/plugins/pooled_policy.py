@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ddpo_bench.copies import Copies
 from ddpo_bench.options import option
-from ddpo_bench.protocols import Conditioning, CopyName, Policy, SeenPrompt
+from ddpo_bench.protocols import Conditioning, Policy, SeenPrompt
 from ddpo_bench.registry import register
 
 WORDS, LATENT = 8, (3, 4, 4)
@@ -54,9 +52,9 @@ class Pooled(Policy):
         self.device = device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # the pretrained weights, the same for every run
-            self.trained = Velocity(self.width).to(device)
-        self.pretrained = copy.deepcopy(self.trained).requires_grad_(False)
-        self.network = self.trained
+            self.network = Velocity(self.width).to(device)
+        self.copies = Copies(self.parameters())
+        self.keep("pretrained")
 
     def seen(self, prompt: str) -> SeenPrompt:
         return SeenPrompt(prompt, 0)
@@ -76,20 +74,11 @@ class Pooled(Policy):
         """[N, 3, 8, 8]."""
         return nn.functional.interpolate(latents.sigmoid(), scale_factor=2)
 
-    @contextlib.contextmanager
-    def copy(self, name: CopyName) -> Iterator[None]:
-        self.network = self.pretrained
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            self.network = self.trained
-
     def parameters(self) -> list[nn.Parameter]:
-        return list(self.trained.parameters())
+        return list(self.network.parameters())
 
     def state_dict(self) -> dict[str, Any]:
-        return self.trained.state_dict()
+        return self.network.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.trained.load_state_dict(state)
+        self.network.load_state_dict(state)

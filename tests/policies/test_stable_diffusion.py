@@ -62,7 +62,7 @@ def test_full_training_changes_every_weight_of_the_unet_alone(tiny_model: Path) 
     policy = started(tiny_model)
     assert len(policy.parameters()) == len(list(policy.network.parameters()))
     frozen = [*policy.pipeline.vae.parameters(), *policy.pipeline.text_encoder.parameters()]
-    assert not any(parameter.requires_grad for parameter in [*frozen, *policy.pretrained.parameters()])
+    assert not any(parameter.requires_grad for parameter in [*frozen, *policy.copies.values["pretrained"]])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -6,8 +6,6 @@ on a GPU, and so is reading one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -15,8 +13,9 @@ import torch
 from every_plugin import make, scheduler_for
 from torch import Tensor, nn
 
+from ddpo_bench.copies import Copies
 from ddpo_bench.noise import Noise
-from ddpo_bench.protocols import Conditioning, Metadata, Reward, RewardOutput, Rollout
+from ddpo_bench.protocols import Conditioning, Metadata, Policy, Reward, RewardOutput, Rollout
 from ddpo_bench.registry import names
 from ddpo_bench.training.sampling import joined, reference_kl, sample_batches
 
@@ -24,7 +23,7 @@ DEVICE = torch.device("meta")
 COUNT, STEPS = 5, 3
 
 
-class OneConvolution:
+class OneConvolution(Policy):
     """A policy whose network is one convolution."""
 
     device = DEVICE
@@ -33,6 +32,8 @@ class OneConvolution:
 
     def __init__(self) -> None:
         self.weight = nn.Parameter(torch.empty(4, 4, 3, 3, device=DEVICE))
+        self.copies = Copies([self.weight])
+        self.keep("pretrained")
 
     def predict(self, x_t: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         scale = (timesteps + 1).view(-1, 1, 1, 1) * conditioning.tensors["text"].view(-1, 1, 1, 1)
@@ -40,11 +41,6 @@ class OneConvolution:
 
     def decode(self, latents: Tensor) -> Tensor:
         return latents[:, :3].sigmoid()
-
-    @contextmanager
-    def copy(self, name: str) -> Iterator[None]:
-        with torch.no_grad():
-            yield
 
     def parameters(self) -> list[nn.Parameter]:
         return [self.weight]
