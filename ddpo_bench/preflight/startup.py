@@ -11,6 +11,7 @@ from ddpo_bench.config import RunConfig
 from ddpo_bench.protocols import Algorithm
 from ddpo_bench.sweep.matrix import locate
 from ddpo_bench.sweep.suite import Cell
+from ddpo_bench.training.launch import lacking_gpus
 from ddpo_bench.training.loggers import logger_mistake
 
 
@@ -35,6 +36,8 @@ def config_mistakes(config: RunConfig, here: bool = True) -> list[str]:
         found += backend_mistakes(config.backend)
         if mistake := logger_mistake(config.logger):
             found.append(f"logger: {mistake}")
+        if mistake := lacking_gpus(config, gpu_count()):
+            found.append(mistake)
     return found
 
 
@@ -69,3 +72,9 @@ def backend_mistakes(backend: str) -> list[str]:
     except BackendUnavailable as error:
         return [str(error)]
     return []
+
+
+def gpu_count() -> int:
+    import torch
+
+    return torch.cuda.device_count()

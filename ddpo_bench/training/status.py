@@ -12,11 +12,22 @@ from pathlib import Path
 from typing import Literal
 
 from ddpo_bench.checksummed import write_checksummed_json
+from ddpo_bench.files import DiskTrouble
+from ddpo_bench.processes import ProcessLost
 from ddpo_bench.run_folder.status import read_status
 
 
 class Stop(Exception):
     """Raised by `on_row` to end a run before its last epoch; it counts as killed, and can be resumed."""
+
+
+def end_after(error: BaseException) -> tuple[str, str]:
+    """The state of a run that an exception has ended, and the reason."""
+    if isinstance(error, KeyboardInterrupt):
+        return "killed", "interrupted"
+    if isinstance(error, (Stop, DiskTrouble, ProcessLost)):
+        return "killed", str(error)
+    return "failed", f"{type(error).__name__}: {error}"
 
 
 @dataclass
