@@ -22,8 +22,12 @@ class Copies:
         self.values: dict[str, list[Tensor]] = {}
 
     def keep(self, name: str) -> None:
-        """Make, or make anew, a copy of the present weights."""
-        self.values[name] = [weight.detach().clone() for weight in self.weights]
+        """Make a copy of the present weights; one that is there takes their values and stays the same tensors."""
+        if name in self.values:
+            with torch.no_grad():
+                torch._foreach_copy_(self.values[name], self.weights)
+        else:
+            self.values[name] = [weight.detach().clone() for weight in self.weights]
 
     @torch.no_grad()
     def blend(self, name: str, decay: float) -> None:

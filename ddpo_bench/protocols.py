@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
@@ -319,6 +320,7 @@ class Rollout:
     Attributes:
         prompts, metadata: N of each.
         conditioning: of the N samples.
+        noise: that drew the samples, whether or not their trajectories are stored.
         x_0: [N, C, H, W] float32, final latents.
         rewards: [N], float64.
         advantages: [N], float32; the same for every transition of a trajectory.
@@ -333,6 +335,7 @@ class Rollout:
     prompts: list[str]
     metadata: list[Metadata]
     conditioning: Conditioning
+    noise: Noise
     x_0: Tensor
     rewards: Tensor
     advantages: Tensor
@@ -348,6 +351,14 @@ class Rollout:
     @property
     def steps(self) -> int:
         return len(self.sampler.timesteps)
+
+    @cached_property
+    def groups(self) -> list[Tensor]:
+        """The samples of each prompt, int64 indices on the CPU, in the order in which the prompts were drawn."""
+        places: dict[str, list[int]] = {}
+        for index, prompt in enumerate(self.prompts):
+            places.setdefault(prompt, []).append(index)
+        return [torch.tensor(indices) for indices in places.values()]
 
     def states(self, samples: Tensor, steps: Tensor) -> Tensor:
         """[B, C, H, W], on the device: stored latents of samples [B] at steps [B], 0 (x_T) to T (x_0)."""

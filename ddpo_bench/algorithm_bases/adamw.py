@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ddpo_bench.algorithm_bases.optimiser import Optimiser
 from ddpo_bench.noise import Noise
 from ddpo_bench.options import option
-from ddpo_bench.protocols import Algorithm, Policy
+from ddpo_bench.protocols import Algorithm, CopyName, Footprint, Policy
+
+if TYPE_CHECKING:
+    from ddpo_bench.config import RunConfig
 
 
 @dataclass
@@ -27,9 +30,19 @@ class AdamWAlgorithm(Algorithm):
     )
     max_grad_norm: float = option(1.0, "norm to which larger gradients are scaled down", above=0, maximum=1e9)
 
+    def copies(self) -> tuple[CopyName, ...]:
+        """Copies of the policy that this algorithm moves: they begin as the policy, and are part of its state."""
+        return ()
+
+    def state_bytes(self, config: RunConfig, policy: Footprint) -> int:
+        return super().state_bytes(config, policy) + 4 * policy.trained * len(self.copies())
+
     def start(self, policy: Policy, seed: int) -> None:
         self.seed = seed
         self.rollouts_seen = 0
+        for name in self.copies():
+            policy.keep(name)
+        self.copied = [policy.copies.values[name] for name in self.copies()]
         self.optimiser = Optimiser(
             policy.parameters(), self.learning_rate, self.weight_decay, self.adam_epsilon, self.max_grad_norm
         )
@@ -43,8 +56,11 @@ class AdamWAlgorithm(Algorithm):
         return Noise(self.seed, self.rollouts_seen, "learning")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"optimiser": self.optimiser.state_dict(), "rollouts_seen": self.rollouts_seen}
+        state = {"optimiser": self.optimiser.state_dict(), "rollouts_seen": self.rollouts_seen}
+        return state | ({"copies": self.copied} if self.copied else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimiser.load_state_dict(state["optimiser"])
         self.rollouts_seen = state["rollouts_seen"]
+        for values, saved in zip(self.copied, state.get("copies", []), strict=True):
+            torch._foreach_copy_(values, saved)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ddpo_kernels import per_sample
+import torch
+from ddpo_kernels import guided, per_sample
 from torch import Tensor
 
 from ddpo_bench.protocols import Conditioning, Law, Policy, Sampler, Trajectories
@@ -20,6 +21,26 @@ def law_of(policy: Policy, sampler: Sampler, x_t: Tensor, steps: Tensor, conditi
     """
     output = policy.predict(x_t, sampler.timesteps[steps], conditioning)
     return sampler.law(output, x_t, steps, policy.guidance_scale)
+
+
+def output_of(policy: Policy, sampler: Sampler, x_t: Tensor, steps: Tensor, conditioning: Conditioning) -> Tensor:
+    """The guided model output, [B, C, H, W] in the dtype of x_t; arguments as of `law_of`."""
+    output = policy.predict(x_t, sampler.timesteps[steps], conditioning)
+    return guided(output.to(x_t.dtype), len(x_t), policy.guidance_scale)
+
+
+def x_0_of(sampler: Sampler, x_t: Tensor, output: Tensor, steps: Tensor) -> Tensor:
+    """What a model output says of x_0, whatever the model predicts: noise, velocity or x_0 itself.
+
+    x_t = a x_0 + b noise and target = c x_0 + d noise, so that x_0 = (d x_t - b target) / (a d - b c).
+
+    Args:
+        x_t, output: [B, C, H, W], guidance already applied.
+        steps: [B], indices into the sampler's timesteps.
+    """
+    one = torch.ones(len(x_t), 1, 1, 1, device=x_t.device, dtype=x_t.dtype)
+    (a, c), (b, d) = sampler.noised(one, 0 * one, steps), sampler.noised(0 * one, one, steps)
+    return (d * x_t - b * output) / (a * d - b * c)
 
 
 def mean_that_drew(

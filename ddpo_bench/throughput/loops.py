@@ -96,7 +96,7 @@ class OwnLoop:
     def rollout(self) -> Rollout:
         work, count = self.work, len(self.work.prompts)
         return Rollout(
-            work.prompts, work.metadata, work.conditioning, self.drawn.latents[:, -1],
+            work.prompts, work.metadata, work.conditioning, self.drawn.noise, self.drawn.latents[:, -1],
             rewards=torch.zeros(count, dtype=torch.float64), advantages=work.advantages(), trajectories=self.drawn,
             reward=work.config.reward.build(), sampler=self.sampler, micro_batch=count,
         )  # fmt: skip

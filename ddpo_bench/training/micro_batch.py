@@ -179,7 +179,7 @@ class Trial:
         trajectories = Trajectories(everywhere(x_0, steps + 1), everywhere(log_prob, steps), noise)
         nothing = torch.zeros(samples)
         return Rollout(
-            prompts, metadata, conditioning, x_0, nothing.double(), nothing.to(device),
+            prompts, metadata, conditioning, noise, x_0, nothing.double(), nothing.to(device),
             None if self.algorithm.needs == "x_0" else trajectories, self.reward, self.sampler, samples,
         )  # fmt: skip
 

@@ -94,7 +94,8 @@ class Collector:
         clock = time.perf_counter()
         prompts, metadata = draw_prompts(self.prompts, rng, self.samples, self.repeats)
         conditioning = self.policy.encode(prompts)
-        x_0, trajectories = self.sample(conditioning, Noise(self.seed, epoch, "rollout"), on_batch)
+        noise = Noise(self.seed, epoch, "rollout")
+        x_0, trajectories = self.sample(conditioning, noise, on_batch)
         images = decode_in_batches(self.policy, x_0, self.micro_batch)
         log_probs = {"log_probs": trajectories.log_probs} if trajectories else {}
         check_finite(epoch - 1, latents=trajectories.latents if trajectories else x_0, **log_probs, images=images)
@@ -106,7 +107,7 @@ class Collector:
         check_finite(epoch - 1, advantages=advantages)
         advantages = advantages.to(self.policy.device)
         rollout = Rollout(
-            prompts, metadata, conditioning, x_0, rewards, advantages, trajectories, self.reward,
+            prompts, metadata, conditioning, noise, x_0, rewards, advantages, trajectories, self.reward,
             self.sampler, self.micro_batch, NetworkPasses(work=len(prompts) * len(self.sampler.timesteps)),
         )  # fmt: skip
         metrics = {

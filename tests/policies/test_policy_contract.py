@@ -71,8 +71,8 @@ def draw_rollout(policy: Policy) -> Rollout:
     )
     count = len(PROMPTS)
     return Rollout(
-        PROMPTS, [{}] * count, conditioning, drawn.latents[:, -1], torch.zeros(count, dtype=torch.float64),
-        torch.ones(count), drawn, JpegCompressibility(), sampler, MICRO_BATCH,
+        PROMPTS, [{}] * count, conditioning, drawn.noise, drawn.latents[:, -1],
+        torch.zeros(count, dtype=torch.float64), torch.ones(count), drawn, JpegCompressibility(), sampler, MICRO_BATCH,
     )  # fmt: skip
 
 

@@ -84,8 +84,8 @@ def test_learning_is_on_the_device(sampled: SimpleNamespace, name: str, monkeypa
     algorithm = make("algorithm", name)
     algorithm.start(sampled.policy, 0)
     rollout = Rollout(
-        [""] * COUNT, [{}] * COUNT, sampled.conditioning, sampled.drawn.latents[:, -1], torch.empty(COUNT),
-        torch.empty(COUNT, device=DEVICE), sampled.drawn, Brightness(), sampled.sampler, 2,
+        [""] * COUNT, [{}] * COUNT, sampled.conditioning, Noise(0, 1, "rollout"), sampled.drawn.latents[:, -1],
+        torch.empty(COUNT), torch.empty(COUNT, device=DEVICE), sampled.drawn, Brightness(), sampled.sampler, 2,
     )  # fmt: skip
     for _ in range(2):  # sac's actor begins with the second
         algorithm.update(sampled.policy, rollout)

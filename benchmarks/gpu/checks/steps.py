@@ -47,6 +47,7 @@ class Steps:
             prompts=PROMPTS,
             metadata=[{}] * BATCH,
             conditioning=self.conditioning,
+            noise=NOISE,
             x_0=self.latents[:, -1],
             rewards=scores.double(),
             advantages=scores.to(self.policy.device),
