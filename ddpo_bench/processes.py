@@ -1,5 +1,281 @@
-"""The processes that share the work of one run."""
+"""One run on several processes: every one of them holds the whole epoch, and only the work is shared.
+
+The group is that of torch.distributed, which `accelerate.PartialState()` makes.  With one process every function
+returns what it was given, and nothing is sent.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+if TYPE_CHECKING:  # its import takes seconds, which those who only start processes need not wait for
+    import torch
+    from torch import Tensor
+
+Value = TypeVar("Value")
+Number = TypeVar("Number", float, "Tensor")
+BUCKET = 2**25  # numbers that are sent at once
+TOLD = "ddpo_bench/error"  # where a failing process leaves its error for those that will miss it
+GONE = re.compile(
+    r"connection (closed|reset|refused|was likely closed)|broken pipe|socket closed|remote process|remote error"
+    r"|aborted|timed out|timeout",
+    re.IGNORECASE,
+)
 
 
 class ProcessLost(Exception):
     """Another process of the run has ended before its time; the run can be resumed."""
+
+
+class Part(NamedTuple):
+    """Some of the items that were dealt out.
+
+    Attributes:
+        rows: which ones.
+        kept: how many of them count: all, or 0 where the share is used up and one item of it is only repeated.
+    """
+
+    rows: slice
+    kept: int
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    import torch
+
+    return torch.distributed.get_rank() if is_group() else 0
+
+
+def count() -> int:
+    """How many processes train this run."""
+    import torch
+
+    return torch.distributed.get_world_size() if is_group() else 1
+
+
+def is_group() -> bool:
+    import torch
+
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def share(items: int) -> slice:
+    """This process's share of a count of items, in a row; shares differ by at most one."""
+    return slice(rank() * items // count(), (rank() + 1) * items // count())
+
+
+def deal(items: int, at_once: int) -> Iterator[Part]:
+    """This process's share, in parts that are equally many on every process.
+
+    With a network pass for every part the passes are equally many too, which sharded networks need.
+
+    Args:
+        items: how many there are, over all processes.
+        at_once: the most items in one part.
+    """
+    own, longest = share(items), -(-items // count())
+    for start in range(own.start, own.start + longest, at_once):
+        rows = slice(start, min(start + at_once, own.stop))
+        kept = max(0, rows.stop - rows.start)
+        yield Part(rows if kept else slice(own.start, own.start + 1), kept)
+
+
+def total(value: Number) -> Number:
+    """The sum over processes of a number, or of a tensor of one shape; the same bits on all of them."""
+    return reduced(value, "sum")
+
+
+def largest(value: Number) -> Number:
+    """The largest over processes of a number, or of each element of a tensor."""
+    return reduced(value, "max")
+
+
+def smallest(value: Number) -> Number:
+    """The smallest over processes; otherwise as `largest`."""
+    return value if count() == 1 else -largest(-value)
+
+
+def reduced(value: Number, reduction: str) -> Number:
+    if count() == 1:
+        return value
+    import torch
+    from accelerate.utils import reduce
+
+    if isinstance(value, torch.Tensor):
+        return reduce(value.detach().to(wire()), reduction).to(value.device)
+    return type(value)(reduce(torch.tensor(value, dtype=torch.float64, device=wire()), reduction).item())
+
+
+def gathered(own: Tensor, items: int) -> Tensor:
+    """The rows of all processes in order, on the device of this process's.
+
+    Args:
+        own: [share, ...], those of this process's share of the items; it may be empty.
+        items: how many rows there are in all.
+    Returns:
+        [items, ...].
+    """
+    if count() == 1:
+        return own
+    import torch
+    from accelerate.utils import gather
+
+    shares = [(n + 1) * items // count() - n * items // count() for n in range(count())]
+    padded = own.new_zeros((max(shares), *own.shape[1:]), device=wire())
+    padded[: len(own)] = own.detach()
+    parts = gather(padded).split(max(shares))
+    return torch.cat([part[:kept] for part, kept in zip(parts, shares, strict=True)]).to(own.device)
+
+
+def everyones(value: Value) -> list[Value]:
+    """What each process has of a picklable value, in the order of their ranks."""
+    if count() == 1:
+        return [value]
+    from accelerate.utils import gather_object
+
+    found: list[Value] = gather_object([value])
+    return found
+
+
+def agreed(value: Value) -> Value:
+    """Process 0's, whatever the others have; it must be picklable."""
+    if count() == 1:
+        return value
+    from accelerate.utils import broadcast_object_list
+
+    found: Value = broadcast_object_list([value])[0]
+    return found
+
+
+def sum_in_place(tensors: Iterable[Tensor]) -> None:
+    """Replace tensors, the same ones on every process, by their sums over processes, sent as a few long rows.
+
+    Args:
+        tensors: without gradients of their own, such as those of parameters.
+    """
+    if count() == 1:
+        return
+    import torch
+
+    for (_, device, _), bucket in groupby(in_buckets(tensors), key=lambda placed: placed[0]):
+        some = [tensor for _, tensor in bucket]
+        flat = torch.cat([tensor.reshape(-1) for tensor in some]).to(wire())
+        torch.distributed.all_reduce(flat)
+        parts = flat.to(device).split([tensor.numel() for tensor in some])
+        for tensor, part in zip(some, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+def in_buckets(tensors: Iterable[Tensor]) -> Iterator[tuple[tuple[torch.dtype, torch.device, int], Tensor]]:
+    """Tensors with their bucket: those that follow one another, of one dtype and device, up to a size."""
+    seen = 0
+    for tensor in tensors:
+        yield (tensor.dtype, tensor.device, seen // BUCKET), tensor
+        seen += tensor.numel()
+
+
+def wire() -> torch.device:
+    """Where tensors are sent from: the accelerator of this process, or under gloo host memory."""
+    import torch
+    from accelerate import PartialState
+
+    return torch.device("cpu") if torch.distributed.get_backend() == "gloo" else PartialState().device
+
+
+@contextmanager
+def one_error_for_all() -> Iterator[None]:
+    """What any process raises in this block, all of them raise at its end, in the words of the first.
+
+    For code that sends nothing and that not every process goes through alike: a reward on a share, a file.
+    """
+    if count() == 1:
+        yield
+        return
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as own:
+        if is_loss(own):
+            raise
+        error = own
+    errors = everyones(packed(error) if error else None)
+    first = next((number for number, one in enumerate(errors) if one), None)
+    if error and first == rank():
+        raise error
+    if first is not None:
+        raise unpacked(errors[first] or b"")
+
+
+@contextmanager
+def errors_told() -> Iterator[None]:
+    """Let every process end with the error of the one that failed, not with that of having missed it.
+
+    Around all that a run does: what only one process meets, wherever that is, is left where the others find it once
+    they cannot reach that process any more.
+
+    Raises:
+        ProcessLost: where a process is gone that told nothing.
+    """
+    if count() == 1:
+        yield
+        return
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if not is_loss(error):
+            tell(error)
+            raise
+        raise what_was_told() or ProcessLost(f"another of the run's {count()} processes is gone") from error
+
+
+def is_loss(error: BaseException) -> bool:
+    """Whether an error says that another process cannot be reached any more."""
+    import torch
+
+    if isinstance(error, ProcessLost):
+        return True
+    sent = isinstance(error, torch.distributed.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+    return sent and bool(GONE.search(str(error)))
+
+
+def tell(error: BaseException) -> None:
+    with suppress(RuntimeError):  # the store is gone with the process that held it
+        store().set(TOLD, packed(error))
+
+
+def what_was_told() -> BaseException | None:
+    with suppress(RuntimeError):
+        return unpacked(store().get(TOLD)) if store().check([TOLD]) else None
+    return None
+
+
+def store() -> Any:
+    from torch.distributed.distributed_c10d import _get_default_store
+
+    return _get_default_store()
+
+
+def packed(error: BaseException) -> bytes:
+    """An exception for another process; one that cannot be sent keeps its type's name and its message."""
+    try:
+        packed = pickle.dumps((type(error), error.args, error.__dict__))
+        unpacked(packed)
+        return packed
+    except Exception:
+        return pickle.dumps((type(error).__name__, (str(error),), {"__notes__": getattr(error, "__notes__", [])}))
+
+
+def unpacked(packed: bytes) -> BaseException:
+    """The exception, made without its constructor, whose arguments need not be the message."""
+    kind, arguments, attributes = pickle.loads(packed)
+    if isinstance(kind, str):
+        kind = type(kind, (Exception,), {})
+    error: BaseException = kind.__new__(kind, *arguments)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error

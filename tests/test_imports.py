@@ -16,7 +16,7 @@ ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
 LEAVES = {
     "architectures", "config", "copies", "fingerprints", "files", "held_out", "host_memory", "measuring", "noise",
-    "options", "parsing", "protocols", "quantity", "registry", "checksummed", "yaml_file",
+    "options", "parsing", "processes", "protocols", "quantity", "registry", "checksummed", "yaml_file",
 }  # fmt: skip
 PLUGINS = {"policies", "samplers", "algorithms", "advantages", "rewards", "prompts"}
 
@@ -47,8 +47,8 @@ ALLOWED: dict[str, set[str]] = {
     "advantages": LEAVES,
     "rewards": LEAVES | {"embedded"},
     "prompts": LEAVES | {"embedded"},
-    "training": LEAVES | PLUGINS | {"algorithm_bases", "child_processes", "processes", "run_folder", "signals"},
-    "sweep": LEAVES | PLUGINS | {"child_processes", "processes", "training", "run_folder", "signals"},
+    "training": LEAVES | PLUGINS | {"algorithm_bases", "child_processes", "run_folder", "signals"},
+    "sweep": LEAVES | PLUGINS | {"child_processes", "training", "run_folder", "signals"},
     "preflight": LEAVES | PLUGINS | {"algorithm_bases", "embedded", "run_folder", "training", "sweep", "throughput"},
     "tuning": LEAVES | {"run_folder", "training", "sweep", "analysis", "console"},
     "adam_epsilon": set(),

@@ -17,9 +17,9 @@ from typing import Any
 
 from ddpo_bench.child_processes import starting
 from ddpo_bench.config import ConfigError, RunConfig
-from ddpo_bench.processes import ProcessLost
+from ddpo_bench.processes import ProcessLost, packed, unpacked
 from ddpo_bench.run_folder.status import mark, read_status
-from ddpo_bench.training.rank import be_rank, packed, unpacked
+from ddpo_bench.training.rank import be_rank
 from ddpo_bench.training.status import end_after
 
 TRAIN = "ddpo_bench.training.trainer:train"

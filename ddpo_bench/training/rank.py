@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import pickle
 import signal
 import sys
 import traceback
@@ -16,6 +15,7 @@ from typing import Any, NoReturn
 
 from ddpo_bench.child_processes import follow_parent
 from ddpo_bench.config import RunConfig
+from ddpo_bench.processes import packed, unpacked
 from ddpo_bench.signals import interrupt
 
 LONGEST_WAIT = timedelta(hours=1)  # for the others, which may be slow; those that die are noticed at once
@@ -83,24 +83,3 @@ def report(error: BaseException, rank: int, parent: Connection) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
-
-
-def packed(error: BaseException) -> bytes:
-    """An exception for another process; one that cannot be sent keeps its type's name and its message."""
-    try:
-        packed = pickle.dumps((type(error), error.args, error.__dict__))
-        unpacked(packed)
-        return packed
-    except Exception:
-        return pickle.dumps((type(error).__name__, (str(error),), {"__notes__": getattr(error, "__notes__", [])}))
-
-
-def unpacked(packed: bytes) -> BaseException:
-    """The exception, made without its constructor, whose arguments need not be the message."""
-    kind, arguments, attributes = pickle.loads(packed)
-    if isinstance(kind, str):
-        kind = type(kind, (Exception,), {})
-    error = kind.__new__(kind, *arguments)
-    error.args = arguments
-    error.__dict__.update(attributes)
-    return error
