@@ -19,6 +19,10 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or
     ("prompts", "from_file"): {"path": "prompts.txt"},
     ("algorithm", "sac"): {"critic_updates": 5, "batch": 32},
 }
+GROUPS = {"advantages": "group", "samples_per_prompt": 2}
+NEEDS: dict[tuple[str, str], dict[str, Any]] = {  # other keys of a run, without which a plugin refuses it
+    ("algorithm", "grpo"): GROUPS,
+}
 
 
 def register_made_up_plugins() -> None:

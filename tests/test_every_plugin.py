@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from every_plugin import OPTIONS, make, policy_for, sampler_for
+from every_plugin import NEEDS, OPTIONS, make, policy_for, sampler_for
 from run_rows import numbers, rows_of
 
 from ddpo_bench.config import ConfigError, RunConfig, run_config
@@ -52,7 +52,7 @@ def config_of(user_files: Path) -> MakeConfig:
 
     def make_config(kind: str, name: str, **changes: Any) -> RunConfig:
         rate = {"learning_rate": 0.01} if "learning_rate" in options_of(get(kind, name)) else {}
-        data = BASE | {kind: {"name": name, **rate, **OPTIONS.get((kind, name), {})}}
+        data = BASE | NEEDS.get((kind, name), {}) | {kind: {"name": name, **rate, **OPTIONS.get((kind, name), {})}}
         if kind == "policy":
             data["sampler"] = sampler_for(make("policy", name))
         if kind == "sampler":

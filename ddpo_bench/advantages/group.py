@@ -1,14 +1,19 @@
-"""Group-relative advantages (GRPO, Shao et al. 2024)."""
+"""Group-relative advantages (GRPO, Shao et al. 2024).
+
+Divided by the standard deviation of the group, as GRPO and DanceGRPO do, or of the whole epoch, as Flow-GRPO does by
+default (`global_std`).
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from ddpo_bench.advantages.statistics import EPSILON, clip_option, mean_and_std
+from ddpo_bench.options import option
 from ddpo_bench.registry import register
 
 if TYPE_CHECKING:
@@ -21,6 +26,11 @@ class Group:
     """Each reward against the rewards of the same prompt in the same epoch (GRPO, Shao et al. 2024)."""
 
     clip: float = clip_option()
+    std: Literal["group", "global"] = option(
+        "group", "whose standard deviation divides: that of the prompt's samples, or of the whole epoch's"
+    )
+
+    within_groups: ClassVar[bool] = True
 
     def mistakes(self, config: RunConfig) -> list[str]:
         """A group of one has nothing to be compared with."""
@@ -32,13 +42,13 @@ class Group:
         ]
 
     def update(self, prompts: list[str], rewards: Tensor) -> Tensor:
-        advantages = torch.zeros_like(rewards)
+        advantages, whole = torch.zeros_like(rewards), mean_and_std(rewards)[1]
         groups: dict[str, list[int]] = {}
         for index, prompt in enumerate(prompts):
             groups.setdefault(prompt, []).append(index)
         for members in groups.values():  # a prompt drawn once has nothing to compare with: advantage 0
-            mean, std = mean_and_std(rewards[members])
-            advantages[members] = (rewards[members] - mean) / (std + EPSILON)
+            mean, own = mean_and_std(rewards[members])
+            advantages[members] = (rewards[members] - mean) / ((own if self.std == "group" else whole) + EPSILON)
         return advantages.clamp(-self.clip, self.clip).float()
 
     def state_dict(self) -> dict[str, Any]:

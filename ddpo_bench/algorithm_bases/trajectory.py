@@ -45,14 +45,18 @@ class GradientAlgorithm(AdamWAlgorithm):
     def loss(self, batch: Transitions) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean loss of a micro-batch, and metrics to average."""
 
+    def learned_from(self, rollout: Rollout) -> Tensor:
+        """Indices of the samples whose transitions an update learns from, in host memory; by default all of them."""
+        return torch.arange(len(rollout))
+
     def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
         """Optimise over one rollout.
 
         The gradient of an optimiser step is the mean over its transitions, whatever the micro-batch.
         """
-        averages, generator = Averages(), self.generator()
-        for _ in range(self.passes):
-            for minibatch in shuffled_pairs(len(rollout), rollout.steps, self, generator):
+        averages, generator, samples = Averages(), self.generator(), self.learned_from(rollout)
+        for _ in range(self.passes if len(samples) else 0):
+            for minibatch in shuffled_pairs(samples, rollout.steps, self, generator):
                 self.optimiser_step(policy, rollout, minibatch, averages)
         self.rollouts_seen += 1
         kl = measure(policy, rollout, 0.5, generator)[1]
@@ -89,15 +93,15 @@ def trained_steps(steps: int, fraction: float) -> int:
 
 
 def shuffled_pairs(
-    samples: int, steps: int, algorithm: GradientAlgorithm, generator: torch.Generator
+    samples: Tensor, steps: int, algorithm: GradientAlgorithm, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """Index pairs (sample, step), [M, 2], of each optimiser step of one pass over a rollout.
+    """Index pairs (sample, step), [M, 2], of each optimiser step of one pass over these samples.
 
     Samples are shuffled, then timesteps independently for each sample.  The pass goes over all samples at their first
     shuffled timestep, then all at their second, ..., so that every optimiser step sees as many rewards as it can.
     """
     chosen = trained_steps(steps, algorithm.timestep_fraction)
-    order = torch.randperm(samples, generator=generator)
-    timesteps = torch.stack([torch.randperm(steps, generator=generator)[:chosen] for _ in range(samples)])
+    order = samples[torch.randperm(len(samples), generator=generator)]
+    timesteps = torch.stack([torch.randperm(steps, generator=generator)[:chosen] for _ in samples])
     pairs = torch.stack([order.repeat(chosen), timesteps.T.flatten()], dim=1)
     return iter(pairs.tensor_split(min(algorithm.minibatches, len(pairs))))

@@ -73,6 +73,15 @@ def test_a_prompt_is_its_own_string() -> None:
     assert {prompt: list(buffer) for prompt, buffer in tracker.stats.items()} == {"a dog": [1.0], "a dog ": [2.0]}
 
 
+def test_flow_grpos_global_std_divides_every_group_by_the_spread_of_the_epoch() -> None:
+    """It is its default; DanceGRPO and MixGRPO divide by that of the group."""
+    rewards = torch.tensor([0.0, 2.0, 10.0, 16.0, 5.0, 5.0], dtype=torch.float64)
+    found = Group(std="global").update(list("aabbcc"), rewards)
+    expected = np.array([-1, 1, -3, 3, 0, 0]) / np.std([0, 2, 10, 16, 5, 5])
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(Group().update(list("aabbcc"), rewards).numpy(), [-1, 1, -1, 1, 0, 0], rtol=1e-5)
+
+
 def test_small_differences_on_a_large_offset_survive() -> None:
     """In float32 these rewards would all be equal."""
     rewards = torch.tensor([1e9 + 1, 1e9 - 1, 1e9 + 1, 1e9 - 1], dtype=torch.float64)

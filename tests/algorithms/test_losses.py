@@ -11,6 +11,7 @@ from toy import STDS, LinearPolicy, draw_rollout
 
 from ddpo_bench.algorithm_bases.trajectory import GradientAlgorithm
 from ddpo_bench.algorithm_bases.transitions import Transitions, transitions
+from ddpo_bench.algorithms.grpo import GRPO
 from ddpo_bench.algorithms.policy_gradient import PolicyGradient
 from ddpo_bench.algorithms.ppo import PPO
 from ddpo_bench.algorithms.trpo_penalty import TRPOPenalty
@@ -44,6 +45,8 @@ CASES = [
     pytest.param(PolicyGradient(entropy_coef=ENTROPY), lambda a, r: ENTROPY - a * r, 0.0, id="entropy"),
     pytest.param(PPO(clip_range=Quantity(CLIP, MEAN_UNITS)), ppo_weight, 0.0, id="ppo"),
     pytest.param(TRPOPenalty(initial_beta=BETA), lambda a, r: -a * r, BETA, id="trpo_penalty"),
+    # which the pretrained policy drew, so that both KLs are the same
+    pytest.param(GRPO(clip_range=Quantity(CLIP, MEAN_UNITS), kl_weight=BETA), ppo_weight, BETA, id="grpo"),
 ]
 
 
@@ -99,8 +102,12 @@ def test_the_gradient_is_the_closed_form(algorithm: GradientAlgorithm, weight: W
 
 @pytest.mark.parametrize(
     "algorithm",
-    [PPO(clip_range=Quantity(CLIP, MEAN_UNITS)), TRPOPenalty(initial_beta=BETA)],
-    ids=["ppo", "trpo_penalty"],
+    [
+        PPO(clip_range=Quantity(CLIP, MEAN_UNITS)),
+        TRPOPenalty(initial_beta=BETA),
+        GRPO(clip_range=Quantity(CLIP, MEAN_UNITS), kl_weight=BETA),
+    ],
+    ids=["ppo", "trpo_penalty", "grpo"],
 )
 def test_the_gradient_is_that_of_finite_differences(algorithm: GradientAlgorithm) -> None:
     policy, rollout = moved_policy()

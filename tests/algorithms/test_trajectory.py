@@ -17,7 +17,7 @@ from ddpo_bench.algorithms.ppo import PPO
 
 
 def pairs_of(samples: int, steps: int, algorithm: GradientAlgorithm) -> list[torch.Tensor]:
-    return list(shuffled_pairs(samples, steps, algorithm, torch.Generator().manual_seed(0)))
+    return list(shuffled_pairs(torch.arange(samples), steps, algorithm, torch.Generator().manual_seed(0)))
 
 
 @pytest.mark.parametrize(("samples", "steps", "updates"), [(7, 5, 1), (7, 5, 3), (1, 4, 2), (8, 10, 5), (2, 1, 9)])

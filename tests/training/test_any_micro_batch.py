@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from every_plugin import OPTIONS, fits, make, policy_for
+from every_plugin import NEEDS, OPTIONS, fits, make, policy_for
 from run_rows import numbers
 
 from ddpo_bench.config import RunConfig
@@ -43,16 +43,17 @@ def train_in(tiny_run: Callable[..., RunConfig], tiny_model: Path, tmp_path: Pat
     ) -> list[dict[str, Any]]:
         options = {"model": str(tiny_model), "precision": "fp32"}
         known = options_of(get("policy", policy))
-        config = tiny_run(
-            policy={"name": policy} | {key: value for key, value in options.items() if key in known},
-            sampler={"name": sampler, "steps": 3},
-            algorithm={"name": algorithm} | OPTIONS.get(("algorithm", algorithm), {}),
-            reward="redness",
-            advantages="batch",
-            samples_per_epoch=8,  # at 16 all of them at once, at 3 the last two
-            epochs=epochs,
-            micro_batch=micro_batch,
-        )
+        changes: dict[str, Any] = {
+            "policy": {"name": policy} | {key: value for key, value in options.items() if key in known},
+            "sampler": {"name": sampler, "steps": 3},
+            "algorithm": {"name": algorithm} | OPTIONS.get(("algorithm", algorithm), {}),
+            "reward": "redness",
+            "advantages": "batch",
+            "samples_per_epoch": 8,  # at 16 all of them at once, at 3 the last two
+            "epochs": epochs,
+            "micro_batch": micro_batch,
+        }
+        config = tiny_run(**changes | NEEDS.get(("algorithm", algorithm), {}))
         place = tmp_path / (folder or f"{micro_batch}")
         train(config, place)
         return numbers(place)
