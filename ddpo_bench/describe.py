@@ -51,6 +51,8 @@ def described(cls: type, prefix: str = "") -> Iterator[Described]:
         bounds = " ".join(filter(None, [metadata.get("bounds", Bounds()).span, metadata.get("unit")]))
         default = None if is_required(option) else written(default_of(option))
         yield Described(prefix + name, type_text(hint), default, bounds, metadata.get("help", ""))
+        for part in filter(is_nested, typing.get_args(hint)):  # that may be left out
+            yield from described(part, f"{prefix}{name}.")
 
 
 def is_nested(hint: Any) -> bool:

@@ -306,11 +306,19 @@ class Trajectories:
             On the device, or in host memory.
         log_probs: [N, T], mean units, of the stored `latents[:, k + 1]`.
         noise: that drew them; x_T is that of step 0, and `latents[:, k + 1]` was drawn with that of step k + 1.
+        first_step: where the sampler has a window, the step that is its first; T is then its length, `latents[:, 0]`
+            the state at which it begins, and `latents[:, k + 1]` was drawn with the noise of step first_step + k + 1.
     """
 
     latents: Tensor
     log_probs: Tensor
     noise: Noise
+    first_step: int = 0
+
+    def only(self, steps: range) -> Trajectories:
+        """What these steps start from and lead to, and nothing else."""
+        latents, log_probs = self.latents[:, steps.start : steps.stop + 1], self.log_probs[:, steps.start : steps.stop]
+        return Trajectories(latents.clone(), log_probs.clone(), self.noise, steps.start)
 
 
 @dataclass
@@ -326,7 +334,7 @@ class Rollout:
         advantages: [N], float32; the same for every transition of a trajectory.
         trajectories: of the behaviour policy, or None where the algorithm needs x_0 alone.
         reward: what scored the images.
-        sampler: the schedule and the laws that drew them.
+        sampler: the schedule and the laws that drew them; where trajectories are stored, their noisy steps alone.
         micro_batch: samples in one forward pass of sampling; learning uses the same, because a network may round
             differently at another batch size.
         network_passes: of this epoch so far; whoever learns from the rollout adds its own.

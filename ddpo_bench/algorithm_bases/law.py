@@ -56,5 +56,5 @@ def mean_that_drew(
         law: any of these steps, for its std.
         samples, steps: [B], on the device of x_prev.
     """
-    noise = trajectories.noise.at(samples, steps + 1, x_prev.shape[1:], sampler.backend)
+    noise = trajectories.noise.at(samples, trajectories.first_step + steps + 1, x_prev.shape[1:], sampler.backend)
     return x_prev - per_sample(law.std, noise) * noise

@@ -83,7 +83,9 @@ class GradientAlgorithm(AdamWAlgorithm):
         return config.epochs * self.passes * self.minibatches
 
     def network_passes(self, config: RunConfig) -> tuple[int, int]:
-        steps = trained_steps(config.sampler.options.get("steps", 0), self.timestep_fraction)
+        window = config.sampler.options.get("window")
+        noisy = window.steps if window else config.sampler.options.get("steps", 0)
+        steps = trained_steps(noisy, self.timestep_fraction)
         passes = config.epochs * self.passes * config.samples_per_epoch * steps
         return passes, passes
 

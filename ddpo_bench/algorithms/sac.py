@@ -58,6 +58,11 @@ class SAC(AdamWAlgorithm):
     learns_from_all: ClassVar[bool] = False
     renamed: ClassVar[dict[str, str]] = {"updates_per_epoch": "actor_updates"}
 
+    def mistakes(self, config: RunConfig) -> list[str]:
+        if config.sampler.options.get("window") is None:
+            return []
+        return ["sampler.window: the critics of sac value every step of a trajectory; remove it, or choose ppo."]
+
     def updates(self, config: RunConfig) -> int:
         return max(0, config.epochs - self.warmup_epochs) * self.actor_updates
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from ddpo_bench.samplers.ddim_schedule import Coefficients, ddim_coefficients, f
 from ddpo_bench.samplers.ddim_thresholding import ThresholdedLaw
 from ddpo_bench.samplers.law import AffineLaw
 from ddpo_bench.samplers.noise_schedule import NoiseSchedule, noise_schedule
+from ddpo_bench.samplers.window import Window
 
 
 @register("sampler", "ddim")
@@ -28,6 +30,15 @@ class DDIM:
     eta: float = option(
         1.0, "share of the DDPM posterior's noise; at 0 a step has no density, and so no log-prob", above=0, maximum=1
     )
+    window: Window | None = option(
+        None,
+        "the steps that are noisy and trained, the others of a rollout being deterministic; null: all are noisy, as "
+        "they always are in evaluations",
+    )
+
+    def __post_init__(self) -> None:
+        if self.window and (mistake := self.window.mistake(self.steps)):
+            raise ValueError(mistake)
 
     def fits(self, scheduler_config: Mapping[str, Any]) -> None:
         """Refuse a scheduler of another process than diffusion with betas, or one that these options cannot sample.
@@ -57,9 +68,25 @@ class DDIM:
         if self.schedule.thresholding and backend == "triton":
             raise BackendUnavailable("backend: triton: dynamic thresholding has no fused kernel; use auto or torch.")
         self.timesteps = self.schedule.timesteps.to(device)
+        self.forward = forward_coefficients(self.schedule).to(device, torch.float32)
+        self.use(exact)
+
+    def use(self, exact: Coefficients) -> None:
+        """Make laws of these coefficients, float64 on the CPU."""
+        self.exact, device = exact, self.timesteps.device
         self.coefficients = exact.to(device, torch.float32)
         self.table = exact.table(self.schedule.clip is not None).to(device, torch.float32)
-        self.forward = forward_coefficients(self.schedule).to(device, torch.float32)
+
+    def with_noise_in(self, steps: range) -> DDIM:
+        made = copy.copy(self)
+        made.use(self.exact.deterministic_outside(steps))
+        return made
+
+    def only(self, steps: range) -> DDIM:
+        made, chosen = copy.copy(self), slice(steps.start, steps.stop)
+        made.timesteps, made.forward = self.timesteps[chosen], self.forward[:, chosen]
+        made.use(self.exact[torch.tensor(steps)])
+        return made
 
     def law(self, model_output: Tensor, x_t: Tensor, step: Tensor, guidance_scale: float) -> Law:
         if self.schedule.thresholding:

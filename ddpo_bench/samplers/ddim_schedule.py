@@ -8,11 +8,12 @@ The previous timestep is clamped to >= 0, so that the last step keeps a density;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 from ddpo_kernels import NoDensity, coefficient_table
+from ddpo_kernels.table import COLUMNS
 from torch import Tensor
 
 from ddpo_bench.samplers.noise_schedule import NoiseSchedule, schedule_of
@@ -42,21 +43,29 @@ class Coefficients:
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Coefficients:
         return Coefficients(*(value.to(device, dtype) for value in vars(self).values()))
 
+    def deterministic_outside(self, steps: range) -> Coefficients:
+        """eta = 0 at every other step, whose noise goes to the direction to x_t: 1 - a' = direction^2 + sigma^2."""
+        index = torch.arange(len(self.std))
+        noisy = (steps.start <= index) & (index < steps.stop)
+        whole = (self.direction.square() + self.std.square()).sqrt()
+        return replace(self, direction=torch.where(noisy, self.direction, whole), std=torch.where(noisy, self.std, 0.0))
+
     def table(self, clips: bool, use_clipped_model_output: bool = False) -> Tensor:
-        """The rows that the step's kernels read, [N, 8] float64.
+        """The rows that the step's kernels read, [N, 8] float64; without noise and without density where sigma is 0.
 
         Args:
             clips: whether x0_hat is clipped.
             use_clipped_model_output: also move eps_hat with it.  x_t = signal_t * x0 + noise_t * eps, so moving x0 by d
                 moves eps by -signal_to_noise * d.
         """
-        k = self
+        k, std = self, torch.where(self.std > 0, self.std, 1.0)
+        noisy = (self.std > 0)[:, None] | (torch.arange(8) < COLUMNS.index("std"))
         if not clips:
             on_x, on_m = k.signal * k.x0_x + k.direction * k.eps_x, k.signal * k.x0_m + k.direction * k.eps_m
-            return coefficient_table(on_x, on_m, k.std)
+            return coefficient_table(on_x, on_m, std) * noisy
         moved = k.signal_to_noise if use_clipped_model_output else torch.zeros_like(k.std)
         on_x, on_m = k.direction * (k.eps_x + moved * k.x0_x), k.direction * (k.eps_m + moved * k.x0_m)
-        return coefficient_table(on_x, on_m, k.std, k.x0_x, k.x0_m, k.signal - k.direction * moved)
+        return coefficient_table(on_x, on_m, std, k.x0_x, k.x0_m, k.signal - k.direction * moved) * noisy
 
 
 def ddim_coefficients(scheduler: NoiseSchedule | SchedulerMixin, timesteps: Tensor, eta: float) -> Coefficients:

@@ -28,6 +28,7 @@ from ddpo_bench.protocols import (
     Trajectories,
 )
 from ddpo_bench.rewards.checking import score
+from ddpo_bench.samplers.window import of_epoch
 from ddpo_bench.training.finite import check_finite
 from ddpo_bench.training.sampling import decode_in_batches, final_latents, joined, sample_batches
 
@@ -95,7 +96,10 @@ class Collector:
         prompts, metadata = draw_prompts(self.prompts, rng, self.samples, self.repeats)
         conditioning = self.policy.encode(prompts)
         noise = Noise(self.seed, epoch, "rollout")
-        x_0, trajectories = self.sample(conditioning, noise, on_batch)
+        sampler, noisy_part, noisy = of_epoch(self.sampler, self.seed, epoch)
+        x_0, trajectories = self.sample(sampler, conditioning, noise, on_batch)
+        if trajectories and noisy_part is not sampler:
+            trajectories = trajectories.only(noisy)
         images = decode_in_batches(self.policy, x_0, self.micro_batch)
         log_probs = {"log_probs": trajectories.log_probs} if trajectories else {}
         check_finite(epoch - 1, latents=trajectories.latents if trajectories else x_0, **log_probs, images=images)
@@ -108,7 +112,8 @@ class Collector:
         advantages = advantages.to(self.policy.device)
         rollout = Rollout(
             prompts, metadata, conditioning, noise, x_0, rewards, advantages, trajectories, self.reward,
-            self.sampler, self.micro_batch, NetworkPasses(work=len(prompts) * len(self.sampler.timesteps)),
+            noisy_part if trajectories else sampler, self.micro_batch,
+            NetworkPasses(work=len(prompts) * len(self.sampler.timesteps)),
         )  # fmt: skip
         metrics = {
             "reward_mean": rewards.mean().item(),
@@ -123,10 +128,10 @@ class Collector:
         return rollout, metrics
 
     def sample(
-        self, conditioning: Conditioning, noise: Noise, on_batch: Callable[[int], None]
+        self, sampler: Sampler, conditioning: Conditioning, noise: Noise, on_batch: Callable[[int], None]
     ) -> tuple[Tensor, Trajectories | None]:
         """x_0 [N, C, H, W], and the trajectories where the algorithm needs them."""
-        batches = sample_batches(self.policy, self.sampler, conditioning, self.micro_batch, noise, on_batch)
+        batches = sample_batches(self.policy, sampler, conditioning, self.micro_batch, noise, on_batch)
         with self.algorithm.acting(self.policy):
             if self.algorithm.needs == "x_0":
                 return final_latents(batches), None
