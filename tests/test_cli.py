@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "pandas", "rich", "matplotlib", "diffusers", "numpy", "yaml")
 
 
-def run_suite_here(suite, runs, root, workers, display, retry_failed=False, storage=None):
+def run_suite_here(suite, runs, root, workers, display, retry_failed=False, storage=None, pool=None):
     """As the runner, with the fake trainer and in this process: another one would import torch for seconds."""
     settled = {"done"} if retry_failed else {"done", "failed"}
     if any(runner.state(run, root) not in settled for run in runs):

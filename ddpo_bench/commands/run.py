@@ -23,6 +23,7 @@ examples:
   ddpo-bench run algos --only '*/seed-0'               run seed 0 of every cell
   ddpo-bench run algos --set epochs=2 --results quick  change a setting, and write elsewhere
   ddpo-bench run algos --seeds 0-9                     run other seeds than those in the file
+  ddpo-bench run algos --executor ray --ray-address auto
   ddpo-bench run algos --executor slurm --workers 16 --slurm partition=gpu --slurm gpus_per_node=1 --slurm time=240
 
 Run again, the same command resumes what was interrupted and skips what is done.  Run at the same time in another
@@ -42,7 +43,7 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.commands.submitting import refuse_wrong_executor
 
     refuse_wrong_executor(args)
-    if args.executor == "local" and not args.dry_run and print_answer(args):
+    if args.executor != "slurm" and not args.dry_run and print_answer(args):
         return 0
     return run_and_compare(args)
 
@@ -75,12 +76,11 @@ def question(args: Namespace) -> dict[str, Any]:
 def run_and_compare(args: Namespace) -> int:
     from ddpo_bench.commands.planning import planned_runs, refuse_impossible
     from ddpo_bench.commands.printing import print_failures, print_summary
-    from ddpo_bench.commands.submitting import submit
+    from ddpo_bench.commands.submitting import submit, workers
     from ddpo_bench.console import display
     from ddpo_bench.files import naming_disk_trouble
     from ddpo_bench.fingerprints import asked_for
     from ddpo_bench.sweep.runner import run_suite
-    from ddpo_bench.sweep.workers import default_count
 
     asked = question(args)
     suite, runs, root = planned_runs(args)
@@ -88,7 +88,7 @@ def run_and_compare(args: Namespace) -> int:
     refuse_impossible(args, suite, runs, root, here=args.executor == "local")
     if args.dry_run:
         return print_tuning_plan(suite, root) if suite.tune else print_plan(suite, runs, root)
-    if suite.tune and args.executor == "local":
+    if suite.tune and args.executor != "slurm":
         return tune_and_compare(args, suite, root)
     if args.executor == "slurm":
         with naming_disk_trouble(root):
@@ -97,9 +97,8 @@ def run_and_compare(args: Namespace) -> int:
             return 0
         failed = submitted
     else:
-        workers = args.workers or default_count()
-        with naming_disk_trouble(root):
-            failed = run_suite(suite, runs, root, workers, display, args.retry_failed, args.storage)
+        with naming_disk_trouble(root), workers(args, suite) as (pool, count):
+            failed = run_suite(suite, runs, root, count, display, args.retry_failed, args.storage, pool=pool)
     print_failures(failed, root)
     print_summary(root, None if failed else asked)
     return SOME_FAILED if failed else 0

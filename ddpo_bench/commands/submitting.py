@@ -1,35 +1,43 @@
-"""`ddpo-bench run --executor slurm`: submission of workers to a cluster."""
+"""`--executor`: where the workers of `run` and `tune` are, here, on a Ray cluster or in a job array of Slurm."""
 
 from __future__ import annotations
 
 import shlex
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ddpo_bench.sweep.plan import PlannedRun
+    from ddpo_bench.sweep.ray_workers import RayPool
     from ddpo_bench.sweep.suite import Suite
+    from ddpo_bench.sweep.workers import Pool
 
 
 def add_executor(parser: ArgumentParser) -> None:
     """Add the options that choose where the workers of `run` are."""
-    parser.add_argument(
-        "--executor",
-        choices=("local", "slurm"),
-        default="local",
-        help="where the workers run: here (default), or as a job array of Slurm",
+    add_ray(
+        parser, ("local", "ray", "slurm"), "where the workers run: here (default), as Ray tasks, or in a Slurm array"
     )
     help = "an option of sbatch: partition=gpu, time=240 (minutes); may be repeated"
     parser.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE", help=help)
+
+
+def add_ray(parser: ArgumentParser, executors: Sequence[str], help: str) -> None:
+    """Add --executor, with the options of Ray."""
+    parser.add_argument("--executor", choices=executors, default="local", help=help)
+    help = "a Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: $RAY_ADDRESS, or one of this machine alone)"
+    parser.add_argument("--ray-address", metavar="ADDRESS", help=help)
 
 
 def refuse_wrong_executor(args: Namespace) -> None:
     """Refuse wrong options of the executor before anything is planned."""
     from ddpo_bench.sweep.slurm import SlurmError, refuse_missing_slurm
 
-    if args.executor == "local":
+    refuse_wrong_ray(args)
+    if args.executor != "slurm":
         if args.slurm:
             raise SlurmError(f"--slurm {args.slurm[0]}: needs --executor slurm.")
         return
@@ -37,6 +45,30 @@ def refuse_wrong_executor(args: Namespace) -> None:
         refuse_missing_slurm()
     if args.workers is None:
         raise SlurmError("--executor slurm: give the largest number of workers in the array, as in --workers 8.")
+
+
+def refuse_wrong_ray(args: Namespace) -> None:
+    """Refuse the address of a cluster that is not used, and Ray where it is not installed."""
+    from ddpo_bench.sweep.ray_cluster import RayUnavailable, refuse_missing_ray
+
+    if args.executor == "ray":
+        refuse_missing_ray()
+    elif args.ray_address:
+        raise RayUnavailable(f"--ray-address {args.ray_address}: needs --executor ray.")
+
+
+@contextmanager
+def workers(args: Namespace, suite: Suite) -> Iterator[tuple[Callable[..., Pool | RayPool], int]]:
+    """What makes the workers of `run` and `tune`, and how many at a time."""
+    from ddpo_bench.sweep.ray_cluster import connected
+    from ddpo_bench.sweep.ray_workers import workers_of
+    from ddpo_bench.sweep.workers import Pool, default_count
+
+    if args.executor == "local":
+        yield Pool, args.workers or default_count()
+        return
+    with connected(args.ray_address) as cluster:
+        yield workers_of(cluster), args.workers or cluster.room({cell.config.resources for cell in suite.cells})
 
 
 def submit(args: Namespace, suite: Suite, runs: Sequence[PlannedRun], root: Path) -> list[PlannedRun] | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ddpo_bench.commands.command import SOME_FAILED, Command, add_suite, add_workers
+from ddpo_bench.commands.submitting import add_ray
 
 if TYPE_CHECKING:
     from ddpo_bench.sweep.suite import Suite
@@ -16,6 +17,7 @@ examples:
   ddpo-bench tune suites/tune-ppo.yaml                  tune one algorithm; writes best.yaml at the end
   ddpo-bench tune algos-tuned --dry-run                 print how many trials and runs there are
   ddpo-bench tune algos-tuned --only 'ppo-*'            tune some cells
+  ddpo-bench tune algos-tuned --executor ray            tune with Ray tasks as workers (docs/clusters.md)
 
 The suite has a `tune:` block with a space, trials and seeds (docs/tuning.md).  Run again, the same command resumes what
 was interrupted; run elsewhere at the same time, it shares the work.  Studies can be opened in optuna-dashboard.
@@ -25,32 +27,34 @@ was interrupted; run elsewhere at the same time, it shares the work.  Studies ca
 def add_options(parser: ArgumentParser) -> None:
     add_suite(parser)
     add_workers(parser)
+    add_ray(parser, ("local", "ray"), "where the workers run: here (default), or as Ray tasks")
     parser.add_argument("--dry-run", action="store_true", help="print the plan and stop")
     parser.add_argument("--retry-failed", action="store_true", help="run failed runs of the best configurations again")
 
 
 def execute(args: Namespace) -> int:
     from ddpo_bench.commands.planning import planned_runs, refuse_impossible
+    from ddpo_bench.commands.submitting import refuse_wrong_ray
     from ddpo_bench.config import ConfigError
 
+    refuse_wrong_ray(args)
     suite, runs, root = planned_runs(args)
     if suite.tune is None:
         raise ConfigError([f"{args.suite}: has no tune: block. Use: ddpo-bench run {args.suite}"])
-    refuse_impossible(args, suite, runs, root)
+    refuse_impossible(args, suite, runs, root, here=args.executor == "local")
     return print_tuning_plan(suite, root) if args.dry_run else tune_and_compare(args, suite, root)
 
 
 def tune_and_compare(args: Namespace, suite: Suite, root: Path) -> int:
     """Tune, run the best configurations, and make their table and report; `run` does so too with a tune: block."""
     from ddpo_bench.commands.printing import print_failures, print_summary
+    from ddpo_bench.commands.submitting import workers
     from ddpo_bench.console import display
     from ddpo_bench.files import naming_disk_trouble
-    from ddpo_bench.sweep.workers import default_count
     from ddpo_bench.tuning.runner import tune_suite
 
-    workers = args.workers or default_count()
-    with naming_disk_trouble(root):
-        outcome = tune_suite(suite, root, workers, display, args.retry_failed, args.storage)
+    with naming_disk_trouble(root), workers(args, suite) as (pool, count):
+        outcome = tune_suite(suite, root, count, display, args.retry_failed, args.storage, pool=pool)
     print_failures(outcome.failed, root)
     print("\n".join(outcome.without_winner), end="\n" * bool(outcome.without_winner))
     if outcome.runs:

@@ -11,6 +11,8 @@ from typing import Any, Generic, TypeVar
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from ddpo_bench.config import Resources
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -52,6 +54,11 @@ class Item(ABC):
     study: str
     name: str
     folder: Path
+
+    @property
+    @abstractmethod
+    def resources(self) -> Resources:
+        """What one run of it is trained on."""
 
     @abstractmethod
     def enter(self, study: optuna.Study, before: Sequence[FrozenTrial], done: bool = False) -> None:

@@ -19,6 +19,7 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from ddpo_bench.config import Resources
 from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, is_alive, is_here, show, this_process
 from ddpo_bench.sweep.queue_item import DUPLICATE, Claim, Item, Outcome, T, end_of, is_broken_off, worker_of
 
@@ -43,6 +44,10 @@ class RunQueue(Generic[T]):
         queue = copy.copy(self)
         queue.items = list(items)
         return queue
+
+    def needing(self, resources: Resources) -> Self:
+        """The same queue for the items that are trained on exactly these."""
+        return self.restricted_to([item for item in self.items if item.resources == resources])
 
     def attempts(self) -> dict[T, list[FrozenTrial]]:
         """The attempts at each of our items, oldest first, without duplicates that have been closed."""

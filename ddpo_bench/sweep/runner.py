@@ -12,6 +12,7 @@ from ddpo_bench.sweep.follow import SweepFollower, Watcher
 from ddpo_bench.sweep.longer import begin_from_shorter
 from ddpo_bench.sweep.plan import PlannedRun
 from ddpo_bench.sweep.plan_file import write_plan
+from ddpo_bench.sweep.ray_workers import RayPool
 from ddpo_bench.sweep.suite import Suite
 from ddpo_bench.sweep.sweep_queue import SweepPlace, SweepQueue
 from ddpo_bench.sweep.worker import resolve, train_all, work
@@ -30,6 +31,7 @@ def run_suite(
     retry_failed: bool = False,
     storage: str | None = None,
     train: str = TRAIN,
+    pool: Callable[..., Pool | RayPool] = Pool,
 ) -> list[PlannedRun]:
     """Train what of `runs` is still to do, together with whoever else works on this suite.
 
@@ -39,6 +41,7 @@ def run_suite(
         retry_failed: whether failed runs count as still to do.
         storage: URL of the database that holds the run queue; None is a journal in `root`.
         train: "module:function" that trains one run.
+        pool: what makes the workers, with the arguments of `Pool`.
     Returns:
         The runs that are failed in the end.
     """
@@ -47,7 +50,7 @@ def run_suite(
     queue = begin(suite, runs, root, storage, retry_failed)
     if todo:
         with display(todo, sum(state(run, root) == "done" for run in runs)) as watcher:
-            Pool(work, (queue.place, train), min(workers, len(todo)), SweepFollower(queue, watcher)).finish()
+            pool(work, (queue.place, train), min(workers, len(todo)), SweepFollower(queue, watcher)).finish()
     write_plan(suite, root, wall_seconds(queue))
     return [run for run in runs if state(run, root) == "failed"]
 

@@ -11,6 +11,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from ddpo_bench.config import Resources
 from ddpo_bench.run_folder.metrics import final_reward, learning_curve
 from ddpo_bench.run_folder.status import mark, read_status
 from ddpo_bench.sweep.plan import PlannedRun
@@ -24,6 +25,10 @@ class QueuedRun(Item):
     """A planned run."""
 
     run: PlannedRun
+
+    @property
+    def resources(self) -> Resources:
+        return self.run.config.resources
 
     def enter(self, study: optuna.Study, before: Sequence[FrozenTrial], done: bool = False) -> None:
         study.add_trial(

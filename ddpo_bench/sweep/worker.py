@@ -6,7 +6,6 @@ import faulthandler
 import importlib
 import io
 import os
-import signal
 import sys
 import time
 import traceback
@@ -17,10 +16,9 @@ from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 
-from ddpo_bench.child_processes import follow_parent
+from ddpo_bench.config import Resources
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble, write_text
 from ddpo_bench.run_folder.status import mark
-from ddpo_bench.signals import interrupt
 from ddpo_bench.sweep.follow import Watcher
 from ddpo_bench.sweep.lease import TAKEN_OVER, Heartbeat, leave
 from ddpo_bench.sweep.queue_item import INTERRUPTED, Claim, Outcome, T
@@ -33,36 +31,29 @@ PAUSE_SECONDS = 1.0  # before the queue is asked again, while all items are in o
 Train = Callable[..., None]
 
 
-def work(place: SweepPlace, train: str) -> None:
+def work(place: SweepPlace, train: str, only: Resources | None = None) -> None:
     """Be a worker of a sweep in a process of its own.
 
     Args:
         train: "module:function" that trains one run.
+        only: of a worker that does the runs that are trained on these alone, and leaves once none of them waits.
     """
-    with as_worker(), naming_disk_trouble(place.root):
-        train_all(place.open(), resolve(train))
+    with naming_disk_trouble(place.root):
+        queue = place.open()
+        train_all(queue.needing(only) if only else queue, resolve(train), leaves=only is not None)
 
 
-@contextmanager
-def as_worker() -> Iterator[None]:
-    """Make this process one that a Pool can end, and that ends with it."""
-    follow_parent()
-    signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGTERM)
-    except DiskTrouble as trouble:
-        sys.exit(trouble.number)  # by which the Pool knows
+def work_through(queue: RunQueue[T], attempt: Callable[[Claim[T]], None], leaves: bool = False) -> None:
+    """Claim and attempt items until none waits and nobody works; others may die, and their items are ours then.
 
-
-def work_through(queue: RunQueue[T], attempt: Callable[[Claim[T]], None]) -> None:
-    """Claim and attempt items until none waits and nobody works; others may die, and their items are ours then."""
+    Args:
+        leaves: do not stay for the items of others, for whom another worker will be started.
+    """
     while True:
         queue.recover()
         if claim := queue.claim():
             attempt(claim)
-        elif queue.settled():
+        elif leaves or queue.settled():
             return
         else:
             time.sleep(PAUSE_SECONDS)
@@ -80,13 +71,14 @@ def holding(queue: RunQueue[T], claim: Claim[T]) -> Iterator[Heartbeat]:
         raise
 
 
-def train_all(queue: SweepQueue, train: Train, watcher: Watcher | None = None) -> None:
+def train_all(queue: SweepQueue, train: Train, watcher: Watcher | None = None, leaves: bool = False) -> None:
     """Train the runs of a queue until all are over.
 
     Args:
         watcher: of a worker in a terminal of its own; without one, what libraries print goes to each run's output.log.
+        leaves: as of `work_through`.
     """
-    work_through(queue, lambda claim: attempt(queue, claim, train, watcher))
+    work_through(queue, lambda claim: attempt(queue, claim, train, watcher), leaves)
 
 
 def attempt(queue: SweepQueue, claim: Claim[QueuedRun], train: Train, watcher: Watcher | None) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
 from collections.abc import Callable
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from ddpo_bench.child_processes import starting
-from ddpo_bench.files import FULL
+from ddpo_bench.child_processes import follow_parent, starting
+from ddpo_bench.files import FULL, DiskTrouble
+from ddpo_bench.signals import interrupt
 from ddpo_bench.sweep.follow import Follower
 
 GRACE_SECONDS = 15.0  # for a worker to end by itself before it is killed
 POLL_SECONDS = 0.5  # between two questions what the workers did
 EARLY_FAILURES = 3  # workers in a row that may fail before they claim anything
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # environment of a worker where there is no GPU
 EARLY_KILLS = 30  # that may be killed before they do, which says less about the installation
 
 
@@ -64,7 +68,7 @@ class Pool:
 
     def start(self, index: int) -> None:
         context = multiprocessing.get_context("spawn")
-        process = context.Process(target=self.target, args=self.args)
+        process = context.Process(target=be_worker, args=(self.target, self.args))
         with starting(self.environments[index]):
             process.start()
         self.processes[index] = process
@@ -97,6 +101,18 @@ class Pool:
             self.queue.recover()
 
 
+def be_worker(target: Callable[..., None], args: tuple[Any, ...]) -> None:
+    """What a process of a Pool does: it can be ended politely, and ends with the process that started it."""
+    follow_parent()
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        target(*args)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGTERM)
+    except DiskTrouble as trouble:
+        sys.exit(trouble.number)  # by which the Pool knows
+
+
 def exit_of(process: BaseProcess) -> str:
     code = process.exitcode or 0
     return f"signal {-code}" if code < 0 else f"exit code {code}"
@@ -111,7 +127,7 @@ def environments(count: int) -> list[dict[str, str]]:
 
     gpus = torch.cuda.device_count()
     if gpus == 0:
-        return [{"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"} for _ in range(count)]
+        return [ONE_THREAD for _ in range(count)]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
     return [{"CUDA_VISIBLE_DEVICES": visible.split(",")[index % gpus]} for index in range(count)]
 

@@ -6,15 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from ddpo_bench.config import Resources
 from ddpo_bench.files import naming_disk_trouble
 from ddpo_bench.sweep.follow import Watcher
 from ddpo_bench.sweep.plan import PlannedRun, runs_of
 from ddpo_bench.sweep.plan_file import write_plan
 from ddpo_bench.sweep.queue_item import Claim
+from ddpo_bench.sweep.ray_workers import RayPool
 from ddpo_bench.sweep.runner import TRAIN, Display, run_suite, work_on_suite
 from ddpo_bench.sweep.suite import Suite
 from ddpo_bench.sweep.sweep_queue import SweepPlace, SweepQueue
-from ddpo_bench.sweep.worker import Train, as_worker, resolve, work_through
+from ddpo_bench.sweep.worker import Train, resolve, work_through
 from ddpo_bench.sweep.workers import Pool
 from ddpo_bench.tuning.display import Quiet, TuningDisplay
 from ddpo_bench.tuning.outcome import swept, without_winner, write_best, write_records
@@ -46,6 +48,7 @@ def tune_suite(
     retry_failed: bool = False,
     storage: str | None = None,
     train: str = TRAIN,
+    pool: Callable[..., Pool | RayPool] = Pool,
 ) -> TuningResult:
     """Tune a suite and sweep the winners, together with whoever else works on it; resumes what was interrupted.
 
@@ -57,16 +60,17 @@ def tune_suite(
         retry_failed: whether failed runs of the sweep count as still to do; a failed trial stays one.
         storage: URL of the database for the run queue; None is a journal in `root`.
         train: "module:function" that trains one run.
+        pool: what makes the workers, with the arguments of `Pool`.
     """
     place = TuningPlace(storage, suite, root)
     studies = begin(place)
     if not studies.settled():
         with TuningDisplay(studies) as following:
-            Pool(work, (place, train), workers, following).finish()
+            pool(work, (place, train), workers, following).finish()
     write_records(studies)
     final = swept(studies)
     runs = runs_of(final)
-    failed = run_suite(final, runs, root, workers, display, retry_failed, storage, train)
+    failed = run_suite(final, runs, root, workers, display, retry_failed, storage, train, pool)
     return TuningResult(runs, failed, without_winner(studies), write_best(studies, final))
 
 
@@ -94,14 +98,16 @@ def work_on_tuning(
     return runs
 
 
-def work(place: TuningPlace, train: str) -> None:
+def work(place: TuningPlace, train: str, only: Resources | None = None) -> None:
     """Be a worker in a process of its own.
 
     Args:
         train: "module:function" that trains one run.
+        only: of a worker that does the trials of runs that are trained on these alone, and leaves once none waits.
     """
-    with as_worker(), naming_disk_trouble(place.root):
-        try_all(place, place.open(), resolve(train))
+    with naming_disk_trouble(place.root):
+        studies = place.open()
+        try_all(place, studies.needing(only) if only else studies, resolve(train), leaves=only is not None)
 
 
 def try_all(
@@ -110,6 +116,7 @@ def try_all(
     train: Train,
     watcher: Watcher | None = None,
     follow: Callable[[], None] = lambda: None,
+    leaves: bool = False,
 ) -> None:
     """Claim and try until every trial has come to its end.
 
@@ -117,6 +124,7 @@ def try_all(
         studies: `place.open()`.
         watcher: of the runs, for a worker in a terminal of its own.
         follow: called before and after every trial.
+        leaves: as of `work_through`.
     """
     queue = queue_of_runs(place)
 
@@ -125,7 +133,7 @@ def try_all(
         RunningTrial(studies, claim, queue, train, watcher).finish()
         follow()
 
-    work_through(studies, attempt)
+    work_through(studies, attempt, leaves)
 
 
 def queue_of_runs(place: TuningPlace) -> SweepQueue:

@@ -18,6 +18,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from ddpo_bench.config import Resources
 from ddpo_bench.run_folder.places import run_folder
 from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.queue_item import Claim, Item, was_broken_off
@@ -40,6 +41,10 @@ class Slot(Item):
     number: int
     seeds: Sequence[int]
     root: Path
+
+    @property
+    def resources(self) -> Resources:
+        return self.cell.config.resources
 
     def enter(self, study: optuna.Study, before: Sequence[FrozenTrial], done: bool = False) -> None:
         """With the parameters of the trial before, as far as it had drawn them; the sampler draws the others."""
