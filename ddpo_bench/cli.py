@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from ddpo_bench.commands.command import Command
 from ddpo_bench.encoding import make_output_legible
-from ddpo_bench.quiet import quieten_libraries
+from ddpo_bench.quiet import quieten_libraries, silence_other_ranks
 from ddpo_bench.signals import ending_as_ctrl_c, ignore_ending
 
 USER_ERROR = 1
@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     make_output_legible()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if "--debug" not in arguments:
+        silence_other_ranks()
     commands = load_commands()
     parser = build_parser(commands)
     refuse_unknown_command(parser, arguments)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import io
 import logging
 import os
 import sys
@@ -27,6 +29,30 @@ def quieten_libraries() -> None:
         warnings.simplefilter("ignore")
     for library in LIBRARIES:
         logging.getLogger(library).setLevel(logging.ERROR)
+
+
+def silence_other_ranks() -> None:
+    """Print nothing in a process that a launcher, such as torchrun, has started next to the first of this machine."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for good)
+
+
+def log_other_ranks(path: Path) -> None:
+    """Append to a file what a process prints from now on that `silence_other_ranks` may have silenced."""
+    sys.stdout, sys.stderr = sys.__stdout__ or sys.stdout, sys.__stderr__ or sys.stderr
+    redirect_output(path)
+
+
+def redirect_output(path: Path) -> None:
+    """Send what libraries print, C ones too, to a file, so that it neither tears the display nor is lost in a crash."""
+    with path.open("a", encoding="utf-8") as file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            if isinstance(stream, io.TextIOWrapper):  # whose encoding was the terminal's
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    faulthandler.enable()
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ddpo_bench.alive import birth, process_space
 from ddpo_bench.checksummed import Damaged, read_checksummed_json, write_checksummed_json
 
 HEARTBEAT = "heartbeat.json"
@@ -78,36 +79,6 @@ def time_there(folder: Path) -> float:
             return os.fstat(file.fileno()).st_mtime
     except OSError:
         return time.time()
-
-
-def process_space() -> str:
-    """The namespace in which process numbers mean something; empty where the system does not tell."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-def birth(pid: int) -> str | None:
-    """When a process started, in the system's own units; None where there is no such process."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None if Path("/proc/self/stat").exists() or not signalled(pid) else "alive"
-    threads = int(fields[17])  # of a killed process the first may be gone before others, which hold its locks
-    return None if fields[0] == "Z" and threads <= 1 else fields[19]
-
-
-def signalled(pid: int) -> bool:
-    """Whether a process exists, on systems without /proc."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 class Heartbeat:

@@ -14,6 +14,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from ddpo_bench.alive import signalled
 from ddpo_bench.checksummed import Damaged
 from ddpo_bench.config import RunConfig
 from ddpo_bench.run_folder.metrics import is_evaluation, read_rows
@@ -21,7 +22,7 @@ from ddpo_bench.run_folder.places import cell_of, run_folders
 from ddpo_bench.run_folder.plan import planned_runs, read_plan
 from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.estimate import RunProgress, seconds_left
-from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, age_of, is_alive, news_of, signalled, time_there
+from ddpo_bench.sweep.lease import HEARTBEAT, LEASE_SECONDS, age_of, is_alive, news_of, time_there
 from ddpo_bench.sweep.queue_item import worker_of
 from ddpo_bench.sweep.sweep_queue import stored_attempts
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import faulthandler
 import importlib
-import io
-import os
-import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 
 from ddpo_bench.config import Resources
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble, write_text
+from ddpo_bench.quiet import redirect_output
 from ddpo_bench.run_folder.status import mark
 from ddpo_bench.sweep.follow import Watcher
 from ddpo_bench.sweep.lease import TAKEN_OVER, Heartbeat, leave
@@ -136,15 +132,3 @@ def in_one_line(error: BaseException) -> str:
 def resolve(dotted: str) -> Train:
     module, _, function = dotted.partition(":")
     return getattr(importlib.import_module(module), function)
-
-
-def redirect_output(path: Path) -> None:
-    """Send what libraries print, C ones too, to a file, so that it neither tears the display nor is lost in a crash."""
-    with path.open("a", encoding="utf-8") as file:
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-            if isinstance(stream, io.TextIOWrapper):  # whose encoding was the terminal's
-                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    faulthandler.enable()

@@ -18,9 +18,8 @@ from typing import Any
 from ddpo_bench.child_processes import starting
 from ddpo_bench.config import ConfigError, RunConfig
 from ddpo_bench.processes import ProcessLost, packed, unpacked
-from ddpo_bench.run_folder.status import mark, read_status
 from ddpo_bench.training.rank import be_rank
-from ddpo_bench.training.status import end_after
+from ddpo_bench.training.status import write_end
 
 TRAIN = "ddpo_bench.training.trainer:train"
 CONTEXT = multiprocessing.get_context("spawn")
@@ -204,13 +203,3 @@ class Ranks:
 def lost(rank: int, count: int, exitcode: int) -> ProcessLost:
     how = f"was killed (signal {-exitcode})" if exitcode < 0 else f"ended with exit code {exitcode}"
     return ProcessLost(f"process {rank} of {count} {how}")
-
-
-def write_end(folder: Path, pid: int | None, error: BaseException) -> None:
-    """Write into status.json why a run has ended, where its process of this number could not, or took a consequence
-    for the cause."""
-    with suppress(OSError):  # of a disk that is full, which is then the reason
-        held = read_status(folder)
-        state, reason = end_after(error)
-        if held.get("pid") == pid and (held["state"], held["reason"]) != (state, reason):
-            mark(folder, state, reason)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Literal
 from ddpo_bench.checksummed import write_checksummed_json
 from ddpo_bench.files import DiskTrouble
 from ddpo_bench.processes import ProcessLost
-from ddpo_bench.run_folder.status import read_status
+from ddpo_bench.run_folder.status import mark, read_status
 
 
 class Stop(Exception):
@@ -28,6 +28,14 @@ def end_after(error: BaseException) -> tuple[str, str]:
     if isinstance(error, (Stop, DiskTrouble, ProcessLost)):
         return "killed", str(error)
     return "failed", f"{type(error).__name__}: {error}"
+
+
+def write_end(folder: Path, pid: int | None, error: BaseException) -> None:
+    """Write why a run has ended, where its process of this number could not, or took a consequence for the cause."""
+    with suppress(OSError):  # of a disk that is full, which is then the reason
+        held, (state, reason) = read_status(folder), end_after(error)
+        if held.get("pid") == pid and (held["state"], held["reason"]) != (state, reason):
+            mark(folder, state, reason)
 
 
 @dataclass
