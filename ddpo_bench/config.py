@@ -222,19 +222,7 @@ def inconsistencies(config: RunConfig) -> list[str]:
     """Mistakes that only several keys together show."""
     if config.samples_per_epoch % config.samples_per_prompt:
         return [f"samples_per_epoch: must be a multiple of samples_per_prompt ({config.samples_per_prompt})."]
-    algorithm = config.algorithm.build()
-    plugins = (algorithm, config.advantages.build())
+    plugins = (config.algorithm.build(), config.advantages.build())
     found = [mistake for plugin in plugins if hasattr(plugin, "mistakes") for mistake in plugin.mistakes(config)]
-    if config.micro_batch == "auto" and algorithm.learns and not can_be_probed(algorithm):
-        found.append(
-            f"micro_batch: auto needs a method `probe`, which {config.algorithm.name} lacks; set it to a number."
-        )
     lack = too_few(config.prompts.build(), config.evaluation.prompts)
     return [*found, f"prompts: {lack}"] if lack else found
-
-
-def can_be_probed(algorithm: Any) -> bool:
-    """Whether an algorithm has the method with which `micro_batch: auto` tries how many samples fit into memory."""
-    from ddpo_bench.protocols import Algorithm  # which imports torch, as the algorithm has
-
-    return getattr(type(algorithm), "probe", Algorithm.probe) is not Algorithm.probe

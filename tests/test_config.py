@@ -10,7 +10,6 @@ import yaml
 
 from ddpo_bench.config import ConfigError, RunConfig, run_config
 from ddpo_bench.files import write_yaml
-from ddpo_bench.protocols import Algorithm
 from ddpo_bench.quantity import Quantity
 from ddpo_bench.registry import FOLDERS, get, names
 from ddpo_bench.yaml_file import apply_overrides, load_yaml
@@ -245,7 +244,6 @@ def test_identity_tells_other_computations_apart(other: dict[str, Any]) -> None:
 
 
 def test_identity_follows_the_version_that_a_plugin_declares(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ddpo_bench.registry import get
 
     before = RunConfig().identity()
     monkeypatch.setattr(get("algorithm", "ppo"), "version", 2, raising=False)
@@ -307,11 +305,3 @@ def test_advantages_that_can_differ_are_accepted(advantages: str, sizes: dict[st
 )
 def test_a_reward_is_named_by_what_tells_it_from_others(reward: object, label: str) -> None:
     assert run_config({"reward": reward}, "run.yaml").reward.label == label
-
-
-def test_auto_is_refused_where_an_algorithm_cannot_be_probed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(get("algorithm", "ppo"), "probe", Algorithm.probe)
-    line = "file.yaml: micro_batch: auto needs a method `probe`, which ppo lacks; set it to a number."
-    assert mistakes({"algorithm": "ppo"}) == [line]
-    assert run_config({"algorithm": "ppo", "micro_batch": 8}, "file.yaml").micro_batch == 8
-    assert run_config({"algorithm": "frozen"}, "file.yaml").micro_batch == "auto"
