@@ -143,11 +143,22 @@ class RunQueue(Generic[T]):
             return self.close(claim, DUPLICATE)
         if item.state() in ("done", "failed"):  # it died before it could say so here
             return self.close_as_on_disk(claim)
-        epoch = item.epochs_done(attempt)
-        deaths = 1 + sum(other.user_attrs.get("died_after") == epoch for other in attempts if other is not attempt)
+        return self.close_broken_off(claim, cause_of_death(worker_of(attempt)))
+
+    def close_broken_off(self, claim: Claim[T], cause: str) -> bool:
+        """End an attempt by a death, which another attempt may survive unless several have died in the same epoch.
+
+        Args:
+            cause: which process died, as a clause.
+        Returns:
+            False where somebody else has ended it already.
+        """
+        item = claim.item
+        before = {attempt._trial_id: attempt for attempt in self.attempts()[item]}
+        epoch = item.epochs_done(before.pop(claim.trial_id))
+        deaths = 1 + sum(other.user_attrs.get("died_after") == epoch for other in before.values())
         if deaths < DEATHS:
-            reason = f"{cause_of_death(worker_of(attempt))} in epoch {epoch + 1}"
-            return self.close(claim, Outcome("died", reason, facts={"died_after": epoch}))
+            return self.close(claim, Outcome("died", f"{cause} in epoch {epoch + 1}", facts={"died_after": epoch}))
         reason = f"{DEATHS} workers died in epoch {epoch + 1}"
         closed = self.close(claim, Outcome("failed", reason))
         if closed:

@@ -13,6 +13,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from ddpo_bench.config import Resources
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble, write_text
+from ddpo_bench.processes import ProcessLost
 from ddpo_bench.quiet import redirect_output
 from ddpo_bench.run_folder.status import mark
 from ddpo_bench.sweep.follow import Watcher
@@ -86,7 +87,8 @@ def attempt(queue: SweepQueue, claim: Claim[QueuedRun], train: Train, watcher: W
     outcome = train_claimed(queue, claim, train, watcher)
     queue.close(claim, outcome)
     if watcher:
-        watcher.ended(claim.item.run, outcome.end, outcome.reason)
+        end = "killed" if outcome.end == "died" else outcome.end
+        watcher.ended(claim.item.run, end, outcome.reason)
 
 
 def train_claimed(queue: SweepQueue, claim: Claim[QueuedRun], train: Train, watcher: Watcher | None) -> Outcome:
@@ -106,6 +108,9 @@ def train_claimed(queue: SweepQueue, claim: Claim[QueuedRun], train: Train, watc
             train(run.config, folder, on_row)
     except DiskTrouble:
         raise
+    except ProcessLost as lost:  # as if this worker had died
+        queue.close_broken_off(claim, str(lost))
+        return claim.item.end_on_disk() or Outcome("died", str(lost))
     except Stop as stop:
         queue.close(claim, Outcome("stopped", str(stop)))
         raise

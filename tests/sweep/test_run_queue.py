@@ -2,15 +2,19 @@
 
 import json
 import os
+from unittest.mock import Mock, call
 
+import fake_trainer
 import pytest
 from optuna.trial import TrialState
 from queues import sweep_place, tuning_place
 
+from ddpo_bench.processes import ProcessLost
 from ddpo_bench.sweep import lease
 from ddpo_bench.sweep.lease import Heartbeat
 from ddpo_bench.sweep.queue_item import Claim, Outcome, end_of
 from ddpo_bench.sweep.run_queue import DEATHS
+from ddpo_bench.sweep.worker import train_all
 
 DONE = Outcome("done", values=[1.0])
 PPO = {"name": "ppo", "clip_range": 0.1}
@@ -129,6 +133,25 @@ def test_an_item_at_whose_same_epoch_every_worker_dies_is_given_up(place):
     if claim.item.state() == "failed":  # as a run's folder says then
         queue.enter(retry_failed=True)
         assert queue.claim().item is claim.item
+
+
+@pytest.mark.parametrize("times", [1, DEATHS])
+def test_a_run_that_loses_a_process_is_attempted_again_as_after_a_workers_death(tmp_path, times):
+    queue, lost, watcher = sweep_place(tmp_path).open(), [], Mock()
+    queue.enter()
+
+    def train(config, folder, on_row):
+        if config.algorithm.name == "frozen" and len(lost) < times:
+            lost.append(folder)
+            raise ProcessLost("process 1 of 2 was killed (signal 9)")
+        fake_trainer.train(config, folder, on_row)
+
+    train_all(queue, train, watcher)
+    frozen, other = queue.items
+    ends = [end_of(attempt) for attempt in queue.attempts()[frozen]]
+    assert ends == (["died", "done"] if times == 1 else ["died"] * (DEATHS - 1) + ["failed"])
+    assert (frozen.state(), other.state()) == ("done" if times == 1 else "failed", "done")
+    assert call(frozen.run, "killed", "process 1 of 2 was killed (signal 9)") in watcher.ended.mock_calls
 
 
 def test_an_attempt_can_be_ended_once_only(place):
