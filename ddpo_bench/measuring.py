@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ddpo_bench import processes
+
 LARGEST_SHARE = 0.025  # of an epoch's network passes
 MOST = 128  # transitions that one metric is measured on
 LEARNING = 3  # passes that learning from one transition costs: a backward pass takes about as long as two forward ones
@@ -17,12 +19,16 @@ class NetworkPasses:
     """Passes of one epoch through the policy's network: one is a forward pass for one transition, with guidance.
 
     Attributes:
-        work: passes for sampling, and `LEARNING` passes for every transition that was learned from.
+        work: passes for sampling, and `LEARNING` passes for every transition that was learned from; what is added is
+            this process's own, and `grant` makes it that of all.
         measuring: passes for metrics alone.
     """
 
     work: int = 0
     measuring: int = 0
+
+    def __post_init__(self) -> None:
+        self.of_all = self.work
 
     def grant(self, share: float) -> int:
         """Take passes for one metric from what is left for measuring, and return how many; at least one.
@@ -30,6 +36,7 @@ class NetworkPasses:
         Args:
             share: the share of what is left that the metric may take, 0 to 1.
         """
+        self.work = self.of_all = self.of_all + int(processes.total(self.work - self.of_all))
         left = int(LARGEST_SHARE / (1 - LARGEST_SHARE) * self.work) - self.measuring
         granted = max(1, min(int(share * left), MOST))
         self.measuring += granted

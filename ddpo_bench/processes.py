@@ -6,6 +6,7 @@ returns what it was given, and nothing is sent.
 
 from __future__ import annotations
 
+import math
 import pickle
 import re
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:  # its import takes seconds, which those who only start proces
 
 Value = TypeVar("Value")
 Number = TypeVar("Number", float, "Tensor")
-BUCKET = 2**25  # numbers that are sent at once
+BUCKET = 2**25  # numbers that are held, to be sent or as received, at once
 TOLD = "ddpo_bench/error"  # where a failing process leaves its error for those that will miss it
 GONE = re.compile(
     r"connection (closed|reset|refused|was likely closed)|broken pipe|socket closed|remote process|remote error"
@@ -64,9 +65,15 @@ def is_group() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
-def share(items: int) -> slice:
-    """This process's share of a count of items, in a row; shares differ by at most one."""
-    return slice(rank() * items // count(), (rank() + 1) * items // count())
+def share(items: int, of: int | None = None) -> slice:
+    """A process's share of a count of items, in a row; shares differ by at most one.
+
+    Args:
+        items: how many there are, over all processes.
+        of: the rank of the process; None for this one.
+    """
+    number = rank() if of is None else of
+    return slice(number * items // count(), (number + 1) * items // count())
 
 
 def deal(items: int, at_once: int) -> Iterator[Part]:
@@ -122,14 +129,19 @@ def gathered(own: Tensor, items: int) -> Tensor:
     """
     if count() == 1:
         return own
-    import torch
     from accelerate.utils import gather
 
-    shares = [(n + 1) * items // count() - n * items // count() for n in range(count())]
-    padded = own.new_zeros((max(shares), *own.shape[1:]), device=wire())
-    padded[: len(own)] = own.detach()
-    parts = gather(padded).split(max(shares))
-    return torch.cat([part[:kept] for part, kept in zip(parts, shares, strict=True)]).to(own.device)
+    own, shape = own.detach(), own.shape[1:]
+    whole, longest = own.new_empty((items, *shape)), -(-items // count())
+    at_once = max(1, BUCKET // max(1, count() * math.prod(shape)))
+    for first in range(0, longest, at_once):
+        sent = own.new_zeros((min(at_once, longest - first), *shape), device=wire())
+        some = own[first : first + at_once]
+        sent[: len(some)] = some
+        for number, part in enumerate(gather(sent).split(len(sent))):
+            rows = whole[share(items, number)][first : first + at_once]
+            rows.copy_(part[: len(rows)])
+    return whole
 
 
 def everyones(value: Value) -> list[Value]:

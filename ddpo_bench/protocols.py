@@ -320,6 +320,10 @@ class Trajectories:
         latents, log_probs = self.latents[:, steps.start : steps.stop + 1], self.log_probs[:, steps.start : steps.stop]
         return Trajectories(latents.clone(), log_probs.clone(), self.noise, steps.start)
 
+    def first(self, count: int) -> Trajectories:
+        """The first ones alone."""
+        return Trajectories(self.latents[:count], self.log_probs[:count], self.noise)
+
 
 @dataclass
 class Rollout:

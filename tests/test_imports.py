@@ -32,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "quantity": set(),
     "registry": set(),  # it finds the plugins' folders by name
     "protocols": {"config", "copies", "host_memory", "measuring", "noise"},
-    "measuring": set(),
+    "measuring": {"processes"},
     "noise": set(),
     "describe": {"options", "parsing", "registry"},
     "files": set(),

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.algorithm_bases.adamw import AdamWAlgorithm
+from ddpo_bench.algorithm_bases.dealing import dealt
 from ddpo_bench.algorithm_bases.noised_samples import NoisedSamples, noised_samples
 from ddpo_bench.algorithm_bases.optimiser import Averages
 from ddpo_bench.algorithm_bases.trajectory import trained_steps
@@ -92,13 +93,13 @@ class ForwardProcessAlgorithm(AdamWAlgorithm):
         self, policy: Policy, rollout: Rollout, together: Sequence[Tensor], minibatch: Tensor, averages: Averages
     ) -> None:
         at_once = max(1, rollout.micro_batch // max(map(len, together)))
-        for chunk in minibatch.split(at_once):
+        for chunk, kept in dealt(minibatch, at_once, rollout.network_passes):
             tuples = [together[index] for index in chunk[:, 0].tolist()]
             batch = noised_samples(policy, rollout, tuples, chunk[:, 1], chunk[:, 2], self.noise())
             loss, metrics = self.loss(batch)
-            (loss * (len(chunk) / len(minibatch))).backward()
+            (loss * (kept / len(minibatch))).backward()
             for name, value in {"loss": loss, **metrics}.items():
-                averages.add(name, value, len(chunk))
+                averages.add(name, value, kept)
             rollout.network_passes.work += LEARNING * len(batch.samples)
         self.optimiser.step()
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ddpo_bench import processes
+
 
 class Averages:
     """Running means and maxima of named scalars, which stay on their device until they are asked for."""
@@ -27,8 +29,12 @@ class Averages:
         self.maxima[name] = torch.maximum(self.maxima.get(name, value), value)
 
     def result(self) -> dict[str, float]:
-        means = {name: float(total) / self.weights[name] for name, total in self.sums.items()}
-        return means | {name: float(value) for name, value in self.maxima.items()}
+        """Over all processes, which have added values of the same names."""
+        sums, maxima = ({name: float(value) for name, value in of.items()} for of in (self.sums, self.maxima))
+        everyones = processes.everyones((sums, self.weights, maxima))
+        summed, weights = ({name: sum(one[i][name] for one in everyones) for name in sums} for i in (0, 1))
+        means = {name: total / weights[name] for name, total in summed.items()}
+        return means | {name: max(one[2][name] for one in everyones) for name in maxima}
 
 
 class NonFiniteGradient(ArithmeticError):
@@ -64,9 +70,10 @@ class Optimiser:
         self.norms: list[Tensor] = []
 
     def step(self) -> None:
-        """Clip the gradients, step and clear them."""
+        """Sum the gradients over processes, clip them, step and clear them."""
         if not self.norms:
             self.is_new = not self.adamw.state
+        processes.sum_in_place(weight.grad for weight in self.parameters if weight.grad is not None)
         self.norms.append(nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm))
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ddpo_bench.algorithm_bases.adamw import AdamWAlgorithm
+from ddpo_bench.algorithm_bases.dealing import dealt
 from ddpo_bench.algorithm_bases.law import law_of
 from ddpo_bench.algorithm_bases.optimiser import Averages
 from ddpo_bench.measuring import LEARNING
@@ -119,11 +120,11 @@ class RewardGradientAlgorithm(AdamWAlgorithm):
     def optimiser_step(
         self, policy: Policy, rollout: Rollout, minibatch: Tensor, last: int, averages: Averages
     ) -> None:
-        for part in minibatch.split(rollout.micro_batch):
+        for part, kept in dealt(minibatch, rollout.micro_batch, rollout.network_passes):
             loss, metrics = self.loss(policy, rollout, part, last)
-            (loss * (len(part) / len(minibatch))).backward()
+            (loss * (kept / len(minibatch))).backward()
             for name, value in {"loss": loss, **metrics}.items():
-                averages.add(name, value, len(part))
+                averages.add(name, value, kept)
         self.optimiser.step()
 
     def probe(self, policy: Policy, rollout: Rollout) -> None:

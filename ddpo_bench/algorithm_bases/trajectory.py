@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.algorithm_bases.adamw import AdamWAlgorithm
+from ddpo_bench.algorithm_bases.dealing import dealt
 from ddpo_bench.algorithm_bases.optimiser import Averages
 from ddpo_bench.algorithm_bases.transitions import Transitions, kl_metrics, measure, transitions
 from ddpo_bench.measuring import LEARNING
@@ -64,15 +65,16 @@ class GradientAlgorithm(AdamWAlgorithm):
 
     def optimiser_step(self, policy: Policy, rollout: Rollout, minibatch: Tensor, averages: Averages) -> None:
         is_first = not self.optimiser.norms
-        for chunk in minibatch.to(rollout.latents.device, non_blocking=True).split(rollout.micro_batch):
+        pairs, passes = minibatch.to(rollout.latents.device, non_blocking=True), rollout.network_passes
+        for chunk, kept in dealt(pairs, rollout.micro_batch, passes):
             batch = transitions(policy, rollout, chunk[:, 0], chunk[:, 1])
             loss, metrics = self.loss(batch)
-            (loss * (len(chunk) / len(minibatch))).backward()
+            (loss * (kept / len(minibatch))).backward()
             if is_first:  # the policy is still the one that drew the rollout
                 averages.add_maximum("ratio_deviation_max", batch.ratio_deviation)
             for name, value in {"loss": loss, **metrics}.items():
-                averages.add(name, value, len(chunk))
-        rollout.network_passes.work += LEARNING * len(minibatch)
+                averages.add(name, value, kept)
+            passes.work += LEARNING * len(chunk)
         self.optimiser.step()
 
     def probe(self, policy: Policy, rollout: Rollout) -> None:

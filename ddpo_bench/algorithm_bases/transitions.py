@@ -9,6 +9,8 @@ import torch
 from ddpo_kernels import Backend, excess
 from torch import Tensor
 
+from ddpo_bench import processes
+from ddpo_bench.algorithm_bases.dealing import dealt
 from ddpo_bench.algorithm_bases.law import law_of, mean_that_drew
 from ddpo_bench.measuring import spread
 from ddpo_bench.protocols import Law, Policy, Rollout
@@ -114,11 +116,15 @@ def measure(policy: Policy, rollout: Rollout, share: float, generator: torch.Gen
     Returns:
         Largest |ratio - 1|, and the exact KL of a trajectory (summed over its steps), mean units.
     """
-    chosen = spread(rollout.network_passes.grant(share), len(rollout), rollout.steps, generator)
-    pairs = zip(*(indices.split(rollout.micro_batch) for indices in chosen), strict=True)
-    batches = [transitions(policy, rollout, samples, steps) for samples, steps in pairs]
-    deviation = torch.stack([batch.ratio_deviation for batch in batches]).max()
-    return deviation.item(), torch.cat([batch.kl for batch in batches]).mean().item() * rollout.steps
+    passes = rollout.network_passes
+    pairs = torch.stack(spread(passes.grant(share), len(rollout), rollout.steps, generator), 1)
+    deviations, kls = [], []
+    for chunk, kept in dealt(pairs, rollout.micro_batch, passes):
+        batch = transitions(policy, rollout, chunk[:, 0], chunk[:, 1])
+        deviations.append(batch.ratio_deviation)
+        kls.append(batch.kl[:kept])
+    deviation = processes.largest(torch.stack(deviations).max())
+    return deviation.item(), processes.gathered(torch.cat(kls), len(pairs)).mean().item() * rollout.steps
 
 
 def kl_metrics(name: str, kl: float, rollout: Rollout) -> dict[str, float]:

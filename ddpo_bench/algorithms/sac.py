@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
+from ddpo_bench import processes
 from ddpo_bench.algorithm_bases.adamw import AdamWAlgorithm
 from ddpo_bench.algorithm_bases.critic import Twins
+from ddpo_bench.algorithm_bases.dealing import dealt
 from ddpo_bench.algorithm_bases.law import law_of
 from ddpo_bench.algorithm_bases.optimiser import Averages, Optimiser
 from ddpo_bench.algorithm_bases.replay import Replay
@@ -87,7 +89,7 @@ class SAC(AdamWAlgorithm):
         deviation, kl = measure(policy, rollout, 0.5, generator)
         averages.add("ratio_deviation_max", deviation)
         for _ in range(self.critic_updates):
-            averages.add("sac/critic_loss", self.critic_step(generator))
+            self.critic_step(generator, averages)
         self.critic_optimiser.metrics()
         if self.rollouts_seen >= self.warmup_epochs:
             for number in range(self.actor_updates):
@@ -122,17 +124,22 @@ class SAC(AdamWAlgorithm):
         steps = torch.randint(states, (self.batch,), generator=generator)
         return samples.to(self.replay.device), steps.to(self.replay.device)
 
-    def critic_step(self, generator: torch.Generator) -> Tensor:
-        """Regress both critics on targets at random states of the replay, the final ones included; returns the loss."""
+    def critic_step(self, generator: torch.Generator, averages: Averages) -> None:
+        """Regress both critics on targets at random states of the replay, the final ones included."""
         samples, steps = self.draw(self.replay.latents.shape[1], generator)
-        pooled = self.replay.conditioning.pooled[samples]
-        values = self.critics(self.replay.states(samples, steps), steps, pooled)  # [2, B]
-        loss = (values - self.critic_target(samples, steps)).square().mean()
-        loss.backward()
+        for part in processes.deal(self.batch, self.batch):
+            loss = self.critic_loss(samples[part.rows], steps[part.rows])
+            weight = part.kept / self.batch
+            (loss * weight).backward()
+            averages.add("sac/critic_loss", loss, weight)
         self.critic_optimiser.step()
         with torch.no_grad():
             torch._foreach_lerp_(list(self.targets.parameters()), list(self.critics.parameters()), self.tau)
-        return loss.detach()
+
+    def critic_loss(self, samples: Tensor, steps: Tensor) -> Tensor:
+        pooled = self.replay.conditioning.pooled[samples]
+        values = self.critics(self.replay.states(samples, steps), steps, pooled)  # [2, B]
+        return (values - self.critic_target(samples, steps)).square().mean()
 
     @torch.no_grad()
     def critic_target(self, samples: Tensor, steps: Tensor) -> Tensor:
@@ -155,12 +162,12 @@ class SAC(AdamWAlgorithm):
         samples, steps = self.draw(rollout.steps, generator)
         noise = self.noise().draw(torch.full_like(samples, number), policy.latent_shape, rollout.sampler.backend)
         self.critics.requires_grad_(False)
-        for part in torch.arange(self.batch).split(rollout.micro_batch):
+        for part, kept in dealt(torch.arange(self.batch), rollout.micro_batch, rollout.network_passes):
             loss = self.actor_loss(policy, rollout.sampler, samples[part], steps[part], noise[part])
-            (loss * (len(part) / self.batch)).backward()
-            averages.add("loss", loss, len(part))
+            (loss * (kept / self.batch)).backward()
+            averages.add("loss", loss, kept)
+            rollout.network_passes.work += (LEARNING + bool(self.alpha)) * len(part)
         self.critics.requires_grad_(True)
-        rollout.network_passes.work += (LEARNING + bool(self.alpha)) * self.batch
         self.optimiser.step()
 
     def actor_loss(self, policy: Policy, sampler: Sampler, samples: Tensor, steps: Tensor, noise: Tensor) -> Tensor:

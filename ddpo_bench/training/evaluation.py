@@ -13,18 +13,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ddpo_bench import processes
 from ddpo_bench.config import RunConfig
 from ddpo_bench.files import replacing, write_json
 from ddpo_bench.held_out import PromptFunction
 from ddpo_bench.noise import Noise, Purpose
 from ddpo_bench.protocols import Conditioning, Policy, Reward, Sampler, Trajectories
 from ddpo_bench.registry import get, label
-from ddpo_bench.rewards.checking import score
 from ddpo_bench.rewards.judges import judges
 from ddpo_bench.training.finite import check_finite
 from ddpo_bench.training.image_statistics import diversity, image_statistics
 from ddpo_bench.training.phases import Phases
-from ddpo_bench.training.rollout import derived_seed, draw_prompts, seed_globals
+from ddpo_bench.training.rollout import derived_seed, draw_prompts, scored_by_all, seed_globals
 from ddpo_bench.training.sampling import decode_in_batches, joined, reference_kl, sample_batches
 
 EVALUATION = 1_000_000_007  # separates evaluation seeds from training seeds
@@ -89,8 +89,9 @@ class Evaluator:
 
     def judge(self, images: Tensor) -> dict[str, float]:
         """What the images are worth to every reward, and what they look like."""
+        own = processes.share(len(images))
         row = {
-            f"eval/{name}": score(judge, images, self.prompts, self.metadata).scores.mean().item()
+            f"eval/{name}": scored_by_all(judge, images[own], self.prompts, self.metadata).mean().item()
             for name, judge in sorted(self.judges.items())
         }
         return row | {f"eval/image/{name}": value for name, value in image_statistics(images).items()}
@@ -101,7 +102,8 @@ class Evaluator:
         noise = Noise(self.config.seed, 0, purpose)
         batches = sample_batches(self.policy, self.sampler, conditioning, self.micro_batch, noise)
         drawn = joined(batches, len(prompts))
-        return conditioning, drawn, decode_in_batches(self.policy, drawn.latents[:, -1], self.micro_batch)
+        own = decode_in_batches(self.policy, drawn.latents[:, -1], self.micro_batch)
+        return conditioning, drawn, processes.gathered(own, len(prompts))
 
     def samples_a_prompt(self, judged: Tensor) -> Tensor:
         """[P, S, 3, H, W]: the judged image of the first distinct prompts, and others of the same prompt."""

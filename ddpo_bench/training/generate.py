@@ -46,5 +46,5 @@ def sample_images(config: RunConfig, prompts: list[str], seed: int, run: Path | 
             load_averages(policy.parameters(), state["ema"])
     micro_batch = for_pictures(config, run)
     noise = Noise(seed, 0, "rollout")  # a training's epochs begin with 1
-    x_0 = final_latents(sample_batches(policy, sampler, policy.encode(prompts), micro_batch, noise))
+    x_0 = final_latents(sample_batches(policy, sampler, policy.encode(prompts), micro_batch, noise), len(prompts))
     return to_pixels(decode_in_batches(policy, x_0, micro_batch))

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ddpo_bench import processes
+
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in JPEG
 SIDE = 16  # pixels per side at which samples are compared
 
@@ -70,9 +72,11 @@ STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def image_statistics(images: Tensor) -> dict[str, float]:
-    """The mean of every statistic over [N, 3, H, W] images in [0, 1]."""
-    exact = images.double()
-    return {name: statistic(exact).mean().item() for name, statistic in STATISTICS.items()}
+    """The mean of every statistic over [N, 3, H, W] images in [0, 1], of which each process looks at its share."""
+    own = images[processes.share(len(images))].double()
+    return {
+        name: processes.gathered(statistic(own), len(images)).mean().item() for name, statistic in STATISTICS.items()
+    }
 
 
 def diversity(samples: Tensor) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddpo_bench import processes
 from ddpo_bench.algorithm_bases.transitions import kl_metrics, measure
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import PromptFunction, split
@@ -68,6 +69,23 @@ def seed_globals(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def scored_by_all(reward: Reward, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> Tensor:
+    """Scores of all images, [N], float64, each by the process whose share it is in.
+
+    Args:
+        images: [share, 3, H, W], those of this process.
+        prompts, metadata: N of each.
+    Raises:
+        Exception: what the reward raised on any of the processes.
+    """
+    own = processes.share(len(prompts))
+    scores = torch.zeros(0, dtype=torch.float64)
+    with processes.one_error_for_all():
+        if len(images):
+            scores = score(reward, images, prompts[own], metadata[own]).scores
+    return processes.gathered(scores, len(prompts))
+
+
 @dataclass
 class Collector:
     """Draws the rollout of an epoch; everything random in it follows from (seed, epoch).
@@ -100,11 +118,13 @@ class Collector:
         x_0, trajectories = self.sample(sampler, conditioning, noise, on_batch)
         if trajectories and noisy_part is not sampler:
             trajectories = trajectories.only(noisy)
-        images = decode_in_batches(self.policy, x_0, self.micro_batch)
         log_probs = {"log_probs": trajectories.log_probs} if trajectories else {}
-        check_finite(epoch - 1, latents=trajectories.latents if trajectories else x_0, **log_probs, images=images)
+        check_finite(epoch - 1, latents=trajectories.latents if trajectories else x_0, **log_probs)
+        images = decode_in_batches(self.policy, x_0, self.micro_batch)
+        sums = images.flatten(1).sum(1, keepdim=True)  # finite where all pixels are
+        check_finite(epoch - 1, images=processes.gathered(sums, len(prompts)))
         sampled = time.perf_counter()
-        rewards = score(self.reward, images, prompts, metadata).scores
+        rewards = scored_by_all(self.reward, images, prompts, metadata)
         scored = time.perf_counter()
         seen = [self.policy.seen(prompt) for prompt in prompts]
         advantages = self.advantages.update([prompt.text for prompt in seen], rewards)
@@ -134,7 +154,7 @@ class Collector:
         batches = sample_batches(self.policy, sampler, conditioning, self.micro_batch, noise, on_batch)
         with self.algorithm.acting(self.policy):
             if self.algorithm.needs == "x_0":
-                return final_latents(batches), None
+                return final_latents(batches, len(conditioning)), None
             trajectories = joined(batches, len(conditioning), self.on_host)
             return trajectories.latents[:, -1].to(self.policy.device), trajectories
 

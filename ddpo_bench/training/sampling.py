@@ -1,4 +1,7 @@
-"""Trajectories drawn from a policy, their images, and their distance to the pretrained policy."""
+"""Trajectories drawn from a policy, their images, and their distance to the pretrained policy.
+
+Where several processes train a run, each samples and decodes its share.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
+from ddpo_bench import processes
 from ddpo_bench.algorithm_bases.law import law_of, mean_that_drew
 from ddpo_bench.host_memory import empty_like_first
 from ddpo_bench.noise import Noise
@@ -25,17 +29,17 @@ def sample_batches(
     noise: Noise,
     on_batch: Callable[[int], None] = lambda done: None,
 ) -> Iterator[Trajectories]:
-    """Draw one trajectory a prompt, a micro-batch at a time.
+    """Draw one trajectory a prompt of this process's share, a micro-batch at a time; of a repeated one none is kept.
 
     Args:
         noise: of the samples, in the order of their prompts; x_T is that of step 0, and step k draws that of k + 1.
-        on_batch: called with the number of finished trajectories.
+        on_batch: called with the number of finished trajectories, those of other processes as this one is getting on.
     """
-    count = len(conditioning)
-    for start in range(0, count, micro_batch):
-        batch = conditioning[start : start + micro_batch]
-        yield sample_batch(policy, sampler, batch, noise.after(start))
-        on_batch(start + len(batch))
+    done, count = 0, len(conditioning)
+    for rows, kept in processes.deal(count, micro_batch):
+        yield sample_batch(policy, sampler, conditioning[rows], noise.after(rows.start)).first(kept)
+        done += kept
+        on_batch(min(count, done * processes.count()))
 
 
 def sample_batch(policy: Policy, sampler: Sampler, conditioning: Conditioning, noise: Noise) -> Trajectories:
@@ -54,18 +58,19 @@ def sample_batch(policy: Policy, sampler: Sampler, conditioning: Conditioning, n
 
 
 def joined(batches: Iterator[Trajectories], count: int, on_host: bool = False) -> Trajectories:
-    """Micro-batches as one, each moved to its place as soon as it is sampled.
+    """Micro-batches as one, each moved to its place as soon as it is sampled, with those of other processes.
 
     Args:
+        batches: of this process's share.
         count: trajectories in all.
         on_host: keep latents in host memory rather than on the device.
     """
-    first = next(batches)
+    first, own = next(batches), processes.share(count)
     kept = Trajectories(
         empty_like_first(first.latents, count, on_host), first.log_probs.new_empty(count, first.log_probs.shape[1]),
-        first.noise,
+        first.noise.after(-own.start),  # of all samples
     )  # fmt: skip
-    done = 0
+    done = own.start
     for batch in chain([first], batches):
         rows = slice(done, done + len(batch.log_probs))
         kept.latents[rows].copy_(batch.latents, non_blocking=True)
@@ -73,18 +78,23 @@ def joined(batches: Iterator[Trajectories], count: int, on_host: bool = False) -
         done = rows.stop
     if on_host and first.latents.device.type == "cuda":
         torch.cuda.current_stream().synchronize()  # the host reads what has arrived
+    if processes.count() > 1:
+        for of_a_step in kept.latents.unbind(1):  # one after the other, so that nothing is held twice
+            of_a_step.copy_(processes.gathered(of_a_step[own], count))
+        kept.log_probs.copy_(processes.gathered(kept.log_probs[own], count))
     return kept
 
 
-def final_latents(batches: Iterable[Trajectories]) -> Tensor:
-    """[N, C, H, W]: x_0 of each trajectory, of which nothing else is kept."""
-    return torch.cat([batch.latents[:, -1].clone() for batch in batches])
+def final_latents(batches: Iterable[Trajectories], count: int) -> Tensor:
+    """[count, C, H, W]: x_0 of each trajectory, of which nothing else is kept, with those of other processes."""
+    return processes.gathered(torch.cat([batch.latents[:, -1].clone() for batch in batches]), count)
 
 
 @torch.no_grad()
 def decode_in_batches(policy: Policy, latents: Tensor, micro_batch: int) -> Tensor:
-    """Images [N, 3, H, W], float32 in [0, 1], on the CPU."""
-    return torch.cat([policy.decode(part).cpu() for part in latents.split(micro_batch)])
+    """Images of this process's share of the latents, [share, 3, H, W], float32 in [0, 1], on the CPU."""
+    dealt = processes.deal(len(latents), micro_batch)
+    return torch.cat([policy.decode(latents[rows])[:kept].cpu() for rows, kept in dealt])
 
 
 @torch.no_grad()
@@ -98,15 +108,14 @@ def reference_kl(
     Args:
         micro_batch: trajectories in one pass.
     """
-    measured = range(min(REFERENCE_SAMPLES, len(conditioning)))
+    measured = min(REFERENCE_SAMPLES, len(conditioning))
     total = torch.zeros((), device=policy.device, dtype=torch.float64)
     with policy.copy("pretrained"):
-        for start in measured[::micro_batch]:
-            part = slice(start, min(start + micro_batch, len(measured)))
+        for part, kept in processes.deal(measured, micro_batch):
             text, latents = conditioning[part], drawn.latents[part]
-            samples = torch.arange(start, part.stop, device=latents.device)
+            samples = torch.arange(part.start, part.stop, device=latents.device)
             for k in range(len(sampler.timesteps)):
                 x_t, x_prev, step = latents[:, k], latents[:, k + 1], torch.full_like(samples, k)
                 law = law_of(policy, sampler, x_t, step, text)
-                total += law.kl(mean_that_drew(x_prev, law, drawn, samples, step, sampler)).sum()
-    return total.item() / len(measured)
+                total += law.kl(mean_that_drew(x_prev, law, drawn, samples, step, sampler))[:kept].sum()
+    return processes.total(total).item() / measured

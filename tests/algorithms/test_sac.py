@@ -129,7 +129,7 @@ def test_the_actor_step_leaves_the_critics_alone(started: tuple[SAC, LinearPolic
 def test_a_critic_step_leaves_the_policy_alone(started: tuple[SAC, LinearPolicy, Rollout]) -> None:
     algorithm, policy, _ = started
     before, critics = parameters_of(policy), parameters(algorithm.critics)
-    algorithm.critic_step(torch.Generator().manual_seed(0))
+    algorithm.critic_step(torch.Generator().manual_seed(0), Averages())
     assert all(map(torch.equal, before, parameters_of(policy)))
     assert all(parameter.grad is None for parameter in policy.parameters())
     assert not all(map(torch.equal, critics, parameters(algorithm.critics)))
@@ -143,7 +143,7 @@ def parameters_of(policy: LinearPolicy) -> list[Tensor]:
 def test_the_targets_move_by_tau_towards_the_critics(tau: float) -> None:
     algorithm, _, _ = after_one_rollout(tau=tau)
     before = parameters(algorithm.targets)
-    algorithm.critic_step(torch.Generator().manual_seed(0))
+    algorithm.critic_step(torch.Generator().manual_seed(0), Averages())
     after, critics = parameters(algorithm.targets), parameters(algorithm.critics)
     for old, new, critic in zip(before, after, critics, strict=True):
         torch.testing.assert_close(new, old + tau * (critic - old))

@@ -146,7 +146,7 @@ def test_latents_that_are_not_square_are_used(folder: Path, size: list[int]) -> 
     policy.start(CPU, seed=0)
     sampler.start(policy.scheduler_config, CPU)
     assert policy.latent_shape == (4, *size)
-    x_0 = final_latents(sample_batches(policy, sampler, policy.encode(["a dog"]), 1, Noise(0, 1, "rollout")))
+    x_0 = final_latents(sample_batches(policy, sampler, policy.encode(["a dog"]), 1, Noise(0, 1, "rollout")), 1)
     assert decode_in_batches(policy, x_0, 1).shape == (1, 3, 2 * size[0], 2 * size[1])
 
 
