@@ -83,6 +83,7 @@ class Watch:
         self.rank, self.count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         self.processes: list[dict[str, Any]] = []
         self.heard = threading.Event()  # a signal's Python handler has been called
+        self.ending = False  # further signals, such as the launcher's where a process was killed, change nothing
         self.over = threading.Event()
 
     def meet(self) -> None:
@@ -101,6 +102,7 @@ class Watch:
 
         It is written into status.json, by the first process or, where that was killed, by the next.
         """
+        self.ending = True
         cause = error
         if isinstance(error, (ProcessLost, KeyboardInterrupt)) and (found := self.settle()):
             cause = found
@@ -178,7 +180,7 @@ def watching(folder: Path, terminal: int) -> Iterator[Watch]:
     def handler(number: int, frame: FrameType | None) -> None:
         watch.heard.set()
         usual = before[signal.Signals(number)]
-        if watch.rank == 0 and callable(usual):
+        if watch.rank == 0 and callable(usual) and not watch.ending:
             usual(number, frame)
 
     for number, usual in before.items():
@@ -195,5 +197,6 @@ def watching(folder: Path, terminal: int) -> Iterator[Watch]:
         watch.over.set()
         signal.set_wakeup_fd(-1)
         os.close(wakeup)
-        for number, usual in before.items():
-            signal.signal(number, usual)
+        if not watch.ending:
+            for number, usual in before.items():
+                signal.signal(number, usual)
