@@ -38,9 +38,19 @@ def x_0_of(sampler: Sampler, x_t: Tensor, output: Tensor, steps: Tensor) -> Tens
         x_t, output: [B, C, H, W], guidance already applied.
         steps: [B], indices into the sampler's timesteps.
     """
-    one = torch.ones(len(x_t), 1, 1, 1, device=x_t.device, dtype=x_t.dtype)
-    (a, c), (b, d) = sampler.noised(one, 0 * one, steps), sampler.noised(0 * one, one, steps)
+    (a, c), (b, d) = forward_process(sampler, x_t, steps)
     return (d * x_t - b * output) / (a * d - b * c)
+
+
+def forward_process(sampler: Sampler, like: Tensor, steps: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
+    """What x_0 and the noise are multiplied with, each in x_t and in the target: ((a, c), (b, d)), [B, 1, 1, 1] each.
+
+    Args:
+        like: any tensor of the device and dtype.
+        steps: [B].
+    """
+    one = torch.ones(len(steps), 1, 1, 1, device=like.device, dtype=like.dtype)
+    return sampler.noised(one, 0 * one, steps), sampler.noised(0 * one, one, steps)
 
 
 def mean_that_drew(

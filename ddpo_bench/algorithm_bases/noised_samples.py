@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ddpo_bench.algorithm_bases.law import output_of, x_0_of
+from ddpo_bench.algorithm_bases.law import forward_process, output_of, x_0_of
 from ddpo_bench.noise import Noise
 from ddpo_bench.protocols import CopyName, Policy, Rollout
 
@@ -37,6 +37,12 @@ class NoisedSamples:
     def advantages(self) -> Tensor:
         """[B]."""
         return self.rollout.advantages[self.samples]
+
+    @cached_property
+    def noise_level(self) -> Tensor:
+        """[B], 0 to 1: the noise's share b / (a + b) of x_t = a x_0 + b noise; in flow matching its t."""
+        (a, _), (b, _) = forward_process(self.rollout.sampler, self.x_t, self.steps)
+        return (b / (a + b)).flatten()
 
     @cached_property
     def output(self) -> Tensor:

@@ -16,6 +16,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # that serve an algorithm better than i
     "policy_gradient": {"learning_rate": 0.1},
     "ppo": {"clip_range": Quantity(0.2, MEAN_UNITS)},
     "grpo": {"clip_range": Quantity(0.2, MEAN_UNITS), "kl_weight": 0.0},
+    "awm": {"timestep_fraction": 1.0},  # of four steps the last is one that must be learned
     "trpo_penalty": {"max_kl": Quantity(0.2, MEAN_UNITS)},
     "sac": {"batch": 64, "critic_updates": 15, "actor_updates": 10, "alpha": 0.0, "epochs": 25, "samples": 64},
 }
