@@ -143,7 +143,7 @@ class RunConfig:
     )
     seed: int = option(0, "seed of prompts, noise, shuffles and initial adapters", minimum=0, maximum=LARGEST_SEED)
     evaluation: Evaluation = option(Evaluation(), "evaluation before and after training")
-    logger: Literal["none", "wandb", "tensorboard"] = option(
+    logger: Literal["none", "wandb", "trackio", "tensorboard"] = option(
         "none", "where metrics are logged in addition to metrics.jsonl; a resumed run continues there"
     )
     checkpoints_kept: int = option(2, "number of newest checkpoints that are kept", minimum=1, maximum=LARGEST_COUNT)

@@ -1,4 +1,4 @@
-"""Loggers that send metrics to W&B or TensorBoard in addition to metrics.jsonl."""
+"""Loggers that send metrics to W&B, trackio or TensorBoard in addition to metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -64,6 +64,21 @@ def wandb_id(folder: Path) -> str:
     return path.read_text(encoding="utf-8").strip()
 
 
+class TrackioLogger(NoLogger):
+    """Logs to trackio, one run there for each cell and seed, which a resumed run continues."""
+
+    def __init__(self, config: RunConfig, folder: Path):
+        trackio = importlib.import_module("trackio")
+        name = f"{folder.parent.name}/{folder.name}"
+        self.run = trackio.init(project="ddpo-bench", name=name, config=config.to_dict(), resume="allow")
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.run.log({key: value for key, value in row.items() if key != "epoch"}, step=row["epoch"])
+
+    def close(self) -> None:
+        self.run.finish()
+
+
 class TensorboardLogger(NoLogger):
     """Writes TensorBoard event files to `tensorboard/` in the run's folder."""
 
@@ -101,6 +116,8 @@ def make_logger(config: RunConfig, folder: Path, first_epoch: int = 0) -> NoLogg
     refuse_unavailable(config.logger)
     if config.logger == "wandb":
         return WandbLogger(config, folder)
+    if config.logger == "trackio":
+        return TrackioLogger(config, folder)
     return TensorboardLogger(config, folder, first_epoch) if config.logger == "tensorboard" else NoLogger()
 
 
@@ -116,7 +133,7 @@ def refuse_unavailable(logger: str | None) -> None:
 
 def logger_mistake(logger: str | None) -> str | None:
     """Why a logger cannot be used, and the remedy, in one line; None where it can."""
-    if logger not in ("wandb", "tensorboard"):
+    if logger not in ("wandb", "trackio", "tensorboard"):
         return None
     if importlib.util.find_spec(logger) is None:
         return f"{logger} is not installed. Run: pip install 'ddpo-bench[{logger}]'."

@@ -1,4 +1,4 @@
-"""TensorBoard and W&B get the rows of metrics.jsonl, each once; neither needs the network."""
+"""TensorBoard, W&B and trackio get the rows of metrics.jsonl; none needs the network."""
 
 from __future__ import annotations
 
@@ -137,6 +137,26 @@ def test_wandb_without_a_key_is_refused_before_any_work(
     assert not (tmp_path / "mine").exists()
 
 
+def test_trackio_gets_every_row_at_its_epoch_and_knows_a_resumed_run_by_its_name(
+    tiny_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, logged = ModuleType("trackio"), []
+
+    def init(project: str, name: str, config: dict[str, Any], resume: str) -> SimpleNamespace:
+        assert (project, config["logger"], resume) == ("ddpo-bench", "trackio", "allow")
+        return SimpleNamespace(log=lambda values, step: logged.append((name, step, values)), finish=lambda: None)
+
+    fake.__spec__ = ModuleSpec("trackio", None)
+    fake.init = init  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "trackio", fake)
+    folder = tmp_path / "ppo-12" / "seed-0"
+    for epoch in (1, 2):
+        logger = make_logger(tiny_run("logger=trackio"), folder, first_epoch=epoch)
+        logger.log({"epoch": epoch, "reward_mean": 0.5})
+        logger.close()
+    assert logged == [("ppo-12/seed-0", epoch, {"reward_mean": 0.5}) for epoch in (1, 2)]
+
+
 def test_tensorboard_drops_what_an_interrupted_session_logged_too_far(
     tiny_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +184,7 @@ def test_tensorboard_drops_what_an_interrupted_session_logged_too_far(
     assert purged == [0, 2]
 
 
-@pytest.mark.parametrize("logger", ["wandb", "tensorboard"])
+@pytest.mark.parametrize("logger", ["wandb", "trackio", "tensorboard"])
 def test_a_logger_that_is_not_installed_is_named_with_its_remedy(
     tiny_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logger: str
 ) -> None:
