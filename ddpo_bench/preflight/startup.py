@@ -12,6 +12,7 @@ from ddpo_bench.protocols import Algorithm
 from ddpo_bench.sweep.matrix import locate
 from ddpo_bench.sweep.suite import Cell
 from ddpo_bench.training.launch import lacking_gpus
+from ddpo_bench.training.launcher import is_launched
 from ddpo_bench.training.loggers import logger_mistake
 
 
@@ -36,7 +37,7 @@ def config_mistakes(config: RunConfig, here: bool = True) -> list[str]:
         found += backend_mistakes(config.backend)
         if mistake := logger_mistake(config.logger):
             found.append(f"logger: {mistake}")
-        if mistake := lacking_gpus(config, gpu_count()):
+        if not is_launched() and (mistake := lacking_gpus(config, gpu_count())):
             found.append(mistake)
     return found
 

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from ddpo_bench import processes
 from ddpo_bench.alive import birth, process_space
-from ddpo_bench.config import RunConfig
+from ddpo_bench.config import ConfigError, RunConfig
 from ddpo_bench.processes import ProcessLost
 from ddpo_bench.quiet import log_other_ranks
 from ddpo_bench.training.rank import join_group, leave_group
@@ -54,11 +54,14 @@ def train_launched(config: RunConfig, folder: Path, on_row: Callable[[Row], None
         terminal: descriptor on which a process says its last where no other can.
         quiet: whether what the others print goes to output.log.
     Raises:
+        ConfigError: where the machine has fewer GPUs than processes.
         ProcessLost: where another process was killed; the run can be resumed.
         Exception: what `trainer.train` raised in whichever process.
     """
     from ddpo_bench.training import trainer
 
+    if mistake := too_many_processes():
+        raise ConfigError([mistake])
     with watching(folder, terminal) as watch:
         join_group()
         watch.meet()
@@ -72,6 +75,16 @@ def train_launched(config: RunConfig, folder: Path, on_row: Callable[[Row], None
                 raise
             raise cause from error
         leave_group()
+
+
+def too_many_processes() -> str | None:
+    """What is wrong where a launcher has started more processes on this machine than it has GPUs, if any."""
+    import torch
+
+    processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if not gpus or processes <= gpus:
+        return None
+    return f"{processes} processes were started on a machine with {gpus} GPUs, and each needs one. Start {gpus}."
 
 
 class Watch:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from launched import MAY_TAKE, launched, terminal_of
 
+from ddpo_bench.training.launcher import too_many_processes
+
 CONFIG = "sampler: {steps: 2}\nsamples_per_epoch: 4\nepochs: 3\nevaluation: {samples: 2}\n"
 
 
@@ -115,3 +117,11 @@ def test_an_interrupt_of_all_saves_the_state_and_says_how_to_resume(here: Path, 
     assert end(here) == ("killed", "interrupted")
     assert "Interrupted. To resume: ddpo-bench train tiny.yaml --out run" in said(here, 0)
     assert said(here, 1) == ""
+
+
+def test_more_processes_than_gpus_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert too_many_processes() == ("4 processes were started on a machine with 2 GPUs, and each needs one. Start 2.")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert too_many_processes() is None
