@@ -36,7 +36,7 @@ class NetworkPasses:
         Args:
             share: the share of what is left that the metric may take, 0 to 1.
         """
-        self.work = self.of_all = self.of_all + int(processes.total(self.work - self.of_all))
+        self.work = self.of_all = self.of_all + processes.total(self.work - self.of_all)
         left = int(LARGEST_SHARE / (1 - LARGEST_SHARE) * self.work) - self.measuring
         granted = max(1, min(int(share * left), MOST))
         self.measuring += granted

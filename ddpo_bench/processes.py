@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # its import takes seconds, which those who only start proces
     from torch import Tensor
 
 Value = TypeVar("Value")
-Number = TypeVar("Number", float, "Tensor")
+Number = TypeVar("Number", int, float, "Tensor")
 BUCKET = 2**25  # numbers that are held, to be sent or as received, at once
 TOLD = "ddpo_bench/error"  # where a failing process leaves its error for those that will miss it
 GONE = re.compile(

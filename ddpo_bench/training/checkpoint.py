@@ -117,28 +117,38 @@ def can_resume(run: Path) -> bool:
 def load_newest(run: Path, device: torch.device) -> dict[str, Any] | None:
     """The state in the newest checkpoint of a run; None where there is none.
 
-    A checkpoint is a zip archive with checksums, which torch.load does not check.
-
     Args:
         run: the run's folder.
         device: where tensors are loaded.
     Raises:
         CorruptCheckpoint: where the newest file is damaged; an older one is never used silently.
     """
-    found = checkpoints(run)
-    if not found:
-        return None
+    path = newest(run)
+    return load(path, device) if path else None
+
+
+def newest(run: Path) -> Path | None:
+    """The newest checkpoint file of a run."""
+    return next(reversed(checkpoints(run)), None)
+
+
+def load(path: Path, device: torch.device) -> dict[str, Any]:
+    """The state in a checkpoint file: a zip archive with checksums, which torch.load does not check.
+
+    Raises:
+        CorruptCheckpoint: where the file is damaged.
+    """
     try:
-        with zipfile.ZipFile(found[-1]) as archive:
+        with zipfile.ZipFile(path) as archive:
             if wrong := archive.testzip():
                 raise zipfile.BadZipFile(f"the checksum of {wrong} differs")
-        state: dict[str, Any] = torch.load(found[-1], map_location=device, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch raises many types for a torn or foreign file
         raise CorruptCheckpoint(
-            f"{found[-1]}: the checkpoint is damaged ({type(error).__name__}); delete it to resume from the one before."
+            f"{path}: the checkpoint is damaged ({type(error).__name__}); delete it to resume from the one before."
         ) from error
     if "metrics" not in state:
-        raise CorruptCheckpoint(of_an_older_version(run))
+        raise CorruptCheckpoint(of_an_older_version(path.parent.parent))
     return state
 
 

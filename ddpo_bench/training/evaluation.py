@@ -5,6 +5,7 @@ What no reward sees is measured too: diversity and low-level image statistics.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +39,7 @@ class Evaluator:
 
     Args:
         draw: gives the evaluation prompts.
+        pictures: called with the first images, their prompts and the epoch.
     """
 
     config: RunConfig
@@ -45,7 +47,7 @@ class Evaluator:
     sampler: Sampler
     draw: PromptFunction
     reward: Reward
-    folder: Path
+    pictures: Callable[[Tensor, list[str], int], None]
     micro_batch: int
 
     def __post_init__(self) -> None:
@@ -79,7 +81,7 @@ class Evaluator:
             has_learned = epoch and get("algorithm", self.config.algorithm.name).learns
             kl = self.reference_kl(drawn, conditioning) if has_learned else 0.0
         with phases.measure("files"):
-            save_grid(images[:PICTURES], self.prompts[:PICTURES], self.folder / "samples", epoch)
+            self.pictures(images[:PICTURES], self.prompts[:PICTURES], epoch)
         nats = kl * drawn.latents[0, 0].numel()
         row |= {"eval/kl_reference": kl, "eval/kl_reference_nats": nats, "prompts_truncated": self.truncated}
         return row | phases.seconds

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ddpo_bench import processes
 from ddpo_bench.algorithm_bases.law import law_of
 from ddpo_bench.checksummed import Damaged
 from ddpo_bench.config import RunConfig
@@ -49,7 +50,7 @@ def resolve(trial: Trial, folder: Path | None = None, processor: str = "") -> in
     config = trial.config
     if config.micro_batch != "auto":
         return config.micro_batch
-    if folder and (known := remembered(folder, config, processor)):
+    if known := processes.agreed(folder and remembered(folder, config, processor)):
         return known
     if trial.policy.device.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(GPU_SHARE)
@@ -58,13 +59,16 @@ def resolve(trial: Trial, folder: Path | None = None, processor: str = "") -> in
         finally:
             torch.cuda.set_per_process_memory_fraction(1.0)
             torch.cuda.reset_peak_memory_stats()  # memory_peak_mb is that of the run
-    return min(config.samples_per_epoch, MOST_ON_A_CPU, most_on_a_cpu(trial))
+    return min(config.samples_per_epoch, MOST_ON_A_CPU, processes.smallest(most_on_a_cpu(trial)))
 
 
 def largest_that_fits(trial: Callable[[int], None], most: int) -> int:
-    """The largest of `most`, a half of it, a quarter, ... that does not run out of memory; halves deal out evenly."""
+    """The largest of `most`, a half of it, a quarter, ... that does not run out of memory; halves deal out evenly.
+
+    Where several processes train the run, no one of them may run out of it.
+    """
     size = most
-    while not fits(trial, size):
+    while not processes.smallest(fits(trial, size)):
         if size == 1:
             raise OutOfMemory(
                 "micro_batch: auto: not even one sample fits into this GPU's memory. Set gradient_checkpointing: true, "
@@ -92,7 +96,7 @@ def most_on_a_cpu(trial: Trial) -> int:
     if not trial.algorithm.learns:
         return MOST_ON_A_CPU
     of_a_sample = max(1, saved_bytes(trial, 2) - saved_bytes(trial, 1))  # without the weights, which are saved too
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / processes.count()
     return max(1, int(CPU_SHARE * memory / of_a_sample))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ddpo_bench import processes
 from ddpo_bench.config import Choice, RunConfig
 from ddpo_bench.protocols import Policy
 from ddpo_bench.quantity import Quantity
@@ -29,6 +30,7 @@ def provenance(config: RunConfig, policy: Policy) -> dict[str, Any]:
         "processor": torch.cuda.get_device_name(policy.device) if on_gpu else processor_name(),
         "precision": str(policy.resolved_precision).removeprefix("torch."),
         "threads": torch.get_num_threads(),
+        "processes": processes.count(),
         "git_commit": git_commit(),
         "quantities": quantities(config, math.prod(policy.latent_shape)),
         **origins(config),

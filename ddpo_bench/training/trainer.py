@@ -7,10 +7,8 @@ that is random in an epoch follows from (seed, epoch), and all else that an epoc
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,56 +16,46 @@ from typing import Any
 import accelerate
 import torch
 
+from ddpo_bench import processes
 from ddpo_bench.config import RunConfig
-from ddpo_bench.files import DiskTrouble, naming_disk_trouble
+from ddpo_bench.files import naming_disk_trouble
 from ddpo_bench.host_memory import is_large
 from ddpo_bench.policies.precision import allow_tf32
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Reward, Sampler
-from ddpo_bench.training.checkpoint import Checkpoints, load_newest, restore
+from ddpo_bench.training.checkpoint import load, newest, restore
 from ddpo_bench.training.ema import Ema
 from ddpo_bench.training.evaluation import Evaluator
-from ddpo_bench.training.loggers import make_logger, refuse_unavailable
-from ddpo_bench.training.metrics_file import MetricsFile
+from ddpo_bench.training.loggers import refuse_unavailable
 from ddpo_bench.training.micro_batch import Trial, resolve
 from ddpo_bench.training.provenance import provenance
+from ddpo_bench.training.record import Record, Row, RunFolder
 from ddpo_bench.training.rollout import Collector, prompt_sides
-from ddpo_bench.training.run_identity import refuse_other_run, write_identity
-from ddpo_bench.training.status import Status, Stop
-
-Row = dict[str, Any]
 
 
 def train(config: RunConfig, folder: Path, on_row: Callable[[Row], None] = lambda row: None) -> None:
     """Train, or resume training, in a run folder; a finished run returns at once, unless it is given more epochs.
 
+    Several processes that are one group of torch.distributed train one run together; each of them calls this.
+
     Args:
-        on_row: called with every row of metrics.jsonl as it is written, and with {"epoch", "sampled"} while sampling.
+        on_row: called in the first process with every row of metrics.jsonl as it is written, and with
+            {"epoch", "sampled"} while sampling.
     Raises:
         DifferentConfig: where `folder` holds a run of another configuration, or a file that it reads has changed.
         DiskTrouble: where nothing more can be written; the run can be resumed later.
-        Exception: whatever stopped the run; status.json says why.
+        ProcessLost: where another process is gone; the run can be resumed.
+        Exception: whatever stopped the run, in whichever process; status.json says why.
     """
-    refuse_other_run(folder, config)
-    status = Status.of(folder, config.epochs)
-    if status.state == "done" and status.epoch >= config.epochs:
+    accelerate.PartialState()
+    with processes.one_error_for_all():
+        record = Record() if processes.rank() else RunFolder(config, folder, on_row)
+    if processes.agreed(record.is_done()):
         return
-    status.begin()
-    try:
-        with naming_disk_trouble(folder):
-            run_epochs(config, folder, status, on_row)
-    except KeyboardInterrupt:
-        status.end("killed", "interrupted")
-        raise
-    except (Stop, DiskTrouble) as stop:
-        status.end("killed", str(stop))
-        raise
-    except Exception as error:
-        status.end("failed", f"{type(error).__name__}: {error}")
-        raise
-    status.end("done")
+    with record.to_its_end(), processes.errors_told(), naming_disk_trouble(folder):
+        run_epochs(config, folder, record)
 
 
-def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable[[Row], None]) -> None:
+def run_epochs(config: RunConfig, folder: Path, record: Record) -> None:
     refuse_unavailable(config.logger)
     device = accelerate.PartialState().device
     policy, sampler = start_policy(config, device)
@@ -78,7 +66,7 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
     reward.start(device)
     training_prompts, evaluation_prompts = prompt_sides(config, policy)
     origin = provenance(config, policy)
-    on_host = is_kept_on_host(config, policy, sampler, algorithm)
+    on_host = is_kept_on_host(config, policy, sampler, algorithm, record)
     origin["rollout_device"] = "host" if on_host else str(device)
     trial = Trial(config, policy, sampler, training_prompts, reward, algorithm, on_host)
     micro_batch = origin["micro_batch"] = resolve(trial, folder, origin["processor"])
@@ -86,65 +74,51 @@ def run_epochs(config: RunConfig, folder: Path, status: Status, on_row: Callable
         policy, sampler, training_prompts, reward, advantages, algorithm,
         config.samples_per_epoch, config.samples_per_prompt, micro_batch, config.seed, on_host,
     )  # fmt: skip
-    evaluator = Evaluator(config, policy, sampler, evaluation_prompts, reward, folder, micro_batch)
-    write_identity(folder, config, origin)  # all that the configuration names has started
-    metrics = MetricsFile(folder / "metrics.jsonl")
-    parts: dict[str, Any] = {"policy": policy, "algorithm": algorithm, "advantages": advantages, "metrics": metrics}
+    evaluator = Evaluator(config, policy, sampler, evaluation_prompts, reward, record.pictures, micro_batch)
+    record.identify(origin)  # all that the configuration names has started
+    parts: dict[str, Any] = {"policy": policy, "algorithm": algorithm, "advantages": advantages, **record.parts}
     ema = Ema(policy, config.ema)
     if config.ema:
         parts["ema"] = ema
-    state = load_newest(folder, device)
-    done = 0
+    checkpoint = processes.agreed(newest(folder))
+    with processes.one_error_for_all():
+        state = load(checkpoint, device) if checkpoint else None
     if state is not None:
-        done = state["epoch"]
         restore(folder, parts, state)
-    first_epoch = 0 if state is None else done + 1
-    with (
-        closing(make_logger(config, folder, first_epoch)) as logger,
-        Checkpoints(folder, metrics.path) as checkpoints,
-        ema.following(),
-    ):
+    done: int | None = None if state is None else state["epoch"]
 
-        def write(row: Row) -> None:
-            with status.measure("files"):
-                metrics.append(row)
-                logger.log(row)
-                on_row(row)
+    def write(row: Row) -> None:
+        with processes.one_error_for_all():
+            record.row(row)
 
-        def evaluate(epoch: int) -> None:
-            with ema.in_place():
-                row = evaluator.evaluate(epoch)
-            write({"epoch": epoch, **row})
+    def evaluate(epoch: int) -> None:
+        with ema.in_place():
+            row = evaluator.evaluate(epoch)
+        write({"epoch": epoch, **row})
 
-        def save(epoch: int) -> None:
-            last = epoch == config.epochs
-            if epoch and not last and time.monotonic() - checkpoints.saved < config.checkpoint_seconds:
-                return
-            with status.measure("checkpoint"):
-                state = snapshot(parts, epoch, last)
-                checkpoints.save(epoch, state, keep=1 if last else config.checkpoints_kept)
+    def save(epoch: int) -> None:
+        if processes.agreed(record.is_due(epoch)):
+            with record.measure("checkpoint"):
+                state = snapshot(parts, epoch, epoch == config.epochs)
+                record.save(epoch, state)
 
-        status.is_ready()
-        if state is None:
-            metrics.start_anew()
+    with record.opened(0 if done is None else done + 1), ema.following():
+        if done is None:
+            record.start_anew()
             evaluate(0)
             save(0)
-        for epoch in range(done + 1, config.epochs + 1):
-            rollout, row = collector.collect(epoch, partial(report_sampling, on_row, epoch))
+        for epoch in range((done or 0) + 1, config.epochs + 1):
+            rollout, row = collector.collect(epoch, partial(record.sampled, epoch))
             clock = time.perf_counter()
             row |= algorithm.update(policy, rollout)
             row |= {"seconds_learning": time.perf_counter() - clock}
-            row |= collector.compare(epoch, rollout) | {"memory_peak_mb": peak_memory_mb(device)}
+            row |= collector.compare(epoch, rollout)
+            row |= {"memory_peak_mb": processes.largest(peak_memory_mb(device))}
             write({"epoch": epoch, "queries": epoch * config.samples_per_epoch, **row})
             if epoch == config.epochs or (config.evaluation.every and epoch % config.evaluation.every == 0):
                 evaluate(epoch)
             save(epoch)
-            checkpoints.then(partial(status.progress, epoch))
-    status.metrics_crc32 = metrics.crc32
-
-
-def report_sampling(on_row: Callable[[Row], None], epoch: int, sampled: int) -> None:
-    on_row({"epoch": epoch, "sampled": sampled})
+            record.finished(epoch)
 
 
 def start_policy(config: RunConfig, device: torch.device) -> tuple[Policy, Sampler]:
@@ -163,15 +137,16 @@ def compiles(config: RunConfig, device: torch.device) -> bool:
     return config.compile == "regional" and device.type != "cpu"
 
 
-def is_kept_on_host(config: RunConfig, policy: Policy, sampler: Sampler, algorithm: Algorithm) -> bool:
+def is_kept_on_host(config: RunConfig, policy: Policy, sampler: Sampler, algorithm: Algorithm, record: Record) -> bool:
     """Whether an epoch's latents are kept in host memory, which output.log then tells."""
     if algorithm.needs == "x_0" or policy.device.type != "cuda":
         return False
     size = 4 * config.samples_per_epoch * (len(sampler.timesteps) + 1) * math.prod(policy.latent_shape)
     on_host = is_large(size, policy.device) if config.rollout_device == "auto" else config.rollout_device == "host"
+    on_host = bool(processes.largest(on_host))  # where it is for one, for all
     if on_host:
         moves = "each micro-batch moves there once it is sampled, and what is learned from comes back in micro-batches"
-        print(f"rollout: {size / 1e9:.1f} GB of latents in pinned host memory; {moves}", file=sys.stderr, flush=True)
+        record.note(f"rollout: {size / 1e9:.1f} GB of latents in pinned host memory; {moves}")
     return on_host
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from ddpo_bench.advantages.per_prompt import PerPrompt
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import is_held_out, split
-from ddpo_bench.training.evaluation import Evaluator
+from ddpo_bench.training.evaluation import Evaluator, save_grid
 from ddpo_bench.training.trainer import start_policy
 
 MakeConfig = Callable[..., RunConfig]
@@ -20,8 +21,12 @@ MakeConfig = Callable[..., RunConfig]
 
 def evaluator(config: RunConfig, folder: Path) -> Evaluator:
     _, draw = split(config.prompts.build(), config.evaluation.prompts)
+
+    def pictures(images: Tensor, prompts: list[str], epoch: int) -> None:
+        save_grid(images, prompts, folder, epoch)
+
     return Evaluator(
-        config, *start_policy(config, torch.device("cpu")), draw, config.reward.build(), folder, micro_batch=2
+        config, *start_policy(config, torch.device("cpu")), draw, config.reward.build(), pictures, micro_batch=2
     )
 
 

@@ -19,7 +19,7 @@ from run_rows import numbers, rows_of
 from ddpo_bench.config import RunConfig
 from ddpo_bench.rewards.checking import RewardError
 from ddpo_bench.rewards.judges import judges
-from ddpo_bench.training import trainer
+from ddpo_bench.training import record
 from ddpo_bench.training.checkpoint import CorruptCheckpoint, load_newest
 from ddpo_bench.training.run_identity import DifferentConfig
 from ddpo_bench.training.trainer import train
@@ -417,7 +417,7 @@ def test_the_logger_is_closed_when_a_run_fails(
         def close(self) -> None:
             closed.append(True)
 
-    monkeypatch.setattr(trainer, "make_logger", lambda *arguments: Logger())
+    monkeypatch.setattr(record, "make_logger", lambda *arguments: Logger())
     with pytest.raises(RuntimeError, match="disk full"):
         train(tiny_run(), tmp_path)
     assert closed == [True]
