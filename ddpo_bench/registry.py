@@ -33,7 +33,6 @@ DEFAULTS = {  # the plugin that is used where a configuration names none
 }
 Plugin = TypeVar("Plugin", bound=type)
 _known: dict[str, dict[str, type]] = {kind: {} for kind in FOLDERS}
-_reserved: dict[tuple[str, str], str] = {}
 
 
 class UnknownName(KeyError):
@@ -55,32 +54,14 @@ def register(kind: str, name: str) -> Callable[[Plugin], Plugin]:
     return add
 
 
-def reserve(kind: str, name: str, why: str) -> None:
-    """Refuse a name with a reason of its own.
-
-    Args:
-        why: the sentence that is shown to a user who gives the name.
-    """
-    _reserved[kind, name] = why
-
-
-def reserved(name: str) -> list[str]:
-    """Why a name is reserved, a sentence for each kind in which it is; empty where it is in none."""
-    for kind in FOLDERS:
-        discover(kind)
-    return [why for (_, taken), why in _reserved.items() if taken == name]
-
-
 def get(kind: str, name: str) -> Any:
     """The class of a plugin; call it with its options to make the object.
 
     Raises:
-        UnknownName: with the nearest known name, or the reason why this one is reserved.
+        UnknownName: with the nearest known name.
     """
     discover(kind)
     if name not in _known[kind]:
-        if why := _reserved.get((kind, name)):
-            raise UnknownName(why)
         raise UnknownName(unknown(kind, name, _known[kind]))
     return _known[kind][name]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from every_plugin import NEEDS
 
 from ddpo_bench.config import ConfigError, RunConfig, run_config
 from ddpo_bench.files import write_yaml
@@ -112,7 +113,7 @@ def test_all_mistakes_are_told_at_once_each_in_a_line_with_its_place() -> None:
         ),
         ({"policy": {"name": "stable_diffusion", "adapter": {"nam": "lora"}}}, "policy.adapter.nam: unknown key"),
         ({"policy": {"name": "stable_diffusion", "adapter": {"name": "lorra"}}}, "policy.adapter.name: unknown value"),
-        ({"algorithm": "trpo"}, "algorithm: 'trpo' is reserved for TRPO with a natural gradient"),
+        ({"algorithm": "trpo", "compile": "regional"}, "compile: trpo differentiates the network along directions"),
         (
             {"algorithm": {"name": "ppo", "updates_per_epoch": 2}},
             "algorithm.updates_per_epoch: is called minibatches now.",
@@ -198,7 +199,7 @@ def test_an_override_that_cannot_be_applied_is_refused_in_one_line(override: str
 )
 def test_a_configuration_goes_through_its_own_file(tmp_path: Path, kind: str, name: str) -> None:
     settings = {"reward": "target_colour", "seed": 3, "samples_per_prompt": 2, "evaluation": {"samples": 5}}
-    config = run_config({kind: name} | settings, "test")
+    config = run_config({kind: name} | settings | NEEDS.get((kind, name), {}), "test")
     write_yaml(tmp_path / "config.yaml", config.to_dict())
     again = run_config(load_yaml(tmp_path / "config.yaml"), "config.yaml")
     assert again == config

@@ -27,11 +27,6 @@ def test_any_name_lists_its_options_with_default_bounds_and_help(kind: str, caps
         assert len(lines) > 1
 
 
-def test_a_reserved_name_is_refused_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["list", "trpo"]) == 1
-    assert capsys.readouterr().err.startswith("list: 'trpo' is reserved for TRPO with a natural gradient")
-
-
 def test_nested_options_and_units_are_listed_too(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(listed(capsys, "stable_diffusion").split())
     assert "adapter.name full or lora, default full what is trained: every weight, or low-rank updates" in text

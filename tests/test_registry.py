@@ -42,12 +42,6 @@ def test_an_unknown_name_comes_with_the_nearest_one_and_all_that_exist() -> None
     assert unknown("colour", "xyz", []) == "unknown colour 'xyz'. Known: none."
 
 
-def test_a_reserved_name_is_refused_with_the_reason() -> None:
-    with pytest.raises(UnknownName, match=r"reserved for TRPO with a natural gradient .* is 'trpo_penalty'"):
-        get("algorithm", "trpo")
-    assert "trpo" not in names("algorithm")
-
-
 @pytest.mark.usefixtures("clean")
 def test_a_name_cannot_be_taken_twice() -> None:
     with pytest.raises(ValueError, match=r"algorithm 'ppo' is already registered by ddpo_bench\.algorithms\.ppo\.PPO"):

@@ -85,11 +85,15 @@ class GradientAlgorithm(AdamWAlgorithm):
         return config.epochs * self.passes * self.minibatches
 
     def network_passes(self, config: RunConfig) -> tuple[int, int]:
-        window = config.sampler.options.get("window")
-        noisy = window.steps if window else config.sampler.options.get("steps", 0)
-        steps = trained_steps(noisy, self.timestep_fraction)
+        steps = trained_steps(noisy_steps(config), self.timestep_fraction)
         passes = config.epochs * self.passes * config.samples_per_epoch * steps
         return passes, passes
+
+
+def noisy_steps(config: RunConfig) -> int:
+    """How many steps of a trajectory have a density, and can be trained on."""
+    window = config.sampler.options.get("window")
+    return window.steps if window else config.sampler.options.get("steps", 0)
 
 
 def trained_steps(steps: int, fraction: float) -> int:

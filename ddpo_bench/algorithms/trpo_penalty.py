@@ -1,6 +1,7 @@
 """PPO's adaptive KL penalty (Schulman et al. 2017, section 4), with the exact Gaussian KL of a transition.
 
-It is the penalty form of TRPO's constraint (Schulman et al. 2015), without the natural gradient and the line search.
+It is the penalty form of TRPO's constraint (Schulman et al. 2015), without the natural gradient and the line search
+of `trpo`.
 """
 
 from __future__ import annotations
@@ -16,16 +17,9 @@ from ddpo_bench.algorithm_bases.transitions import Transitions
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Policy, Rollout
 from ddpo_bench.quantity import NATS, Quantity
-from ddpo_bench.registry import register, reserve
+from ddpo_bench.registry import register
 
 TOLERANCE = 1.5  # KL may leave the target by this factor before beta moves (Schulman et al. 2017, eq. 8)
-
-reserve(
-    "algorithm",
-    "trpo",
-    "'trpo' is reserved for TRPO with a natural gradient and a line search, which is not implemented yet. "
-    "The adaptive KL penalty that had this name is 'trpo_penalty'.",
-)
 
 
 @register("algorithm", "trpo_penalty")

@@ -36,8 +36,7 @@ def execute(args: Namespace) -> int:
     homes = [kind for kind in every if args.name in every[kind]]
     if args.name not in (None, *every, *(name for names in every.values() for name in names)):
         known = [*every, *(name for names in every.values() for name in names)]
-        reasons = registry.reserved(args.name) or [registry.unknown("kind or name", args.name, known)]
-        raise ConfigError([f"list: {reason}" for reason in reasons])
+        raise ConfigError([f"list: {registry.unknown('kind or name', args.name, known)}"])
     for kind in homes or ([args.name] if args.name else every):
         print("\n".join(options_of(kind, args.name) if homes else overview(kind)))
     return 0
