@@ -124,6 +124,19 @@ def test_the_pretrained_copy_is_the_policy_before_any_update(policy: Policy) -> 
     assert not torch.allclose(predict(policy), before, atol=1e-3)
 
 
+def test_a_lagged_copy_is_the_policy_as_it_was_kept(policy: Policy) -> None:
+    disturb(policy)
+    policy.keep("old")
+    kept = predict(policy).detach()
+    disturb(policy)
+    moved = predict(policy).detach()
+    for decay, expected in ((1.0, kept), (0.0, moved)):
+        policy.blend("old", decay)
+        with policy.copy("old"):
+            assert torch.equal(predict(policy), expected)
+        assert torch.equal(predict(policy), moved)
+
+
 def test_the_pretrained_copy_leaves_learning_as_it_was(policy: Policy) -> None:
     disturb(policy)
     before, kept = predict(policy), policy.state_dict().keys()
