@@ -65,6 +65,15 @@ def is_group() -> bool:
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
+def device() -> torch.device:
+    """Where this process trains: on its own GPU, or on the CPU; joins the group of a launcher that has started it."""
+    import torch
+    from accelerate import PartialState
+
+    found = PartialState().device
+    return torch.device("cpu") if found.type == "cpu" else found  # not cpu:1, of the second process, as it may be
+
+
 def share(items: int, of: int | None = None) -> slice:
     """A process's share of a count of items, in a row; shares differ by at most one.
 
@@ -194,9 +203,8 @@ def in_buckets(tensors: Iterable[Tensor]) -> Iterator[tuple[tuple[torch.dtype, t
 def wire() -> torch.device:
     """Where tensors are sent from: the accelerator of this process, or under gloo host memory."""
     import torch
-    from accelerate import PartialState
 
-    return torch.device("cpu") if torch.distributed.get_backend() == "gloo" else PartialState().device
+    return torch.device("cpu") if torch.distributed.get_backend() == "gloo" else device()
 
 
 @contextmanager

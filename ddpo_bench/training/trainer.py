@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import accelerate
 import torch
 
 from ddpo_bench import processes
@@ -46,18 +45,17 @@ def train(config: RunConfig, folder: Path, on_row: Callable[[Row], None] = lambd
         ProcessLost: where another process is gone; the run can be resumed.
         Exception: whatever stopped the run, in whichever process; status.json says why.
     """
-    accelerate.PartialState()
+    device = processes.device()
     with processes.one_error_for_all():
         record = Record() if processes.rank() else RunFolder(config, folder, on_row)
     if processes.agreed(record.is_done()):
         return
     with record.to_its_end(), processes.errors_told(), naming_disk_trouble(folder):
-        run_epochs(config, folder, record)
+        run_epochs(config, folder, device, record)
 
 
-def run_epochs(config: RunConfig, folder: Path, record: Record) -> None:
+def run_epochs(config: RunConfig, folder: Path, device: torch.device, record: Record) -> None:
     refuse_unavailable(config.logger)
-    device = accelerate.PartialState().device
     policy, sampler = start_policy(config, device)
     algorithm: Algorithm = config.algorithm.build()
     algorithm.start(policy, config.seed)

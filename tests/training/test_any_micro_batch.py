@@ -6,34 +6,24 @@ another batch size, and Adam carries it on.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from every_plugin import NEEDS, OPTIONS, fits, make, policy_for
+from every_combination import assert_equal_but_for_rounding, combinations, run_of
 from run_rows import numbers
 
 from ddpo_bench.config import RunConfig
-from ddpo_bench.options import options_of
-from ddpo_bench.registry import get, names
+from ddpo_bench.registry import names
 from ddpo_bench.training.trainer import train
 
-RELATIVE = 1e-3  # 1e-7 of a sum of terms that cancel to a thousandth of them, and a few updates of Adam
-ABSOLUTE = 1e-6  # of metrics that are 0 but for rounding: ratios less 1, KL of a policy to itself, losses at ratio 1
 Train = Callable[..., list[dict[str, Any]]]
 
 
-def combinations() -> list[Any]:
-    """All of them; on the small made-up networks, each algorithm and each sampler at least once is not `long`."""
-    found = []
-    for policy, sampler, algorithm in itertools.product(names("policy"), names("sampler"), names("algorithm")):
-        if fits(make("sampler", sampler), make("policy", policy).stored_scheduler_config()):
-            small = policy == policy_for(make("sampler", sampler))
-            quick = small and (algorithm == "ppo" or sampler == names("sampler")[0])
-            found.append(pytest.param(policy, sampler, algorithm, marks=[] if quick else pytest.mark.long))
-    return found
+def is_quick(sampler: str, algorithm: str) -> bool:
+    """Each algorithm and each sampler at least once."""
+    return algorithm == "ppo" or sampler == names("sampler")[0]
 
 
 @pytest.fixture
@@ -41,19 +31,13 @@ def train_in(tiny_run: Callable[..., RunConfig], tiny_model: Path, tmp_path: Pat
     def run(
         policy: str, sampler: str, algorithm: str, micro_batch: int, folder: str = "", epochs: int = 2
     ) -> list[dict[str, Any]]:
-        options = {"model": str(tiny_model), "precision": "fp32"}
-        known = options_of(get("policy", policy))
-        changes: dict[str, Any] = {
-            "policy": {"name": policy} | {key: value for key, value in options.items() if key in known},
-            "sampler": {"name": sampler, "steps": 3},
-            "algorithm": {"name": algorithm} | OPTIONS.get(("algorithm", algorithm), {}),
-            "reward": "redness",
-            "advantages": "batch",
-            "samples_per_epoch": 8,  # at 16 all of them at once, at 3 the last two
-            "epochs": epochs,
-            "micro_batch": micro_batch,
-        }
-        config = tiny_run(**changes | NEEDS.get(("algorithm", algorithm), {}))
+        config = run_of(
+            tiny_run, tiny_model, policy, sampler, algorithm,
+            advantages="batch",
+            samples_per_epoch=8,  # at 16 all of them at once, at 3 the last two
+            epochs=epochs,
+            micro_batch=micro_batch,
+        )  # fmt: skip
         place = tmp_path / (folder or f"{micro_batch}")
         train(config, place)
         return numbers(place)
@@ -61,13 +45,7 @@ def train_in(tiny_run: Callable[..., RunConfig], tiny_model: Path, tmp_path: Pat
     return run
 
 
-def assert_equal_but_for_rounding(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    assert len(found) == len(expected)
-    for row, other in zip(found, expected, strict=True):
-        assert row == pytest.approx(other, rel=RELATIVE, abs=ABSOLUTE)
-
-
-@pytest.mark.parametrize(("policy", "sampler", "algorithm"), combinations())
+@pytest.mark.parametrize(("policy", "sampler", "algorithm"), combinations(is_quick))
 def test_the_micro_batch_changes_a_runs_numbers_by_rounding_alone(
     train_in: Train, policy: str, sampler: str, algorithm: str
 ) -> None:

@@ -1,0 +1,48 @@
+"""A tiny run for every policy family, sampler and algorithm that go together, and how far its numbers may move."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from every_plugin import NEEDS, OPTIONS, fits, make, policy_for
+
+from ddpo_bench.config import RunConfig
+from ddpo_bench.options import options_of
+from ddpo_bench.registry import get, names
+
+RELATIVE = 1e-3  # 1e-7 of a sum of terms that cancel to a thousandth of them, and a few updates of Adam
+ABSOLUTE = 1e-6  # of metrics that are 0 but for rounding: ratios less 1, KL of a policy to itself, losses at ratio 1
+
+
+def combinations(is_quick: Callable[[str, str], bool]) -> list[Any]:
+    """All of them, `long` except for those on the small made-up networks whose sampler and algorithm are quick."""
+    found = []
+    for policy, sampler, algorithm in itertools.product(names("policy"), names("sampler"), names("algorithm")):
+        if fits(make("sampler", sampler), make("policy", policy).stored_scheduler_config()):
+            quick = policy == policy_for(make("sampler", sampler)) and is_quick(sampler, algorithm)
+            found.append(pytest.param(policy, sampler, algorithm, marks=[] if quick else pytest.mark.long))
+    return found
+
+
+def run_of(
+    tiny_run: Callable[..., RunConfig], model: Path, policy: str, sampler: str, algorithm: str, **changes: Any
+) -> RunConfig:
+    options = {"model": str(model), "precision": "fp32"}
+    known = options_of(get("policy", policy))
+    chosen: dict[str, Any] = {
+        "policy": {"name": policy} | {key: value for key, value in options.items() if key in known},
+        "sampler": {"name": sampler, "steps": 3},
+        "algorithm": {"name": algorithm} | OPTIONS.get(("algorithm", algorithm), {}),
+        "reward": "redness",
+    }
+    return tiny_run(**chosen | changes | NEEDS.get(("algorithm", algorithm), {}))
+
+
+def assert_equal_but_for_rounding(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    assert len(found) == len(expected)
+    for row, other in zip(found, expected, strict=True):
+        assert row == pytest.approx(other, rel=RELATIVE, abs=ABSOLUTE)
