@@ -66,7 +66,14 @@ def add_workers(parser: ArgumentParser) -> None:
         "--workers",
         type=positive,
         metavar="N",
-        help="number of parallel processes (default: one for each GPU, or for each CPU core)",
+        help="number of runs at a time (default: as many as have GPUs, or CPU cores, of their own)",
+    )
+    parser.add_argument(
+        "--runs-per-gpu",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="number of runs that share a GPU, for runs on one GPU (default: 1)",
     )
 
 

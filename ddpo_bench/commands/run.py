@@ -13,6 +13,7 @@ from ddpo_bench.commands.tune import print_tuning_plan, tune_and_compare
 
 if TYPE_CHECKING:
     from ddpo_bench.sweep.plan import PlannedRun
+    from ddpo_bench.sweep.room import Room
     from ddpo_bench.sweep.suite import Suite
 
 EXAMPLES = """\
@@ -23,6 +24,8 @@ examples:
   ddpo-bench run algos --only '*/seed-0'               run seed 0 of every cell
   ddpo-bench run algos --set epochs=2 --results quick  change a setting, and write elsewhere
   ddpo-bench run algos --seeds 0-9                     run other seeds than those in the file
+  ddpo-bench run algos --runs-per-gpu 4                run four runs at a time on each GPU
+  ddpo-bench run algos --set resources.processes=2     train each run on two processes, with a GPU each if there are any
   ddpo-bench run algos --executor ray --ray-address auto
   ddpo-bench run algos --executor slurm --workers 16 --slurm partition=gpu --slurm gpus_per_node=1 --slurm time=240
 
@@ -76,7 +79,7 @@ def question(args: Namespace) -> dict[str, Any]:
 def run_and_compare(args: Namespace) -> int:
     from ddpo_bench.commands.planning import planned_runs, refuse_impossible
     from ddpo_bench.commands.printing import print_failures, print_summary
-    from ddpo_bench.commands.submitting import submit, workers
+    from ddpo_bench.commands.submitting import local_room, submit, workers
     from ddpo_bench.console import display
     from ddpo_bench.files import naming_disk_trouble
     from ddpo_bench.fingerprints import asked_for
@@ -86,8 +89,9 @@ def run_and_compare(args: Namespace) -> int:
     suite, runs, root = planned_runs(args)
     asked["read"] = dict(asked_for)
     refuse_impossible(args, suite, runs, root, here=args.executor == "local")
+    room = local_room(args, suite) if args.executor == "local" else None
     if args.dry_run:
-        return print_tuning_plan(suite, root) if suite.tune else print_plan(suite, runs, root)
+        return print_tuning_plan(suite, root, room) if suite.tune else print_plan(suite, runs, root, room)
     if suite.tune and args.executor != "slurm":
         return tune_and_compare(args, suite, root)
     if args.executor == "slurm":
@@ -104,7 +108,8 @@ def run_and_compare(args: Namespace) -> int:
     return SOME_FAILED if failed else 0
 
 
-def print_plan(suite: Suite, runs: Sequence[PlannedRun], root: Path) -> int:
+def print_plan(suite: Suite, runs: Sequence[PlannedRun], root: Path, room: Room | None) -> int:
+    """room: of this machine, where it trains."""
     from ddpo_bench.commands.planning import count_images
     from ddpo_bench.console import print_table
     from ddpo_bench.sweep.runner import state
@@ -121,6 +126,8 @@ def print_plan(suite: Suite, runs: Sequence[PlannedRun], root: Path) -> int:
     print_table(f"{suite.name}: {len(runs)} runs", ["cell", "hash", "seeds", "images", "state"], rows)
     todo = [planned for planned in runs if state(planned, root) != "done"]
     print(f"{count_images(runs)} images (reward queries) in all, {count_images(todo)} of them to do, in {root}")
+    if room:
+        print(room)
     return 0
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shlex
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ddpo_bench.sweep.plan import PlannedRun
     from ddpo_bench.sweep.ray_workers import RayPool
+    from ddpo_bench.sweep.room import Room
     from ddpo_bench.sweep.suite import Suite
     from ddpo_bench.sweep.workers import Pool
 
@@ -48,9 +50,12 @@ def refuse_wrong_executor(args: Namespace) -> None:
 
 
 def refuse_wrong_ray(args: Namespace) -> None:
-    """Refuse the address of a cluster that is not used, and Ray where it is not installed."""
+    """Refuse the address of a cluster that is not used, Ray where it is not installed, and GPUs shared elsewhere."""
     from ddpo_bench.sweep.ray_cluster import RayUnavailable, refuse_missing_ray
+    from ddpo_bench.sweep.room import NoRoom
 
+    if args.runs_per_gpu > 1 and args.executor != "local":
+        raise NoRoom(f"--runs-per-gpu {args.runs_per_gpu}: works only for runs on this machine, not on a cluster.")
     if args.executor == "ray":
         refuse_missing_ray()
     elif args.ray_address:
@@ -60,15 +65,31 @@ def refuse_wrong_ray(args: Namespace) -> None:
 @contextmanager
 def workers(args: Namespace, suite: Suite) -> Iterator[tuple[Callable[..., Pool | RayPool], int]]:
     """What makes the workers of `run` and `tune`, and how many at a time."""
+    from ddpo_bench.sweep.mps import sharing_gpus
     from ddpo_bench.sweep.ray_cluster import connected
     from ddpo_bench.sweep.ray_workers import workers_of
-    from ddpo_bench.sweep.workers import Pool, default_count
+    from ddpo_bench.sweep.workers import Pool
 
     if args.executor == "local":
-        yield Pool, args.workers or default_count()
+        room = local_room(args, suite)
+        count = room.workers(args.workers)
+        with sharing_gpus() if args.runs_per_gpu > 1 else nullcontext() as sharing:
+            if sharing:
+                print(sharing.how, flush=True)
+                room = room.under_mps(sharing.variables) if sharing.variables else room
+            yield partial(Pool, room=room), count
         return
     with connected(args.ray_address) as cluster:
         yield workers_of(cluster), args.workers or cluster.room({cell.config.resources for cell in suite.cells})
+
+
+def local_room(args: Namespace, suite: Suite) -> Room:
+    """What this machine offers the workers of a suite; refuses more than it has room for."""
+    from ddpo_bench.sweep.room import room_for
+
+    room = room_for((cell.config.resources for cell in suite.cells), args.runs_per_gpu)
+    room.workers(args.workers)
+    return room
 
 
 def submit(args: Namespace, suite: Suite, runs: Sequence[PlannedRun], root: Path) -> list[PlannedRun] | None:

@@ -10,6 +10,7 @@ from ddpo_bench.commands.command import SOME_FAILED, Command, add_suite, add_wor
 from ddpo_bench.commands.submitting import add_ray
 
 if TYPE_CHECKING:
+    from ddpo_bench.sweep.room import Room
     from ddpo_bench.sweep.suite import Suite
 
 EXAMPLES = """\
@@ -34,7 +35,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> int:
     from ddpo_bench.commands.planning import planned_runs, refuse_impossible
-    from ddpo_bench.commands.submitting import refuse_wrong_ray
+    from ddpo_bench.commands.submitting import local_room, refuse_wrong_ray
     from ddpo_bench.config import ConfigError
 
     refuse_wrong_ray(args)
@@ -42,7 +43,8 @@ def execute(args: Namespace) -> int:
     if suite.tune is None:
         raise ConfigError([f"{args.suite}: has no tune: block. Use: ddpo-bench run {args.suite}"])
     refuse_impossible(args, suite, runs, root, here=args.executor == "local")
-    return print_tuning_plan(suite, root) if args.dry_run else tune_and_compare(args, suite, root)
+    room = local_room(args, suite) if args.executor == "local" else None
+    return print_tuning_plan(suite, root, room) if args.dry_run else tune_and_compare(args, suite, root)
 
 
 def tune_and_compare(args: Namespace, suite: Suite, root: Path) -> int:
@@ -63,8 +65,8 @@ def tune_and_compare(args: Namespace, suite: Suite, root: Path) -> int:
     return SOME_FAILED if outcome.failed or outcome.without_winner else 0
 
 
-def print_tuning_plan(suite: Suite, root: Path) -> int:
-    """Print the most that tuning would do."""
+def print_tuning_plan(suite: Suite, root: Path, room: Room | None) -> int:
+    """Print the most that tuning would do; room: of this machine, where it trains."""
     from ddpo_bench.console import print_table
 
     tune = suite.tune
@@ -77,6 +79,8 @@ def print_tuning_plan(suite: Suite, root: Path) -> int:
     print(
         f"At most {images:,} images (reward queries) in all trials; then {final} runs on seeds {suite.seeds}, in {root}"
     )
+    if room:
+        print(room)
     return 0
 
 

@@ -17,7 +17,7 @@ from ddpo_bench.preflight.prompt_length import length_lines
 from ddpo_bench.protocols import Policy
 from ddpo_bench.run_folder.status import read_status
 from ddpo_bench.sweep.estimate import duration, makespan, size
-from ddpo_bench.sweep.workers import default_count
+from ddpo_bench.sweep.room import Room, room_for
 
 
 class PlannedCell(NamedTuple):
@@ -42,7 +42,11 @@ class Plan:
 
     @property
     def workers(self) -> int:
-        return min(default_count(), sum(cell.runs for cell in self.cells))
+        return min(self.room.most, sum(cell.runs for cell in self.cells))
+
+    @cached_property
+    def room(self) -> Room:
+        return room_for(cell.config.resources for cell in self.cells)
 
     @cached_property
     def needs(self) -> list[tuple[PlannedCell, Needs]]:

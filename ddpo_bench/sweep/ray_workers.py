@@ -26,8 +26,9 @@ from ddpo_bench.signals import interrupt
 from ddpo_bench.sweep.follow import Follower
 from ddpo_bench.sweep.queue_item import worker_of
 from ddpo_bench.sweep.ray_cluster import Cluster, RayUnavailable
+from ddpo_bench.sweep.room import ONE_THREAD
 from ddpo_bench.sweep.run_queue import RunQueue
-from ddpo_bench.sweep.workers import EARLY_FAILURES, EARLY_KILLS, GRACE_SECONDS, ONE_THREAD, WorkersDied
+from ddpo_bench.sweep.workers import EARLY_FAILURES, EARLY_KILLS, GRACE_SECONDS, WorkersDied
 
 POLL_SECONDS = 1.0  # between two questions what the workers did
 RETRIES = 3  # of a task whose process or node died, by Ray; after these the queue says whether there is work left

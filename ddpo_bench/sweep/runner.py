@@ -18,7 +18,7 @@ from ddpo_bench.sweep.sweep_queue import SweepPlace, SweepQueue
 from ddpo_bench.sweep.worker import resolve, train_all, work
 from ddpo_bench.sweep.workers import Pool
 
-TRAIN = "ddpo_bench.training.trainer:train"
+TRAIN = "ddpo_bench.training.launch:train_on_processes"
 Display = Callable[[Sequence[PlannedRun], int], AbstractContextManager[Watcher]]  # of runs to do, and how many are done
 
 

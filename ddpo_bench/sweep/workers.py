@@ -15,11 +15,11 @@ from ddpo_bench.child_processes import follow_parent, starting
 from ddpo_bench.files import FULL, DiskTrouble
 from ddpo_bench.signals import interrupt
 from ddpo_bench.sweep.follow import Follower
+from ddpo_bench.sweep.room import Room, room_for
 
 GRACE_SECONDS = 15.0  # for a worker to end by itself before it is killed
 POLL_SECONDS = 0.5  # between two questions what the workers did
 EARLY_FAILURES = 3  # workers in a row that may fail before they claim anything
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # environment of a worker where there is no GPU
 EARLY_KILLS = 30  # that may be killed before they do, which says less about the installation
 
 
@@ -30,19 +30,28 @@ class WorkersDied(Exception):
 class Pool:
     """The workers of one command."""
 
-    def __init__(self, target: Callable[..., None], args: tuple[Any, ...], count: int, follower: Follower[Any]):
+    def __init__(
+        self,
+        target: Callable[..., None],
+        args: tuple[Any, ...],
+        count: int,
+        follower: Follower[Any],
+        room: Room | None = None,
+    ):
         """What the workers do, and how many there are.
 
         Args:
             target, args: function and arguments of a worker process.
             count: processes at a time.
             follower: of the queue that they work on, asked twice a second to tell what they did.
+            room: which of them holds which GPUs; None is as the runs in the queue ask for.
         """
         self.target = target
         self.args = args
         self.queue = follower.queue
         self.follower = follower
-        self.environments = environments(count)
+        room = room or room_for(item.resources for item in self.queue.items)
+        self.environments = room.environments(count)
         self.processes: dict[int, BaseProcess] = {}
         self.early_deaths = 0
 
@@ -116,24 +125,3 @@ def be_worker(target: Callable[..., None], args: tuple[Any, ...]) -> None:
 def exit_of(process: BaseProcess) -> str:
     code = process.exitcode or 0
     return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def environments(count: int) -> list[dict[str, str]]:
-    """Variables for each of `count` workers: a GPU of its own where there are several, one thread where there is none.
-
-    Two one-thread workers do more than one process with two threads, and numbers do not depend on the core count.
-    """
-    import torch
-
-    gpus = torch.cuda.device_count()
-    if gpus == 0:
-        return [ONE_THREAD for _ in range(count)]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
-    return [{"CUDA_VISIBLE_DEVICES": visible.split(",")[index % gpus]} for index in range(count)]
-
-
-def default_count() -> int:
-    """Workers that this machine has room for: one a GPU, or one a core."""
-    import torch
-
-    return torch.cuda.device_count() or (os.cpu_count() or 1)

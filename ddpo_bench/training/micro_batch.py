@@ -1,8 +1,9 @@
 """How many samples go through the network at once where the configuration leaves it to the machine.
 
 On a GPU the largest micro-batch that fits is found by trying, once a configuration: the run notes it in
-provenance.json, from where it takes it when it resumes, and so do its other seeds.  On a CPU nothing is gained beyond
-a few dozen samples, and memory is counted instead of tried.
+provenance.json, from where it takes it when it resumes, and so do its other seeds.  Where several runs share a GPU,
+each fills its share (`gpu_share`), and none takes what was found for a larger one.  On a CPU nothing is gained beyond a
+few dozen samples, and memory is counted instead of tried.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ from ddpo_bench.noise import Noise
 from ddpo_bench.parsing import ConfigError
 from ddpo_bench.protocols import Algorithm, Conditioning, Footprint, Policy, Reward, Rollout, Sampler, Trajectories
 from ddpo_bench.run_folder.status import read_config, read_provenance
+from ddpo_bench.training.gpu_share import gpu_share
 from ddpo_bench.training.rollout import draw_prompts
 
 MOST_ON_A_GPU, MOST_ON_A_CPU = 256, 64
-GPU_SHARE = 0.9  # of a GPU's memory: fragments, and what a later epoch allocates, need the rest
+GPU_SHARE = 0.9  # of what a run may fill of a GPU: fragments, and what a later epoch allocates, need the rest
 CPU_SHARE = 0.5  # of a machine's memory
 FOR_PICTURES = 8  # samples at once where pictures are sampled without a run that knows
 
@@ -53,7 +55,7 @@ def resolve(trial: Trial, folder: Path | None = None, processor: str = "") -> in
     if known := processes.agreed(folder and remembered(folder, config, processor)):
         return known
     if trial.policy.device.type == "cuda":
-        torch.cuda.set_per_process_memory_fraction(GPU_SHARE)
+        torch.cuda.set_per_process_memory_fraction(GPU_SHARE * gpu_share())
         try:
             return largest_that_fits(trial, min(config.samples_per_epoch, MOST_ON_A_GPU))
         finally:
@@ -131,7 +133,8 @@ def remembered(folder: Path, config: RunConfig, processor: str) -> int | None:
 
 def noted(folder: Path, processor: str) -> int | None:
     known = read_provenance(folder)
-    return known.get("micro_batch") if known.get("processor") == processor else None
+    fits_here = known.get("processor") == processor and known.get("gpu_share", 1.0) <= gpu_share()
+    return known.get("micro_batch") if fits_here else None
 
 
 def for_pictures(config: RunConfig, run: Path | None) -> int:
