@@ -119,9 +119,10 @@ def submit(args: Namespace, suite: Suite, runs: Sequence[PlannedRun], root: Path
 
 def submit_and_tell(args: Namespace, suite: Suite, root: Path, count: int, what: str) -> None:
     """Submit an array, and print where its logs are and how to follow and stop it."""
-    from ddpo_bench.sweep.slurm import submit_workers
+    from ddpo_bench.sweep.slurm import options_for, submit_workers
 
-    job, logs = submit_workers(root / "slurm", suite.name, worker_arguments(args), count, args.slurm)
+    options = [*options_for((cell.config.resources for cell in suite.cells), args.slurm), *args.slurm]
+    job, logs = submit_workers(root / "slurm", suite.name, worker_arguments(args), count, options)
     storage = [f"--storage={args.storage}"] if args.storage else []
     print(
         f"Submitted job array {job}: {count} workers {what}.\n"

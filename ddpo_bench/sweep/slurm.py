@@ -6,9 +6,10 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ddpo_bench.config import Resources
 from ddpo_bench.files import exclusive, write_text
 
 PROGRAM = (sys.executable, "-u", "-m", "ddpo_bench")  # unbuffered, so that the logs can be followed
@@ -16,6 +17,8 @@ PROGRAMS = ("sbatch", "srun", "squeue")
 ALIVE = "PENDING,RUNNING,SUSPENDED,COMPLETING"  # of squeue's states; a job that is to run again is pending
 # The worker is the task itself, because Slurm sends its signals to tasks and not to their children, and a worker must
 # get SIGTERM to save its state: 90 seconds before its time ends.
+CORES = {"cpus_per_task", "cpus_per_gpu", "exclusive"}  # options of sbatch by which a user has asked for them
+GPUS = {"gpus", "gpus_per_node", "gpus_per_task", "gpus_per_socket", "gres", "tres_per_task"}
 SCRIPT = """\
 #!/bin/sh
 #SBATCH --job-name=ddpo-bench-{name}
@@ -67,6 +70,18 @@ def submit_workers(
         job = asked.stdout.strip().partition(";")[0]  # behind it, the name of the cluster
         write_text(folder / f"{job}.sh", script)
     return job, folder / f"{job}_*.log"
+
+
+def options_for(runs: Iterable[Resources], given: Sequence[str]) -> list[str]:
+    """What a worker must have for these runs, as options of sbatch, unless the given ones ask for it already.
+
+    A login node has no GPUs that could tell what `gpus: auto` is on the others: these are asked for by the user.
+    """
+    wanted, keys = list(runs), {option.partition("=")[0].replace("-", "_") for option in given}
+    processes = max(one.processes for one in wanted)
+    gpus = max(one.gpus_of(0) for one in wanted)
+    cores = [f"cpus_per_task={processes}"] if processes > 1 and keys.isdisjoint(CORES) else []
+    return cores + ([f"gpus_per_node={gpus}"] if gpus and keys.isdisjoint(GPUS) else [])
 
 
 def as_option(text: str) -> str:

@@ -30,7 +30,6 @@ def provenance(config: RunConfig, policy: Policy) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": torch.cuda.get_device_name(policy.device) if on_gpu else processor_name(),
         "precision": str(policy.resolved_precision).removeprefix("torch."),
-        "processes": processes.count(),
         "gpu_share": gpu_share(),
         "threads": torch.get_num_threads(),
         "processes": processes.count(),

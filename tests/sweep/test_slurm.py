@@ -16,6 +16,7 @@ from queues import tuned_suite, write_suite
 
 from ddpo_bench import cli
 from ddpo_bench.commands.planning import planned_runs
+from ddpo_bench.config import Resources
 from ddpo_bench.sweep import slurm
 from ddpo_bench.sweep.sweep_queue import stored_attempts
 
@@ -132,10 +133,25 @@ def test_slurm_gets_its_options_and_the_worker_time_to_save(cluster):
     given = ["time=240", "gpus_per_node=1", "exclusive"]
     assert cli.main([*RUN, "1", *(word for text in given for word in ("--slurm", text))]) == 0
     assert {"--time=240", "--gpus-per-node=1", "--exclusive"} < set(cluster.options(101))
+    assert not any("cpus" in option for option in cluster.options(101))
     script = cluster.scripts()[101]
     assert "#SBATCH --job-name=ddpo-bench-mine\n#SBATCH --array=0-0\n" in script
     assert "#SBATCH --signal=TERM@90\n" in script
     assert Path("results/mine/slurm/101.sh").read_text() == script
+
+
+@pytest.mark.parametrize(
+    ("resources", "given", "asked"),
+    [
+        ({}, [], []),
+        ({"processes": 2}, ["gpus_per_node=2"], ["cpus_per_task=2"]),
+        ({"processes": 2, "gpus": 2}, [], ["cpus_per_task=2", "gpus_per_node=2"]),
+        ({"processes": 2, "gpus": 2}, ["gres=gpu:a100:2", "cpus-per-task=8"], []),
+        ({"processes": 3, "gpus": 0}, ["gpus_per_task=1"], ["cpus_per_task=3"]),
+    ],
+)
+def test_slurm_is_asked_for_what_a_run_needs_unless_the_user_has(resources, given, asked):
+    assert slurm.options_for([Resources(), Resources(**resources)], given) == asked
 
 
 def test_a_worker_means_the_same_runs_as_the_command_that_submits_it(cluster):
