@@ -52,7 +52,10 @@ def join_group() -> None:
     import accelerate
     import torch
 
-    accelerate.PartialState(cpu=not torch.cuda.is_available(), timeout=LONGEST_WAIT)
+    on_cpu = not torch.cuda.is_available()
+    if on_cpu:  # else it is "cpu:0", which torch.load does not know
+        os.environ.setdefault("ACCELERATE_TORCH_DEVICE", "cpu")
+    accelerate.PartialState(cpu=on_cpu, timeout=LONGEST_WAIT)
 
 
 def leave_group() -> None:

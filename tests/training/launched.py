@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,7 @@ def be(rank: int, count: int, port: int, here: Path, arguments: tuple[str, ...],
     with terminal_of(here, rank).open("a") as file:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which whoever started the server may have ignored
     os.chdir(here)
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in names.items()} | {"TORCHELASTIC_USE_AGENT_STORE": "True"})
