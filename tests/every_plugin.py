@@ -17,10 +17,14 @@ MADE_UP = Path(__file__).parent / "plugins"
 OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or with which it is quick
     ("reward", "python"): {"function": "example_reward:brightness"},
     ("prompts", "from_file"): {"path": "prompts.txt"},
+    ("algorithm", "nft"): {"passes": 2},
+    ("algorithm", "dgpo"): {"passes": 3},
     ("algorithm", "sac"): {"critic_updates": 5, "batch": 32},
 }
 GROUPS = {"advantages": "group", "samples_per_prompt": 2}
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {  # other keys of a run, without which a plugin refuses it
+    ("algorithm", "dgpo"): GROUPS,
+    ("algorithm", "dpo"): GROUPS,
     ("algorithm", "grpo"): GROUPS,
 }
 

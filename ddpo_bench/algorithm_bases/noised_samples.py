@@ -21,6 +21,7 @@ class NoisedSamples:
     Attributes:
         samples, steps: [B] each, indices into the rollout and into the sampler's timesteps.
         tuples: [B], 0, 1, ...: samples with one number are learned from together.
+        tuple_count: U, the number of tuples.
         x_0, x_t, target: [B, C, H, W]: the final samples, these noised, and what the model is to predict of them.
     """
 
@@ -29,6 +30,7 @@ class NoisedSamples:
     samples: Tensor
     steps: Tensor
     tuples: Tensor
+    tuple_count: int
     x_0: Tensor
     x_t: Tensor
     target: Tensor
@@ -69,7 +71,7 @@ class NoisedSamples:
 
     def mean_of_tuples(self, values: Tensor) -> Tensor:
         """[U], the mean of values [B] over the samples of each tuple."""
-        zeros = values.new_zeros(int(self.tuples[-1]) + 1)
+        zeros = values.new_zeros(self.tuple_count)
         sizes = zeros.index_add(0, self.tuples, torch.ones_like(values))
         return zeros.index_add(0, self.tuples, values) / sizes
 
@@ -100,4 +102,4 @@ def noised_samples(
     )
     x_0 = rollout.x_0[samples]
     x_t, target = sampler.noised(x_0, noise.at(first, draws, policy.latent_shape, sampler.backend), steps)
-    return NoisedSamples(policy, rollout, samples, steps, on_device, x_0, x_t, target)
+    return NoisedSamples(policy, rollout, samples, steps, on_device, len(together), x_0, x_t, target)

@@ -16,6 +16,8 @@ LEARNERS = [name for name in names("algorithm") if get("algorithm", name).learns
 SETTINGS: dict[str, dict[str, Any]] = {  # that serve an algorithm better than its defaults with the learning rate below
     "policy_gradient": {"learning_rate": 0.1},
     "ppo": {"clip_range": Quantity(0.2, MEAN_UNITS)},
+    "nft": {"learning_rate": 0.02, "passes": 2},
+    "dgpo": {"learning_rate": 0.02, "passes": 4, "beta": 20.0, "clip_range": 0.1},
     "grpo": {"clip_range": Quantity(0.2, MEAN_UNITS), "kl_weight": 0.0},
     "awm": {"timestep_fraction": 1.0},  # of four steps the last is one that must be learned
     "trpo": {"max_kl": Quantity(0.2, MEAN_UNITS), "epochs": 30},

@@ -79,7 +79,8 @@ def test_learning_is_on_the_device(sampled: SimpleNamespace, name: str, monkeypa
     """Two updates, in which values that are read, for metrics above all, are made up."""
     for read in ("item", "__float__"):
         monkeypatch.setattr(Tensor, read, lambda self: 0.0)
-    monkeypatch.setattr(Tensor, "tolist", lambda self: [1] * len(self))
+    read_list = Tensor.tolist
+    monkeypatch.setattr(Tensor, "tolist", lambda self: [1] * len(self) if self.device == DEVICE else read_list(self))
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: None)  # which is fused, and so not for every device
     algorithm = make("algorithm", name)
     algorithm.start(sampled.policy, 0)
