@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class RWR(ForwardProcessAlgorithm):
     """Denoising regression on the policy's own samples, weighted by exp(beta A) or on the best of them alone (RWR)."""
 
+    learning_rate: float = option(5e-5, "learning rate of AdamW", above=0, maximum=100)
     minibatches: int = option(
         2,
         "optimiser steps in one pass over a rollout, each on an equal share of its noised samples",
@@ -31,7 +32,7 @@ class RWR(ForwardProcessAlgorithm):
         maximum=LARGEST_COUNT,
     )
     passes: int = option(
-        5, "number of passes over the rollout in an epoch, each with fresh noise", minimum=1, maximum=LARGEST_COUNT
+        2, "number of passes over the rollout in an epoch, each with fresh noise", minimum=1, maximum=LARGEST_COUNT
     )
     weighting: Literal["dense", "sparse"] = option(
         "dense", "dense: every sample by exp(beta A); sparse: the best of the epoch by 1, the others by 0"
