@@ -25,6 +25,7 @@ TRAIN = "ddpo_bench.training.trainer:train"
 CONTEXT = multiprocessing.get_context("spawn")
 POLITE_SECONDS = 10.0  # for rank 0 to save its state where the run is interrupted
 GRACE_SECONDS = 3.0  # for the others to notice that one has ended, and for rank 0 to write it down
+LONGEST_WAIT = 1.0  # seconds; who cancels a Ray task interrupts Python without a signal, which would end a wait
 Row = dict[str, Any]
 
 
@@ -151,7 +152,7 @@ class Ranks:
 
     def follow(self, on_row: Callable[[Row], None]) -> None:
         """Wait until a process says something or ends."""
-        left = None if self.deadline == math.inf else max(0.0, self.deadline - time.monotonic())
+        left = max(0.0, min(LONGEST_WAIT, self.deadline - time.monotonic()))
         try:
             wait([*self.pipes.values(), *(process.sentinel for process in self.running.values())], left)
             for rank, process in list(self.running.items()):

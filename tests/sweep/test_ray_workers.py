@@ -28,19 +28,40 @@ EPOCHS = 8
 MEMORY = 80 * 2**20  # of a node's object store, in bytes: the least that Ray takes
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
     """A head, on which nothing is trained, and two nodes with room for one run each."""
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("FAKE_EPOCH_SECONDS", "0.5")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    head = {"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=head)
-    for _ in range(2):
-        cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
-    yield cluster
-    cluster.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FAKE_EPOCH_SECONDS", "0.5")
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_AUTH_MODE", "disabled")  # with tokens, Ray would write one into the home folder
+        head = {"num_cpus": 0, "object_store_memory": MEMORY, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        for _ in range(2):
+            cluster.add_node(num_cpus=1, object_store_memory=MEMORY)
+        yield cluster
+        cluster.shutdown()
+
+
+class CtrlC(Quiet):
+    """A display during which the user interrupts the command, as soon as a run is in its epochs."""
+
+    def row(self, run: PlannedRun, row: dict[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_cancels_the_tasks_which_give_their_runs_back(cluster: Any, tmp_path: Path) -> None:
+    path = write_suite(tmp_path / "mine.yaml", base={"epochs": 100, "samples_per_epoch": 4})
+    suite, root = load_suite(path), tmp_path / "results"
+    with connected(cluster.address) as ray, pytest.raises(KeyboardInterrupt):
+        run_suite(suite, runs_of(suite), root, 1, lambda *_: nullcontext(CtrlC()), pool=workers_of(ray))
+    interrupted, waiting = (read_status(root / run.folder)["state"] for run in runs_of(suite))
+    assert (interrupted, waiting) == ("killed", "queued")
+    ends = [attempt.user_attrs.get("end") for attempt in stored_attempts("mine", root)]
+    assert ends.count("interrupted") == 1
+    assert "died" not in ends
 
 
 class Disaster(Quiet):
