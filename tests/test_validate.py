@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 import yaml
 
 from ddpo_bench import cli
-from ddpo_bench.config import run_config
+from ddpo_bench.config import Resources, run_config
 from ddpo_bench.files import write_json
 from ddpo_bench.policies.stable_diffusion import StableDiffusion
 from ddpo_bench.policies.stored_weights import shapes
@@ -117,8 +118,17 @@ def test_the_measured_parts_are_added_up_over_a_run() -> None:
     pace = probe.Pace(samples=4, start=1.0, sampling=2.0, learning=3.0, scales=True, peak=0)
     evaluations = 4 * 7 * 2.0  # before, twice between, after; 16 images to judge and 12 for the diversity each
     assert pace.of_run(config) == 1.0 + 5 * 2 * (2.0 + 3.0) + evaluations
+    shared = replace(config, resources=Resources(processes=2))
+    assert pace.of_run(shared) == 1.0 + (5 * 2 * (2.0 + 3.0) + evaluations) / 2
     fixed = probe.Pace(samples=4, start=1.0, sampling=2.0, learning=3.0, scales=False, peak=0)
     assert fixed.of_run(config) == 1.0 + 5 * (2 * 2.0 + 3.0) + evaluations
+
+
+def test_the_memory_is_that_of_every_process_of_every_worker(folder: Path, capsys: Captured, monkeypatch: Any) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    lines = output_of(capsys, suite({"resources": {"processes": 2}}))
+    assert " for each of 2 processes in each of 2 workers as counted" in line(lines, "memory")
+    assert " with 2 workers (" in line(lines, "time")
 
 
 def test_a_hub_model_is_not_asked_for(folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:

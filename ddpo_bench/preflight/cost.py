@@ -99,22 +99,36 @@ def memory_lines(plan: Plan, paces: Mapping[str, Pace]) -> Iterator[str]:
     if not known:
         yield "memory    not known: no model is here or a published one whose policy says how large it is"
         return
-    cell, most, count = max(known, key=lambda entry: entry[2])
+    room, where = memory_here()
+    shared = where == "this machine"  # by all processes of all workers; each has a GPU of its own otherwise
+    cell, most, count = max(known, key=lambda entry: entry[2] * (processes_of(entry[0]) if shared else 1))
     parts = {"weights": most.weights, "gradients": most.gradients, "algorithm": most.state, "rollout": most.rollout}
     parts["activations"] = most.activations
     listed = ", ".join(f"{part} {size(count)}" for part, count in parts.items() if count)
-    room, where = memory_here()
-    many = f" for each of {plan.workers} workers" if where == "this machine" and plan.workers > 1 else ""
+    processes = processes_of(cell)
+    many = holders(plan.workers, processes) if shared else ""
     known_by = (
         "about {}{} by measuring a micro-batch" if cell.key in paces else "about {}{} as counted, and torch itself"
     )
     yield f"memory    {known_by.format(size(count), many)}; {where} has {size(room)}"
     yield f"          ({cell.name}: {listed}; {most.trained:,} numbers trained)"
-    if count * (plan.workers if many else 1) > room:
+    if count * (plan.workers * processes if shared else 1) > room:
         yield "          This is more than there is: lower micro_batch or --workers, set gradient_checkpointing: true,"
         yield "          or train adapter: {name: lora}."
     broken_off, done = plan.disk()
     yield f"disk      checkpoints: {size(done)} when all runs are done, at most {size(broken_off)} before"
+
+
+def processes_of(cell: PlannedCell) -> int:
+    """Each holds weights and a whole rollout."""
+    return cell.config.resources.processes
+
+
+def holders(workers: int, processes: int) -> str:
+    """Whose memory it is: " for each of 3 processes in each of 2 workers"; empty where one process holds all."""
+    counts = {"processes": processes, "workers": workers}
+    several = [f"{number} {what}" for what, number in counts.items() if number > 1]
+    return f" for each of {' in each of '.join(several)}" if several else ""
 
 
 def total(cell: PlannedCell, need: Needs, paces: Mapping[str, Pace]) -> int:

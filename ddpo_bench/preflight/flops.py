@@ -53,7 +53,7 @@ def evaluated_images(config: RunConfig) -> int:
 
 
 def counted_seconds(config: RunConfig) -> tuple[float, str] | None:
-    """The time of a run by its FLOPs, and how that is known."""
+    """The time of a run by its FLOPs, which its processes share, and how that is known."""
     flops = run_flops(config)
     if flops is None:
         return None
@@ -62,7 +62,7 @@ def counted_seconds(config: RunConfig) -> tuple[float, str] | None:
     share = UTILISATION[device.type]
     fastest = matrix_product(device, precision)
     how = f"by counted FLOPs at {100 * share:.0f} % of a matrix product's {fastest / 1e9:,.0f} GFLOP/s here"
-    return flops / (share * fastest), how
+    return flops / (share * fastest * config.resources.processes), how
 
 
 @cache

@@ -32,11 +32,12 @@ class Pace:
     peak: int
 
     def of_run(self, config: RunConfig) -> float:
-        """A whole run: epochs, and the evaluations between and around them."""
+        """A whole run: epochs, and the evaluations between and around them, shared by its processes."""
         batches = config.samples_per_epoch / self.samples
         learning = self.learning * (batches if self.scales else 1)
         evaluating = evaluations(config) * self.sampling * evaluated_images(config) / self.samples
-        return self.start + config.epochs * (self.sampling * batches + learning) + evaluating
+        work = config.epochs * (self.sampling * batches + learning) + evaluating
+        return self.start + work / config.resources.processes
 
 
 def measure(config: RunConfig) -> Pace:

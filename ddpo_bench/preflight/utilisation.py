@@ -33,12 +33,17 @@ def computed(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> tuple[
 
 
 def peak_of(config: RunConfig, provenance: Mapping[str, Any]) -> float | None:
-    """FLOP/s of a matrix product in the precision of a run, and with its threads; None where it ran elsewhere."""
+    """FLOP/s of matrix products in the precision of a run, one on each of its processes with their threads.
+
+    Returns:
+        None where it ran elsewhere.
+    """
     device = device_of(provenance.get("processor"))
     dtype = getattr(torch, str(provenance.get("precision")), None)
     if device is None or not isinstance(dtype, torch.dtype):
         return None
-    return measured_peak(device, dtype, int(provenance.get("threads", 1)), config.tf32)
+    threads, processes = int(provenance.get("threads", 1)), int(provenance.get("processes", 1))
+    return processes * measured_peak(device, dtype, threads, config.tf32)
 
 
 def device_of(processor: str | None) -> torch.device | None:

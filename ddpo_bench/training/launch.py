@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import multiprocessing
 import os
@@ -50,6 +51,8 @@ def train_on_processes(config: RunConfig, folder: Path, on_row: Callable[[Row], 
 
         trainer.train(config, folder, on_row)
     else:
+        gc.collect()  # a suite's worker may have trained a run itself before, whose memory is a process's now
+        torch.cuda.empty_cache()
         Ranks(config, folder, on_gpus=gpus > 0).train(TRAIN, on_row)
 
 
