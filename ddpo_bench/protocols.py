@@ -212,6 +212,13 @@ class Policy(Protocol):
             gradient_checkpointing: whether a backward pass computes activations again instead of keeping them.
         """
 
+    def shard(self) -> None:
+        """Shard the weights over the processes of the run (FSDP2); called once, after `prepare_network`.
+
+        `parameters` are DTensors from then on.  State dicts stay whole tensors, by the same names.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot shard its weights: run it without FSDP.")
+
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """C, H, W."""

@@ -16,7 +16,7 @@ ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
 LEAVES = {
     "architectures", "config", "copies", "fingerprints", "files", "held_out", "host_memory", "measuring", "noise",
-    "options", "parsing", "processes", "protocols", "quantity", "registry", "checksummed", "yaml_file",
+    "options", "parsing", "processes", "protocols", "quantity", "registry", "checksummed", "whole_tensors", "yaml_file",
 }  # fmt: skip
 PLUGINS = {"policies", "samplers", "algorithms", "advantages", "rewards", "prompts"}
 
@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "fingerprints": {"files"},
     "architectures": set(),
     "copies": set(),
+    "whole_tensors": {"processes"},
     "held_out": set(),
     "host_memory": set(),
     "options": set(),

@@ -11,6 +11,7 @@ from ddpo_bench.algorithm_bases.optimiser import Optimiser
 from ddpo_bench.noise import Noise
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Algorithm, CopyName, Footprint, Policy
+from ddpo_bench.whole_tensors import copy_whole, for_checkpoint
 
 if TYPE_CHECKING:
     from ddpo_bench.config import RunConfig
@@ -57,10 +58,12 @@ class AdamWAlgorithm(Algorithm):
 
     def state_dict(self) -> dict[str, Any]:
         state = {"optimiser": self.optimiser.state_dict(), "rollouts_seen": self.rollouts_seen}
-        return state | ({"copies": self.copied} if self.copied else {})
+        copies = [[for_checkpoint(value) for value in values] for values in self.copied]
+        return state | ({"copies": copies} if copies else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimiser.load_state_dict(state["optimiser"])
         self.rollouts_seen = state["rollouts_seen"]
         for values, saved in zip(self.copied, state.get("copies", []), strict=True):
-            torch._foreach_copy_(values, saved)
+            for value, kept in zip(values, saved, strict=True):
+                copy_whole(kept, value)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ddpo_bench import processes
+from ddpo_bench.whole_tensors import for_checkpoint, is_sharded, placed_like, whole
 
 
 class Averages:
@@ -73,8 +74,9 @@ class Optimiser:
         """Sum the gradients over processes, clip them, step and clear them."""
         if not self.norms:
             self.is_new = not self.adamw.state
-        processes.sum_in_place(weight.grad for weight in self.parameters if weight.grad is not None)
-        self.norms.append(nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm))
+        plain = [weight.grad for weight in self.parameters if weight.grad is not None and not is_sharded(weight)]
+        processes.sum_in_place(plain)  # FSDP has summed the others
+        self.norms.append(whole(nn.utils.clip_grad_norm_(self.parameters, self.max_grad_norm)))
         self.adamw.step()
         self.adamw.zero_grad(set_to_none=True)
 
@@ -106,7 +108,16 @@ class Optimiser:
         return f"the gradient norm is {norm}: learning diverged; lower algorithm.{self.rate}."
 
     def state_dict(self) -> dict[str, Any]:
-        return self.adamw.state_dict()
+        state = self.adamw.state_dict()
+        moments = {
+            index: {name: for_checkpoint(value) for name, value in of.items()} for index, of in state["state"].items()
+        }
+        return state | {"state": moments}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.adamw.load_state_dict(state)
+        moments = {index: self.placed(of, self.parameters[index]) for index, of in state["state"].items()}
+        self.adamw.load_state_dict(state | {"state": moments})
+
+    def placed(self, moments: dict[str, Tensor], parameter: nn.Parameter) -> dict[str, Tensor]:
+        """What a checkpoint holds of a parameter, sharded as the parameter is; `step` is one number."""
+        return {name: placed_like(value, parameter) if value.ndim else value for name, value in moments.items()}

@@ -28,9 +28,11 @@ from ddpo_bench.policies.pipeline_folder import latent_shape, model_path
 from ddpo_bench.policies.precision import choose_attention, choose_layout, resolve_precision, tf32_where
 from ddpo_bench.policies.prompt_cache import PromptCache
 from ddpo_bench.policies.prompt_length import seen_prompt
+from ddpo_bench.policies.sharding import is_sharded, release, shard
 from ddpo_bench.policies.stored_pipeline import ATTENTION_PROJECTIONS, StoredPipeline
 from ddpo_bench.policies.stored_weights import variant_of
 from ddpo_bench.protocols import Conditioning, CopyName, PassCost, SeenPrompt
+from ddpo_bench.whole_tensors import copy_whole, for_checkpoint
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -98,7 +100,8 @@ class DiffusersPolicy(StoredPipeline):
         networks = {name: getattr(pipeline, name).requires_grad_(False) for name in self.layout.networks}
         self.seen_of = lru_cache(maxsize=10_000)(partial(seen_prompt, self.pipeline.tokenizer))
         self.embedded = PromptCache(self.embed_offloaded, lambda prompt: self.seen(prompt).text)
-        self.network: Any = networks.pop(self.layout.trained).to(device)
+        home = torch.device("cpu") if is_sharded() else device  # `shard` takes it from there, block after block
+        self.network: Any = networks.pop(self.layout.trained).to(home)
         self.offloading = Offloading(networks, device)
         choose_attention(self.network, device, self.resolved_precision)
         self.channels_last = choose_layout(self.network, device, self.resolved_precision)
@@ -107,10 +110,14 @@ class DiffusersPolicy(StoredPipeline):
         else:
             self.network.requires_grad_(True)
         self.network.train()  # there is no dropout; checkpointed blocks need the flag
+        self.is_compiled = False
+        self.units: list[Any] = []  # of sharded weights
+        self.make_copies()
+
+    def make_copies(self) -> None:
         self.copies = Copies(self.parameters())
         if self.adapter.name == "full":
             self.keep("pretrained")
-        self.is_compiled = False
 
     def prepare_network(self, compile_blocks: bool, gradient_checkpointing: bool) -> None:
         if gradient_checkpointing:
@@ -118,6 +125,12 @@ class DiffusersPolicy(StoredPipeline):
         if compile_blocks:
             compile_repeated(self.network)
             self.is_compiled = True
+
+    def shard(self) -> None:
+        self.copies = Copies([])
+        self.units = shard(self.network, self.device)
+        self.channels_last = False
+        self.make_copies()
 
     def load(self) -> tuple[DiffusionPipeline, Path]:
         """The pipeline in fp32 and its folder, which is read offline; a hub model may be fetched."""
@@ -226,11 +239,14 @@ class DiffusersPolicy(StoredPipeline):
             output = self.output(self.network, x_t, timesteps, tensors)
         return output.contiguous() if self.channels_last else output
 
-    def copy(self, name: CopyName) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def copy(self, name: CopyName) -> Iterator[None]:
         """Context in which `predict` is a copy, without gradients; the pretrained one of LoRA takes no memory."""
-        if name == "pretrained" and self.adapter.name == "lora":
-            return self.without_adapters()
-        return super().copy(name)
+        is_base = name == "pretrained" and self.adapter.name == "lora"
+        release(self.units)
+        with self.without_adapters() if is_base else super().copy(name):
+            yield
+            release(self.units)
 
     @contextlib.contextmanager
     def without_adapters(self) -> Iterator[None]:
@@ -245,11 +261,12 @@ class DiffusersPolicy(StoredPipeline):
         return list(self.named_parameters().values())
 
     def named_parameters(self) -> dict[str, torch.nn.Parameter]:
+        release(self.units)
         return {name: weight for name, weight in self.network.named_parameters() if weight.requires_grad}
 
     def state_dict(self) -> dict[str, Any]:
-        """The trained tensors by name."""
-        return {name: weight.detach() for name, weight in self.named_parameters().items()}
+        """The trained tensors by name, whole."""
+        return {name: for_checkpoint(weight.detach()) for name, weight in self.named_parameters().items()}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -257,4 +274,4 @@ class DiffusersPolicy(StoredPipeline):
         if state.keys() != parameters.keys():
             raise ValueError("the checkpoint holds other tensors than this policy trains.")
         for name, parameter in parameters.items():
-            parameter.copy_(state[name])
+            copy_whole(state[name], parameter)

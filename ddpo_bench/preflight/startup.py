@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ddpo_bench.config import RunConfig
-from ddpo_bench.protocols import Algorithm
+from ddpo_bench.policies.sharding import is_asked_for, sharding_mistakes
+from ddpo_bench.protocols import Algorithm, Policy
 from ddpo_bench.sweep.matrix import locate
 from ddpo_bench.sweep.suite import Cell
 from ddpo_bench.training.launch import lacking_gpus
@@ -34,7 +35,7 @@ def config_mistakes(config: RunConfig, here: bool = True) -> list[str]:
     """The mistakes of one configuration, each beginning with the key to change."""
     found = policy_mistakes(config) + probe_mistakes(config)
     if here:
-        found += backend_mistakes(config.backend)
+        found += backend_mistakes(config.backend) + sharding_mistakes() + shard_mistakes(config)
         if mistake := logger_mistake(config.logger):
             found.append(f"logger: {mistake}")
         if not is_launched() and (mistake := lacking_gpus(config, gpu_count())):
@@ -62,6 +63,20 @@ def probe_mistakes(config: RunConfig) -> list[str]:
     if config.micro_batch != "auto" or not algorithm.learns or type(algorithm).probe is not Algorithm.probe:
         return []
     return [f"micro_batch: auto needs a method `probe`, which {config.algorithm.name} lacks; set it to a number."]
+
+
+def shard_mistakes(config: RunConfig) -> list[str]:
+    """What in a configuration does not go with sharded weights, where accelerate's configuration asks for them."""
+    if not is_asked_for():
+        return []
+    found = []
+    if type(config.policy.build()).shard is Policy.shard:
+        found.append(f"policy: {config.policy.name} has no method `shard`; run it without FSDP.")
+    if config.micro_batch == "auto":
+        found.append("micro_batch: auto cannot try what fits while weights are sharded (FSDP); set it to a number.")
+    if config.compile == "regional":
+        found.append("compile: regional is not supported while weights are sharded (FSDP); set it to none.")
+    return found
 
 
 def backend_mistakes(backend: str) -> list[str]:

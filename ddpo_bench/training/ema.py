@@ -12,6 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from ddpo_bench.copies import swap
 from ddpo_bench.protocols import Policy
+from ddpo_bench.whole_tensors import copy_whole, for_checkpoint
 
 
 class Ema:
@@ -27,7 +28,7 @@ class Ema:
             policy: started.
             decay: 0 to below 1.
         """
-        self.decay = decay
+        self.policy, self.decay = policy, decay
         self.weights: list[Tensor] = list(policy.parameters()) if decay else []
         self.averages = [weight.detach().clone() for weight in self.weights]
 
@@ -50,21 +51,24 @@ class Ema:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Within this context the weights are the average: values are swapped, so that their addresses stay."""
-        swap(self.weights, self.averages)
+        self.swap()
         try:
             yield
         finally:
-            swap(self.weights, self.averages)
+            self.swap()
+
+    def swap(self) -> None:
+        if self.decay:
+            swap(self.policy.parameters(), self.averages)  # asked for anew, so that none of them stays gathered
 
     def state_dict(self) -> dict[str, Any]:
-        return {"averages": self.averages}
+        return {"averages": [for_checkpoint(average) for average in self.averages]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         load_averages(self.averages, state)
 
 
-@torch.no_grad()
 def load_averages(weights: Sequence[Tensor], state: dict[str, Any]) -> None:
     """Give weights the values of a saved average."""
     for weight, average in zip(weights, state["averages"], strict=True):
-        weight.copy_(average)
+        copy_whole(average, weight)

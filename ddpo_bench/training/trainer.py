@@ -20,6 +20,7 @@ from ddpo_bench.config import RunConfig
 from ddpo_bench.files import naming_disk_trouble
 from ddpo_bench.host_memory import is_large
 from ddpo_bench.policies.precision import allow_tf32
+from ddpo_bench.policies.sharding import is_sharded
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Reward, Sampler
 from ddpo_bench.training.checkpoint import load, newest, restore
 from ddpo_bench.training.ema import Ema
@@ -80,7 +81,7 @@ def run_epochs(config: RunConfig, folder: Path, device: torch.device, record: Re
         parts["ema"] = ema
     checkpoint = processes.agreed(newest(folder))
     with processes.one_error_for_all():
-        state = load(checkpoint, device) if checkpoint else None
+        state = load(checkpoint, torch.device("cpu") if is_sharded() else device) if checkpoint else None
     if state is not None:
         restore(folder, parts, state)
     done: int | None = None if state is None else state["epoch"]
@@ -126,6 +127,8 @@ def start_policy(config: RunConfig, device: torch.device) -> tuple[Policy, Sampl
     allow_tf32(config.tf32)
     policy.start(device, config.seed)
     policy.prepare_network(compiles(config, device), config.gradient_checkpointing)
+    if is_sharded():
+        policy.shard()
     sampler.start(policy.scheduler_config, device, config.backend)
     return policy, sampler
 
