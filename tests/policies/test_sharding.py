@@ -12,9 +12,11 @@ from process_group import Group, group_of
 from torch import Tensor
 
 from ddpo_bench.algorithm_bases.optimiser import Optimiser
-from ddpo_bench.policies.sharding import is_sharded
+from ddpo_bench.config import run_config
+from ddpo_bench.policies.sharding import is_asked_for, is_sharded, sharding_mistakes
 from ddpo_bench.policies.stable_diffusion import StableDiffusion
 from ddpo_bench.policies.stored_pipeline import Adapter
+from ddpo_bench.preflight.startup import config_mistakes
 from ddpo_bench.protocols import CopyName
 from ddpo_bench.training.ema import Ema
 
@@ -168,3 +170,41 @@ def test_each_process_holds_half_of_the_network(two: Group, tiny_model: Path, wr
     for kept, whole, names in two.call(on_its_half, shard_sizes, wrapping, tiny_model, "lora"):
         assert kept == pytest.approx(whole / 2, rel=0.01)
         assert names == list(started(tiny_model, "lora").state_dict())
+
+
+@pytest.mark.parametrize("name", ["fsdp2", "fsdp2-zero2"])
+def test_accelerate_reads_our_files_as_fsdp2(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+    from accelerate.utils import FullyShardedDataParallelPlugin
+    from accelerate.utils.launch import prepare_multi_gpu_env
+
+    file = Path(__file__).parents[2] / "suites" / "accelerate" / f"{name}.yaml"
+    given = launch_command_parser().parse_args(["--config_file", str(file), "-m", "ddpo_bench", "train", "ppo.yaml"])
+    args, _, _ = _validate_launch_command(given)
+    for variable, value in prepare_multi_gpu_env(args).items():
+        monkeypatch.setenv(variable, value)
+    assert is_asked_for()
+    assert not sharding_mistakes()
+    plugin = FullyShardedDataParallelPlugin()
+    assert plugin.fsdp_version == 2
+    assert plugin.reshard_after_forward == (name == "fsdp2")
+    assert not is_sharded()  # one process holds them whole
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1"}, "Set fsdp_version: 2"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "fsdp_reshard_after_forward: false"),
+        (FSDP2, "micro_batch: auto"),
+        (FSDP2, "policy: pooled_diffusion has no method `shard`"),
+        (FSDP2, "compile: regional is not supported"),
+    ],
+)
+def test_what_cannot_be_sharded_is_refused_in_a_line(
+    environment: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    given = {"policy": "pooled_diffusion", "micro_batch": "auto", "compile": "regional"}
+    assert [line for line in config_mistakes(run_config(given, "test")) if words in line]
