@@ -411,11 +411,13 @@ class Algorithm(Protocol):
     Attributes:
         learns: whether it changes the policy.
         learns_from_all: whether an epoch's learning grows with its samples; not where it draws from a replay.
+        sharded: whether it can learn while weights are sharded (FSDP2), of which it reads no more than gradients.
         needs: what a rollout must hold: "transitions" (latents and log-probs of every step) or "x_0" alone.
     """
 
     learns: ClassVar[bool] = True
     learns_from_all: ClassVar[bool] = True
+    sharded: ClassVar[bool] = True
     needs: ClassVar[Literal["transitions", "x_0"]] = "transitions"
 
     def mistakes(self, config: RunConfig) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -53,6 +53,8 @@ class TRPO(Algorithm):
         above=0,
         maximum=1,
     )
+
+    sharded: ClassVar[bool] = False  # Fisher products set directions on whole weights
 
     def mistakes(self, config: RunConfig) -> list[str]:
         """Compiled blocks have no derivative along a direction."""

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from ddpo_bench.config import RunConfig
 from ddpo_bench.policies.sharding import is_asked_for, sharding_mistakes
 from ddpo_bench.protocols import Algorithm, Policy
+from ddpo_bench.registry import get
 from ddpo_bench.sweep.matrix import locate
 from ddpo_bench.sweep.suite import Cell
 from ddpo_bench.training.launch import lacking_gpus
@@ -72,6 +73,8 @@ def shard_mistakes(config: RunConfig) -> list[str]:
     found = []
     if type(config.policy.build()).shard is Policy.shard:
         found.append(f"policy: {config.policy.name} has no method `shard`; run it without FSDP.")
+    if not get("algorithm", config.algorithm.name).sharded:
+        found.append(f"algorithm: {config.algorithm.name} cannot learn while weights are sharded; run it without FSDP.")
     if config.micro_batch == "auto":
         found.append("micro_batch: auto cannot try what fits while weights are sharded (FSDP); set it to a number.")
     if config.compile == "regional":

@@ -199,6 +199,7 @@ def test_accelerate_reads_our_files_as_fsdp2(name: str, monkeypatch: pytest.Monk
         (FSDP2, "micro_batch: auto"),
         (FSDP2, "policy: pooled_diffusion has no method `shard`"),
         (FSDP2, "compile: regional is not supported"),
+        (FSDP2, "algorithm: trpo cannot learn"),
     ],
 )
 def test_what_cannot_be_sharded_is_refused_in_a_line(
@@ -206,5 +207,5 @@ def test_what_cannot_be_sharded_is_refused_in_a_line(
 ) -> None:
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
-    given = {"policy": "pooled_diffusion", "micro_batch": "auto", "compile": "regional"}
+    given = {"policy": "pooled_diffusion", "algorithm": "trpo", "micro_batch": "auto", "compile": "regional"}
     assert [line for line in config_mistakes(run_config(given, "test")) if words in line]
