@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from run_rows import numbers
 
 from ddpo_bench import processes
 from ddpo_bench.config import RunConfig
+from ddpo_bench.processes import ProcessLost
 from ddpo_bench.rewards.checking import RewardError
 from ddpo_bench.training import trainer
 
@@ -63,6 +66,18 @@ def train_where_one_reward_fails(config: RunConfig, folder: Path) -> None:
         trainer.train(config, folder)
 
 
+def train_until_the_second_is_gone(config: RunConfig, folder: Path, error: Exception | None) -> None:
+    """In the second process an epoch ends with an error, or with SIGKILL."""
+    if processes.rank() == 0:
+        return trainer.train(config, folder)
+    ends = mock.Mock(side_effect=error or (lambda device: os.kill(os.getpid(), signal.SIGKILL)))
+    try:
+        with mock.patch.object(trainer, "peak_memory_mb", ends):
+            return trainer.train(config, folder)
+    finally:
+        os._exit(1)
+
+
 @pytest.mark.parametrize(
     ("policy", "sampler", "algorithm"), combinations(lambda sampler, algorithm: (sampler, algorithm) in QUICK)
 )
@@ -94,3 +109,20 @@ def test_a_reward_that_raises_on_one_process_fails_the_run_with_its_words(
         assert (type(error), str(error)) == (RewardError, "its model is not there")
     status = json.loads((tmp_path / "status.json").read_text())
     assert (status["state"], status["reason"]) == ("failed", "RewardError: its model is not there")
+
+
+@pytest.mark.parametrize("error", [None, ValueError("out of memory")])
+def test_a_process_that_is_gone_ends_the_run_with_what_it_told(
+    run: Make, tmp_path: Path, error: Exception | None
+) -> None:
+    with group_of(2) as group:
+        for pipe in group.pipes:
+            pipe.send((train_until_the_second_is_gone, (run("pooled_diffusion", "ddim", "ppo"), tmp_path, error)))
+        ended = group.pipes[0].recv()
+    status = json.loads((tmp_path / "status.json").read_text())
+    if error:
+        assert (type(ended), str(ended)) == (ValueError, "out of memory")
+        assert (status["state"], status["reason"]) == ("failed", "ValueError: out of memory")
+    else:
+        assert isinstance(ended, ProcessLost)
+        assert (status["state"], status["reason"]) == ("killed", "another of the run's 2 processes is gone")
