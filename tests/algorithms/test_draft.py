@@ -1,17 +1,18 @@
-"""DRaFT: the gradient through the last steps against finite differences, and its variants by options."""
+"""DRaFT: the gradient through the steps of DDIM against finite differences, and its variants by options."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
+from every_plugin import make
 from torch import Tensor
 from toy import STDS, LinearPolicy, Nearness, draw_rollout
 
+from ddpo_bench.advantages.batch import Batch
 from ddpo_bench.algorithms.draft import DRaFT
 from ddpo_bench.config import ConfigError, run_config
 from ddpo_bench.protocols import Rollout
+from ddpo_bench.training.rollout import Collector
 
 STEPS = len(STDS)
 EVERY = torch.arange(8)
@@ -28,46 +29,25 @@ def gradients(algorithm: DRaFT, last: int) -> tuple[Tensor, ...]:
     return torch.autograd.grad(algorithm.loss(policy, rollout, EVERY, last)[0], policy.parameters())
 
 
-def finite_differences(loss: Callable[[], Tensor], policy: LinearPolicy, step: float = 1e-5) -> list[Tensor]:
-    found = []
-    for parameter in policy.parameters():
-        flat, slopes = parameter.data.view(-1), []
-        for n in range(len(flat)):
-            values = []
-            for sign in (1, -1):
-                flat[n] += sign * step
-                values.append(loss())
-                flat[n] -= sign * step
-            slopes.append((values[0] - values[1]) / (2 * step))
-        found.append(torch.stack(slopes).view_as(parameter).detach())
-    return found
-
-
-@pytest.mark.parametrize("last", [1, 2, STEPS])
-@pytest.mark.usefixtures("float64")
-def test_the_gradient_is_that_of_the_reward_through_the_last_k_steps(last: int) -> None:
-    """Every step of the toy has weights of its own, so that a truncated gradient lacks those of earlier steps alone."""
-    algorithm = DRaFT()
-    policy, rollout = begun(algorithm)
-
-    def loss() -> Tensor:
-        """-mean reward, from the stored noise and the tables alone."""
-        weight, bias = (table.detach() for table in policy.parameters())
-        prompts = rollout.conditioning.pooled.argmax(1)
-        noise = [
-            rollout.noise.at(EVERY, torch.full_like(EVERY, k), (2, 1, 1), "torch").flatten(1) for k in range(STEPS + 1)
-        ]
-        x = noise[0].double()
-        for k in range(STEPS):
-            t = STEPS - 1 - k
-            x = x @ weight[t].T + bias[t, prompts] + STDS[k] * noise[k + 1]
-        return -Nearness()(x, rollout.prompts, []).scores.mean()
-
-    expected = finite_differences(loss, policy)
-    for found, full in zip(gradients(algorithm, last), expected, strict=True):
-        kept = torch.arange(STEPS) < last  # timesteps count the steps that are left
-        torch.testing.assert_close(found[kept], full[kept], rtol=1e-5, atol=1e-7)
-        assert found[~kept].abs().sum() == 0
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_gradient_flows_through_the_latents_of_ddim(k: int) -> None:
+    """A finite difference of all weights along the gradient, as far as it reaches: whole, where k is every step."""
+    policy, sampler, algorithm = make("policy", "pooled_diffusion"), make("sampler", "ddim", steps=3), DRaFT(k=k)
+    policy.start(torch.device("cpu"), 0)
+    sampler.start(policy.scheduler_config, policy.device)
+    algorithm.start(policy, seed=0)
+    parts = (policy, sampler, make("prompts", "weather"), make("reward", "redness"), Batch(), algorithm)
+    rollout = Collector(*parts, 8, 1, 8, seed=0).collect(1, lambda done: None)[0]
+    found = torch.autograd.grad(algorithm.loss(policy, rollout, EVERY, k)[0], policy.parameters())
+    norm = torch.stack([gradient.norm() for gradient in found]).norm()
+    values = []
+    for sign in (1, -2):
+        with torch.no_grad():
+            for parameter, gradient in zip(policy.parameters(), found, strict=True):
+                parameter += sign * 0.01 * gradient / norm
+            values.append(algorithm.loss(policy, rollout, EVERY, k)[0].item())
+    slope = (values[0] - values[1]) / 0.02
+    assert (slope == pytest.approx(norm.item(), rel=0.01)) is (k == 3)
 
 
 @pytest.mark.usefixtures("float64")
