@@ -26,6 +26,7 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {  # other keys of a run, without
     ("algorithm", "dgpo"): GROUPS,
     ("algorithm", "dpo"): GROUPS,
     ("algorithm", "grpo"): GROUPS,
+    ("algorithm", "grpo_guard"): GROUPS,
 }
 
 

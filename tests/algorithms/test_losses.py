@@ -11,6 +11,7 @@ from toy import STDS, LinearPolicy, draw_rollout
 
 from ddpo_bench.algorithm_bases.trajectory import GradientAlgorithm
 from ddpo_bench.algorithm_bases.transitions import Transitions, transitions
+from ddpo_bench.algorithms.dppo import DPPO
 from ddpo_bench.algorithms.grpo import GRPO
 from ddpo_bench.algorithms.policy_gradient import PolicyGradient
 from ddpo_bench.algorithms.ppo import PPO
@@ -40,11 +41,18 @@ def ppo_weight(advantages: Tensor, ratio: Tensor) -> Tensor:
     return torch.where(outside, 0.0, -advantages * ratio)
 
 
+def dppo_weight(advantages: Tensor, ratio: Tensor) -> Tensor:
+    """With a limit below any KL, what goes outward is dropped."""
+    return torch.where(advantages * (ratio - 1) > 0, 0.0, -advantages * ratio)
+
+
 CASES = [
     pytest.param(PolicyGradient(), lambda a, r: -a * r, 0.0, id="policy_gradient"),
     pytest.param(PolicyGradient(entropy_coef=ENTROPY), lambda a, r: ENTROPY - a * r, 0.0, id="entropy"),
     pytest.param(PPO(clip_range=Quantity(CLIP, MEAN_UNITS)), ppo_weight, 0.0, id="ppo"),
     pytest.param(TRPOPenalty(initial_beta=BETA), lambda a, r: -a * r, BETA, id="trpo_penalty"),
+    pytest.param(DPPO(delta=Quantity(1e-9, MEAN_UNITS)), dppo_weight, 0.0, id="dppo"),
+    pytest.param(DPPO(delta=Quantity(1e9, MEAN_UNITS)), lambda a, r: -a * r, 0.0, id="dppo without a limit"),
     # which the pretrained policy drew, so that both KLs are the same
     pytest.param(GRPO(clip_range=Quantity(CLIP, MEAN_UNITS), kl_weight=BETA), ppo_weight, BETA, id="grpo"),
 ]
