@@ -265,7 +265,8 @@ def is_loss(error: BaseException) -> bool:
 
 def tell(error: BaseException) -> None:
     with suppress(RuntimeError):  # the store is gone with the process that held it
-        store().set(TOLD, packed(error))
+        if not store().check([TOLD]):  # the first one counts: others follow from it
+            store().set(TOLD, packed(error))
 
 
 def what_was_told() -> BaseException | None:

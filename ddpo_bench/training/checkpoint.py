@@ -84,12 +84,13 @@ class Checkpoints:
 
 
 def write_state(state: dict[str, Any], file: IO[bytes]) -> None:
-    """Save a state; where the disk is full, raise the system's error, which torch.save hides behind its own."""
+    """Save a state; where the disk is full, or we are interrupted, torch.save hides that behind an error of its own."""
     try:
         torch.save(state, file)
         file.flush()
     except RuntimeError as error:
-        raise next((cause for cause in causes(error) if isinstance(cause, OSError)), error) from None
+        told = (cause for cause in causes(error) if isinstance(cause, (OSError, KeyboardInterrupt)))
+        raise next(told, error) from None
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -116,6 +116,8 @@ class Watch:
         It is written into status.json, by the first process or, where that was killed, by the next.
         """
         self.ending = True
+        with suppress(Exception):  # the store is gone with the process that held it
+            self.store.set(f"{self.rank} has left", "")
         cause = error
         if isinstance(error, (ProcessLost, KeyboardInterrupt)) and (found := self.settle()):
             cause = found
@@ -130,25 +132,28 @@ class Watch:
     def settle(self) -> BaseException | None:
         """What another process has told, or that one was killed; None where neither shows itself in a moment."""
         end = time.monotonic() + SETTLING_SECONDS
-        while time.monotonic() < end:
-            if found := processes.what_was_told():
-                return found
+        found = None
+        while time.monotonic() < end and (found is None or isinstance(found, KeyboardInterrupt)):
             if dead := self.dead():
                 return ProcessLost(self.words(dead[0]))
+            found = processes.what_was_told()
             time.sleep(0.02)
-        return None
+        return found
 
     def words(self, rank: int) -> str:
         return f"process {rank} of {self.count} was killed"
 
     def dead(self) -> list[int]:
-        """The ranks of this machine that are no more."""
+        """The ranks of this machine that are gone and have not left by themselves."""
         here = this_process()["machine"]
-        return [
+        gone = [
             rank
             for rank, process in enumerate(self.processes)
             if process["machine"] == here and birth(process["pid"]) != process["born"]
         ]
+        with suppress(Exception):
+            return [rank for rank in gone if not self.store.check([f"{rank} has left"])]
+        return gone
 
     def leave_when_stuck(self, signals: int) -> None:
         """Wait for a signal, and then for the process to end by itself.

@@ -96,8 +96,9 @@ def test_where_the_first_is_killed_the_next_one_says_so(here: Path) -> None:
     assert said(here, 2) == ""
 
 
-def test_a_process_that_is_stuck_in_a_collective_ends_soon_after_its_launcher_asks_it_to(here: Path) -> None:
-    act(here, rank0=(2, "wait in C"), rank1=(2, "kill"))
+@pytest.mark.parametrize("doing", ["wait in C", "hang"])
+def test_a_process_that_is_stuck_or_at_work_ends_soon_after_its_launcher_asks_it_to(here: Path, doing: str) -> None:
+    act(here, rank0=(2, doing), rank1=(2, "kill"))
     with launched(here, "tiny.yaml", "--out", "run", patience=0.3) as processes:
         processes[1].join(MAY_TAKE)
         processes[0].terminate()  # as torchrun does

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -20,7 +21,7 @@ from ddpo_bench.config import RunConfig
 from ddpo_bench.rewards.checking import RewardError
 from ddpo_bench.rewards.judges import judges
 from ddpo_bench.training import record
-from ddpo_bench.training.checkpoint import CorruptCheckpoint, load_newest
+from ddpo_bench.training.checkpoint import CorruptCheckpoint, load_newest, write_state
 from ddpo_bench.training.run_identity import DifferentConfig
 from ddpo_bench.training.trainer import train
 
@@ -421,3 +422,12 @@ def test_the_logger_is_closed_when_a_run_fails(
     with pytest.raises(RuntimeError, match="disk full"):
         train(tiny_run(), tmp_path)
     assert closed == [True]
+
+
+def test_an_interrupt_while_a_checkpoint_is_written_stays_one() -> None:
+    class Interrupted(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_state({"weights": torch.zeros(3)}, Interrupted())
