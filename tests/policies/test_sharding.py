@@ -142,8 +142,8 @@ def two() -> Iterator[Group]:
 @pytest.mark.parametrize(
     ("adapter", "reshard", "checkpointing"),
     [
-        ("lora", "true", False),
         ("full", "false", False),
+        pytest.param("lora", "true", False, marks=pytest.mark.long),
         pytest.param("full", "true", True, marks=pytest.mark.long),
         pytest.param("lora", "false", True, marks=pytest.mark.long),
     ],
@@ -164,7 +164,14 @@ def test_sharded_training_is_that_of_one_process_and_resumes_as_it(
     assert_close(two.call(on_its_half, resumed, sharding, tiny_model, adapter, tmp_path / "whole")[0], expected)
 
 
-@pytest.mark.parametrize("wrap", ["TRANSFORMER_BASED_WRAP", "SIZE_BASED_WRAP", "NO_WRAP"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        "TRANSFORMER_BASED_WRAP",
+        pytest.param("SIZE_BASED_WRAP", marks=pytest.mark.long),
+        pytest.param("NO_WRAP", marks=pytest.mark.long),
+    ],
+)
 def test_each_process_holds_half_of_the_network(two: Group, tiny_model: Path, wrap: str) -> None:
     wrapping = {"FSDP_AUTO_WRAP_POLICY": wrap, "FSDP_MIN_NUM_PARAMS": "1000"}
     for kept, whole, names in two.call(on_its_half, shard_sizes, wrapping, tiny_model, "lora"):

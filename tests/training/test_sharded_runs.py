@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from every_plugin import OPTIONS
+from every_combination import assert_equal_but_for_rounding
+from every_plugin import NEEDS, OPTIONS
 from process_group import Group, group_of
 from run_rows import numbers
 
@@ -14,7 +16,6 @@ from ddpo_bench.config import RunConfig
 from ddpo_bench.training.trainer import train
 
 FSDP2 = {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP"}
-RELATIVE, ABSOLUTE = 1e-3, 1e-6  # rounding, as in test_any_micro_batch.py
 
 
 def train_sharded(config: RunConfig, folder: Path) -> None:
@@ -33,34 +34,35 @@ def two() -> Iterator[Group]:
 @pytest.fixture
 def run_of(tiny_run: Callable[..., RunConfig], tiny_model: Path) -> Callable[..., RunConfig]:
     def make(algorithm: str, adapter: str, epochs: int) -> RunConfig:
-        return tiny_run(
-            policy={
+        chosen = {
+            "policy": {
                 "name": "stable_diffusion", "model": str(tiny_model), "precision": "fp32", "adapter": {"name": adapter},
             },
-            algorithm={"name": algorithm} | OPTIONS.get(("algorithm", algorithm), {}),
-            reward="redness",
-            advantages="batch",
-            samples_per_epoch=5,
-            epochs=epochs,
-            ema=0.5,
-        )  # fmt: skip
+            "algorithm": {"name": algorithm} | OPTIONS.get(("algorithm", algorithm), {}),
+            "reward": "redness",
+            "advantages": "batch",
+            "samples_per_epoch": 5,
+            "epochs": epochs,
+            "ema": 0.5,
+        }  # fmt: skip
+        return tiny_run(**chosen | NEEDS.get(("algorithm", algorithm), {}))
 
     return make
 
 
-def assert_equal_but_for_rounding(found: Path, expected: Path) -> None:
-    """In the last epoch and its evaluation."""
-    for row, other in zip(numbers(found)[-2:], numbers(expected)[-2:], strict=True):
-        assert row == pytest.approx(other, rel=RELATIVE, abs=ABSOLUTE)
+def last_rows(folder: Path) -> list[dict[str, Any]]:
+    """Those of the last epoch and its evaluation."""
+    return numbers(folder)[-2:]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("algorithm", "adapter"),
     [
         ("sac", "lora"),
-        pytest.param("ppo", "lora", marks=pytest.mark.long),
-        pytest.param("ppo", "full", marks=pytest.mark.long),
-        pytest.param("sac", "full", marks=pytest.mark.long),
+        ("ppo", "full"),
+        ("nft", "lora"),
+        ("draft", "lora"),
     ],
 )
 def test_a_sharded_run_has_the_numbers_of_one_process_and_each_resumes_the_others(
@@ -71,7 +73,7 @@ def test_a_sharded_run_has_the_numbers_of_one_process_and_each_resumes_the_other
     train(whole, one)
     assert two.call(train_sharded, half, sharded) == [None, None]
     train(whole, sharded)
-    assert_equal_but_for_rounding(sharded, one)
+    assert_equal_but_for_rounding(last_rows(sharded), last_rows(one))
     train(half, from_one)
     assert two.call(train_sharded, whole, from_one) == [None, None]
-    assert_equal_but_for_rounding(from_one, one)
+    assert_equal_but_for_rounding(last_rows(from_one), last_rows(one))
