@@ -11,7 +11,7 @@ from torch.nn.functional import softplus
 
 from ddpo_bench.algorithm_bases.lagged_policy import LaggedPolicyAlgorithm
 from ddpo_bench.algorithm_bases.noised_samples import NoisedSamples, mean_square
-from ddpo_bench.options import option
+from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Rollout
 from ddpo_bench.registry import get, register
 
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 class DGPO(LaggedPolicyAlgorithm):
     """Prefers the better part of a prompt's samples to the worse, all on one noise (group preferences)."""
 
+    learning_rate: float = option(2e-4, "learning rate of AdamW", above=0, maximum=100)
+    passes: int = option(
+        4, "number of passes over the rollout in an epoch, each with fresh noise", minimum=1, maximum=LARGEST_COUNT
+    )
     beta: float = option(
         100.0, "weight of a preference against the distance to the pretrained policy", above=0, maximum=1e6
     )

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 class DPO(ForwardProcessAlgorithm):
     """Prefers the best sample of each prompt to the worst (online Diffusion-DPO)."""
 
+    learning_rate: float = option(5e-5, "learning rate of AdamW", above=0, maximum=100)
+    passes: int = option(
+        8, "number of passes over the rollout in an epoch, each with fresh noise", minimum=1, maximum=LARGEST_COUNT
+    )
     beta: float = option(
         100.0, "weight of a preference against the distance to the reference policy", above=0, maximum=1e6
     )

@@ -15,7 +15,7 @@ from torch import Tensor
 from ddpo_bench.algorithm_bases.law import output_of, x_0_of
 from ddpo_bench.algorithm_bases.reward_gradient import RewardGradientAlgorithm
 from ddpo_bench.measuring import LEARNING
-from ddpo_bench.options import option
+from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Policy, Rollout
 from ddpo_bench.registry import register
 
@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 class DRaFT(RewardGradientAlgorithm):
     """Ascends a differentiable reward through the last denoising steps (DRaFT-K, AlignProp, ReFL)."""
 
+    learning_rate: float = option(5e-5, "learning rate of AdamW", above=0, maximum=100)
+    minibatches: int = option(
+        4,
+        "optimiser steps in an epoch, each on an equal share of its samples",
+        minimum=1,
+        maximum=LARGEST_COUNT,
+    )
     k: int = option(
         1,
         "number of denoising steps at the end through which the gradient flows",

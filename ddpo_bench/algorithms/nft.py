@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ddpo_bench.algorithm_bases.lagged_policy import LaggedPolicyAlgorithm
 from ddpo_bench.algorithm_bases.noised_samples import NoisedSamples, mean_square
-from ddpo_bench.options import option
+from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.registry import register
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ SMALLEST_ERROR = 1e-5  # by which a squared error is divided (the published code
 class NFT(LaggedPolicyAlgorithm):
     """Regression towards good samples and away from bad ones, around a lagged policy (DiffusionNFT)."""
 
+    learning_rate: float = option(5e-5, "learning rate of AdamW", above=0, maximum=100)
+    passes: int = option(
+        4, "number of passes over the rollout in an epoch, each with fresh noise", minimum=1, maximum=LARGEST_COUNT
+    )
     beta: float = option(
         1.0, "distance of the implicit positive and negative policies from the lagged one", above=0, maximum=1e3
     )

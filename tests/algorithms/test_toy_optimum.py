@@ -17,6 +17,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # that serve an algorithm better than i
     "policy_gradient": {"learning_rate": 0.1},
     "ppo": {"clip_range": Quantity(0.2, MEAN_UNITS)},
     "nft": {"learning_rate": 0.02, "passes": 2},
+    "dpo": {"passes": 10},
     "dgpo": {"learning_rate": 0.02, "passes": 4, "beta": 20.0, "clip_range": 0.1},
     "grpo": {"clip_range": Quantity(0.2, MEAN_UNITS), "kl_weight": 0.0},
     "awm": {"timestep_fraction": 1.0},  # of four steps the last is one that must be learned
