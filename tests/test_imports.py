@@ -16,7 +16,8 @@ ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
 LEAVES = {
     "architectures", "config", "copies", "fingerprints", "files", "held_out", "host_memory", "measuring", "noise",
-    "options", "parsing", "processes", "protocols", "quantity", "registry", "checksummed", "whole_tensors", "yaml_file",
+    "options", "parsing", "process_errors", "processes", "protocols", "quantity", "registry", "checksummed",
+    "whole_tensors", "yaml_file",
 }  # fmt: skip
 PLUGINS = {"policies", "samplers", "algorithms", "advantages", "rewards", "prompts"}
 
@@ -86,6 +87,7 @@ ALLOWED: dict[str, set[str]] = {
     "encoding": set(),
     "alive": set(),
     "processes": set(),
+    "process_errors": {"processes"},
     "signals": set(),
     "child_processes": {"signals"},
     "quiet": set(),

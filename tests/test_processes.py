@@ -11,7 +11,7 @@ from process_group import Group, group_of
 from torch import Tensor
 
 from ddpo_bench import processes
-from ddpo_bench.processes import ProcessLost
+from ddpo_bench.process_errors import ProcessLost, errors_told, one_error_for_all
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +51,13 @@ def summed() -> list[Tensor]:
 
 
 def fail_on(ranks: list[int]) -> None:
-    with processes.one_error_for_all():
+    with one_error_for_all():
         if processes.rank() in ranks:
             raise LookupError(f"process {processes.rank()} found nothing")
 
 
 def leave(rank: int, words: str) -> None:
-    with processes.errors_told():
+    with errors_told():
         if processes.rank() == rank and words:
             raise LookupError(words)
         if processes.rank() == rank:
@@ -75,7 +75,7 @@ def test_one_process_has_it_all_and_sends_nothing() -> None:
     assert (
         processes.total(rows) is processes.largest(rows) is processes.smallest(rows) is processes.agreed(rows) is rows
     )
-    with pytest.raises(LookupError), processes.one_error_for_all(), processes.errors_told():
+    with pytest.raises(LookupError), one_error_for_all(), errors_told():
         raise LookupError
 
 

@@ -43,7 +43,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def execute(args: Namespace) -> int:
-    from ddpo_bench.processes import ProcessLost
+    from ddpo_bench.process_errors import ProcessLost
     from ddpo_bench.training import launcher
     from ddpo_bench.training.launch import train_on_processes
 
@@ -124,7 +124,7 @@ def users_to_mend() -> tuple[type[Exception], ...]:
     from ddpo_bench.config import ConfigError
     from ddpo_bench.files import DiskTrouble
     from ddpo_bench.policies.loading import ModelNotFound
-    from ddpo_bench.processes import ProcessLost
+    from ddpo_bench.process_errors import ProcessLost
     from ddpo_bench.samplers.scheduler_classes import UnusableSchedule
     from ddpo_bench.training.loggers import LoggerUnavailable
     from ddpo_bench.training.run_identity import DifferentConfig

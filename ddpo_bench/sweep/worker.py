@@ -13,7 +13,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from ddpo_bench.config import Resources
 from ddpo_bench.files import DiskTrouble, naming_disk_trouble, write_text
-from ddpo_bench.processes import ProcessLost
+from ddpo_bench.process_errors import ProcessLost
 from ddpo_bench.quiet import redirect_output
 from ddpo_bench.run_folder.status import mark
 from ddpo_bench.sweep.follow import Watcher

@@ -18,7 +18,7 @@ from typing import Any
 
 from ddpo_bench.child_processes import starting
 from ddpo_bench.config import ConfigError, RunConfig
-from ddpo_bench.processes import ProcessLost, packed, unpacked
+from ddpo_bench.process_errors import ProcessLost, packed, unpacked
 from ddpo_bench.training.rank import be_rank
 from ddpo_bench.training.status import write_end
 

@@ -19,10 +19,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from ddpo_bench import processes
 from ddpo_bench.alive import birth, process_space
 from ddpo_bench.config import ConfigError, RunConfig
-from ddpo_bench.processes import ProcessLost
+from ddpo_bench.process_errors import ProcessLost, tell, what_was_told
 from ddpo_bench.quiet import log_other_ranks
 from ddpo_bench.training.rank import join_group, leave_group
 from ddpo_bench.training.status import end_after, write_end
@@ -121,7 +120,7 @@ class Watch:
         cause = error
         if isinstance(error, (ProcessLost, KeyboardInterrupt)) and (found := self.settle()):
             cause = found
-            processes.tell(cause)
+            tell(cause)
         if self.rank == 0:
             write_end(self.folder, os.getpid(), cause)
         elif str(cause) == self.words(0) and self.rank == min(set(range(self.count)) - set(self.dead())):
@@ -136,7 +135,7 @@ class Watch:
         while time.monotonic() < end and (found is None or isinstance(found, KeyboardInterrupt)):
             if dead := self.dead():
                 return ProcessLost(self.words(dead[0]))
-            found = processes.what_was_told()
+            found = what_was_told()
             time.sleep(0.02)
         return found
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from ddpo_bench.child_processes import follow_parent
 from ddpo_bench.config import RunConfig
-from ddpo_bench.processes import packed, unpacked
+from ddpo_bench.process_errors import packed, unpacked
 from ddpo_bench.signals import interrupt
 
 LONGEST_WAIT = timedelta(hours=1)  # for the others, which may be slow; those that die are noticed at once

@@ -17,6 +17,7 @@ from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import PromptFunction, split
 from ddpo_bench.measuring import NetworkPasses
 from ddpo_bench.noise import Noise
+from ddpo_bench.process_errors import one_error_for_all
 from ddpo_bench.protocols import (
     AdvantageEstimator,
     Algorithm,
@@ -80,7 +81,7 @@ def scored_by_all(reward: Reward, images: Tensor, prompts: list[str], metadata: 
     """
     own = processes.share(len(prompts))
     scores = torch.zeros(0, dtype=torch.float64)
-    with processes.one_error_for_all():
+    with one_error_for_all():
         if len(images):
             scores = score(reward, images, prompts[own], metadata[own]).scores
     return processes.gathered(scores, len(prompts))

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ddpo_bench.checksummed import write_checksummed_json
 from ddpo_bench.files import DiskTrouble
-from ddpo_bench.processes import ProcessLost
+from ddpo_bench.process_errors import ProcessLost
 from ddpo_bench.run_folder.status import mark, read_status
 
 

@@ -21,6 +21,7 @@ from ddpo_bench.files import naming_disk_trouble
 from ddpo_bench.host_memory import is_large
 from ddpo_bench.policies.precision import allow_tf32
 from ddpo_bench.policies.sharding import is_sharded
+from ddpo_bench.process_errors import errors_told, one_error_for_all
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Reward, Sampler
 from ddpo_bench.training.checkpoint import load, newest, restore
 from ddpo_bench.training.ema import Ema
@@ -47,11 +48,11 @@ def train(config: RunConfig, folder: Path, on_row: Callable[[Row], None] = lambd
         Exception: whatever stopped the run, in whichever process; status.json says why.
     """
     device = processes.device()
-    with processes.one_error_for_all():
+    with one_error_for_all():
         record = Record() if processes.rank() else RunFolder(config, folder, on_row)
     if processes.agreed(record.is_done()):
         return
-    with record.to_its_end(), processes.errors_told(), naming_disk_trouble(folder):
+    with record.to_its_end(), errors_told(), naming_disk_trouble(folder):
         run_epochs(config, folder, device, record)
 
 
@@ -80,14 +81,14 @@ def run_epochs(config: RunConfig, folder: Path, device: torch.device, record: Re
     if config.ema:
         parts["ema"] = ema
     checkpoint = processes.agreed(newest(folder))
-    with processes.one_error_for_all():
+    with one_error_for_all():
         state = load(checkpoint, torch.device("cpu") if is_sharded() else device) if checkpoint else None
     if state is not None:
         restore(folder, parts, state)
     done: int | None = None if state is None else state["epoch"]
 
     def write(row: Row) -> None:
-        with processes.one_error_for_all():
+        with one_error_for_all():
             record.row(row)
 
     def evaluate(epoch: int) -> None:

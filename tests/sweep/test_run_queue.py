@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 from queues import sweep_place, tuning_place
 
-from ddpo_bench.processes import ProcessLost
+from ddpo_bench.process_errors import ProcessLost
 from ddpo_bench.sweep import lease
 from ddpo_bench.sweep.lease import Heartbeat
 from ddpo_bench.sweep.queue_item import Claim, Outcome, end_of

@@ -17,7 +17,7 @@ from torch import distributed
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.files import DiskTrouble
-from ddpo_bench.processes import errors_told
+from ddpo_bench.process_errors import errors_told
 from ddpo_bench.training.status import Status, end_after
 
 TRAIN = "fake_ranks:train"

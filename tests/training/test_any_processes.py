@@ -22,7 +22,7 @@ from run_rows import numbers
 
 from ddpo_bench import processes
 from ddpo_bench.config import RunConfig
-from ddpo_bench.processes import ProcessLost
+from ddpo_bench.process_errors import ProcessLost
 from ddpo_bench.rewards.checking import RewardError
 from ddpo_bench.training import trainer
 

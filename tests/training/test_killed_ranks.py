@@ -16,7 +16,7 @@ from run_rows import numbers
 from warm_processes import WARM
 
 from ddpo_bench.config import Resources, RunConfig
-from ddpo_bench.processes import ProcessLost
+from ddpo_bench.process_errors import ProcessLost
 from ddpo_bench.training import launch
 from ddpo_bench.training.launch import train_on_processes
 

@@ -13,7 +13,7 @@ from warm_processes import WARM
 
 from ddpo_bench.config import RunConfig, run_config
 from ddpo_bench.files import DiskTrouble
-from ddpo_bench.processes import ProcessLost, packed, unpacked
+from ddpo_bench.process_errors import ProcessLost, packed, unpacked
 from ddpo_bench.training import launch
 from ddpo_bench.training.launch import Ranks, lacking_gpus
 from ddpo_bench.training.status import Stop
