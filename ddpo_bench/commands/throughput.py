@@ -99,9 +99,9 @@ def named(text: str, known: tuple[str, ...]) -> list[str]:
 
 
 def execute(args: Namespace) -> int:
-    import accelerate
     import torch
 
+    from ddpo_bench import processes
     from ddpo_bench.analysis.terminal import TerminalTable
     from ddpo_bench.console import say, wide_console
     from ddpo_bench.files import refuse_unwritable
@@ -111,7 +111,7 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.throughput.settings import settings
     from ddpo_bench.training.provenance import git_commit, installed_version, processor_name
 
-    device = accelerate.PartialState().device
+    device = processes.device()
     if device.type == "cpu":
         torch.set_num_threads(1)
     processor = processor_name()

@@ -42,14 +42,14 @@ class Pace:
 
 def measure(config: RunConfig) -> Pace:
     """Load the model and go through one micro-batch."""
-    import accelerate
     import torch
 
+    from ddpo_bench import processes
     from ddpo_bench.training.micro_batch import Trial, resolve
     from ddpo_bench.training.rollout import Collector, prompt_sides
     from ddpo_bench.training.trainer import peak_memory_mb, start_policy
 
-    device = accelerate.PartialState().device
+    device = processes.device()
     if device.type == "cpu":
         torch.set_num_threads(1)
     clock = now(device)

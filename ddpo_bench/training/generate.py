@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import accelerate
 import numpy as np
 
+from ddpo_bench import processes
 from ddpo_bench.config import RunConfig
 from ddpo_bench.noise import Noise
 from ddpo_bench.training.checkpoint import load_newest
@@ -34,7 +34,7 @@ def sample_images(config: RunConfig, prompts: list[str], seed: int, run: Path | 
     Raises:
         NoCheckpoint: where the run has none.
     """
-    device = accelerate.PartialState().device
+    device = processes.device()
     policy, sampler = start_policy(config, device)
     if run is not None:
         state = load_newest(run, device)
