@@ -17,7 +17,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from ddpo_bench import adam_epsilon
+from ddpo_bench.analysis.diagnosis.metrics import Metrics
+from ddpo_bench.analysis.diagnosis.updates import small_gradient
 from ddpo_bench.registry import get
 from ddpo_bench.sweep.estimate import duration
 from ddpo_bench.sweep.plan import PlannedRun
@@ -50,13 +51,8 @@ def mistrusted(run: PlannedRun, row: dict[str, Any]) -> Iterator[tuple[str, str]
         drawn = run.config.samples_per_epoch if "queries" in row else run.config.evaluation.samples
         too_long = f"{count} of {drawn} prompts are longer than the text encoder's input"
         yield "prompts", f"{too_long}: the model does not read their ends."
-    epsilon = run.config.algorithm.options.get("adam_epsilon", 0.0)
-    if adam_epsilon.is_too_large(epsilon, row):
-        yield (
-            "epsilon",
-            f"the gradient's RMS, {row['grad_rms']:.2g}, is not well above algorithm.adam_epsilon, {epsilon:g}: "
-            "AdamW hardly adapts its steps. Lower it.",
-        )
+    if told := small_gradient(Metrics({"algorithm": run.config.algorithm.options}, [row])):
+        yield "epsilon", f"{told}. Lower it."
 
 
 class PlainLines:

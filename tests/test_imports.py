@@ -53,9 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "sweep": LEAVES | PLUGINS | {"alive", "child_processes", "quiet", "training", "run_folder", "signals"},
     "preflight": LEAVES | PLUGINS | {"algorithm_bases", "embedded", "run_folder", "training", "sweep", "throughput"},
     "tuning": LEAVES | {"run_folder", "training", "sweep", "analysis", "console"},
-    "adam_epsilon": set(),
     "analysis": {
-        "adam_epsilon",
         "config",
         "fingerprints",
         "options",
@@ -67,7 +65,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "microbench": LEAVES | {"analysis", "embedded"},
     "throughput": LEAVES | PLUGINS | {"algorithm_bases", "analysis", "microbench", "noise", "training"},
-    "console": LEAVES | {"adam_epsilon", "sweep"},
+    "console": LEAVES | {"analysis", "sweep"},
     "commands": LEAVES
     | PLUGINS
     | {

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.algorithm_bases.pretrained_penalty import PretrainedPenalty
-from ddpo_bench.protocols import Policy, Rollout
+from ddpo_bench.protocols import Rollout
 from ddpo_bench.registry import get
 
 if TYPE_CHECKING:
@@ -33,7 +33,3 @@ class GroupRelative(PretrainedPenalty):
     def learned_from(self, rollout: Rollout) -> Tensor:
         with_advantage = [n for n, advantage in enumerate(rollout.advantages.tolist()) if advantage]
         return torch.tensor(with_advantage, dtype=torch.long)
-
-    def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
-        without = 1 - len(self.learned_from(rollout)) / len(rollout)
-        return super().update(policy, rollout) | {"no_advantage_fraction": without}

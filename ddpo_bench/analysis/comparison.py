@@ -10,17 +10,16 @@ from functools import lru_cache
 
 from ddpo_bench.analysis.budget import UNITS, Budget
 from ddpo_bench.analysis.cells import cells_of, tasks_of
+from ddpo_bench.analysis.diagnosis.findings import diagnosis
 from ddpo_bench.analysis.measures import BASELINE, FINAL, NAMED, Measure
 from ddpo_bench.analysis.notes import (
     explanations,
     is_done,
     provenance,
     quantities,
-    small_gradients,
     truncated_prompts,
     unfinished,
     unmeasured,
-    without_advantages,
 )
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Estimate, estimate, paired_difference, probability_of_improvement
@@ -74,9 +73,8 @@ def comparison(records: list[RunRecord], suite: str, measure: Measure = FINAL, b
     notes = [
         *explanations(rows, measure, done),
         *unmeasured(done, measure, where),
-        *without_advantages(done),
         *truncated_prompts(done),
-        *small_gradients(done),
+        *diagnosis(done),
         *quantities(done),
         *unfinished(records),
         *provenance(records),

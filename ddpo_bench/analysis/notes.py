@@ -6,7 +6,6 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 
-from ddpo_bench import adam_epsilon
 from ddpo_bench.analysis.measures import BASELINE, Measure
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.tables import TIED, Row
@@ -61,31 +60,6 @@ def unmeasured(done: list[RunRecord], measure: Measure, where: str = "") -> list
     lacking = [f"{run.cell} seed {run.seed}" for run in done if math.isnan(measure.of(run))]
     others = "An average over the other seeds could not be compared, so that the cell is empty."
     return [f"No {measure.title}{where}: {', '.join(lacking)}. {others}"] if lacking else []
-
-
-def without_advantages(done: Iterable[RunRecord]) -> list[str]:
-    """One note that names every run whose advantages were 0 in every epoch: its row is no result of its algorithm."""
-    silent = [f"{run.cell} seed {run.seed}" for run in done if run.algorithm != BASELINE and never_varied(run)]
-    what = "All advantages were 0 in every epoch, because the rewards that were compared did not vary, so nothing was"
-    return [f"{what} learned from the reward: {', '.join(silent)}."] if silent else []
-
-
-def never_varied(run: RunRecord) -> bool:
-    """Whether no epoch had anything to learn from; a single sample's advantage has no spread, so its rewards decide."""
-    single = run.config.get("samples_per_epoch") == 1
-    found = {row.get("reward_mean") if single else row.get("advantage_std") for row in run.epochs}
-    return len(found) == 1 and None not in found and (single or found == {0})
-
-
-def small_gradients(done: Iterable[RunRecord]) -> list[str]:
-    """One note that names every run in which AdamW's epsilon was not small against the gradient."""
-    found = []
-    for run in done:
-        epsilon = run.config.get("algorithm", {}).get("adam_epsilon", 0)
-        if any(adam_epsilon.is_too_large(epsilon, row) for row in run.epochs):
-            found.append(f"{run.cell} seed {run.seed}")
-    what = f"In some epoch the gradient's RMS was below {adam_epsilon.MARGIN} x `adam_epsilon`, so that AdamW hardly"
-    return [f"{what} adapted its steps: {', '.join(found)}. Compare with a smaller one."] if found else []
 
 
 def truncated_prompts(done: Iterable[RunRecord]) -> list[str]:

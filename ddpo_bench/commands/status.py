@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ddpo_bench.commands.command import Command, add_storage
 from ddpo_bench.commands.results_folder import add_results_folder, results_folder
 
 if TYPE_CHECKING:
+    from ddpo_bench.analysis.records import RunRecord
     from ddpo_bench.sweep.status import RunStatus, SweepStatus
 
 STATES = ("running", "failed", "damaged", "killed", "queued")
@@ -21,6 +23,7 @@ examples:
   ddpo-bench status suites/algos.yaml --results /shared/results
   ddpo-bench status algos --storage postgresql://user@host/studies
 
+What the metrics of a run show to be wrong with it is told under "diagnosis" (docs/diagnosis.md).
 It only reads, and can be used at any time, on any host that sees the results folder.
 """
 
@@ -47,6 +50,8 @@ def execute(args: Namespace) -> int:
 
 
 def print_status(found: SweepStatus, tuning: Sequence[str]) -> None:
+    from ddpo_bench.analysis.diagnosis.findings import diagnosis
+
     counts, total = found.counts(), len(found.runs or found.others)
     rest = "".join(f", {counts[state]} {state}" for state in STATES if counts[state])
     print(f"{found.name}: {counts['done']}/{total} runs done{rest} ({found.root})")
@@ -60,10 +65,24 @@ def print_status(found: SweepStatus, tuning: Sequence[str]) -> None:
             print(f"{state}:")
             for line_of_run in aligned([line(run) for run in several]):
                 print(f"  {line_of_run}")
+    if found_wrong := diagnosis(records_of(found)):
+        print("diagnosis:\n  " + "\n  ".join(found_wrong))
     if any(counts[state] for state in ("running", "killed", "queued")):
         print(pace_and_time_left(found))
         if tuning and any(run.state == "running" for run in found.others):
             print("The trials that are still to come are not in this time.")
+
+
+def records_of(found: SweepStatus) -> Iterator[RunRecord]:
+    """The runs that have begun; files that are damaged hide no other run."""
+    from ddpo_bench.analysis.records import read_run
+    from ddpo_bench.checksummed import Damaged
+    from ddpo_bench.config import ConfigError
+
+    for run in found.runs or found.others:
+        if run.state not in ("queued", "damaged"):
+            with suppress(Damaged, ConfigError):
+                yield read_run(run.folder)
 
 
 def line_of_running(run: RunStatus) -> list[str]:

@@ -87,6 +87,26 @@ def scored_by_all(reward: Reward, images: Tensor, prompts: list[str], metadata: 
     return processes.gathered(scores, len(prompts))
 
 
+def signal(prompts: list[str], rewards: Tensor, advantages: Tensor, estimator: AdvantageEstimator) -> dict[str, float]:
+    """How much an epoch has to teach: what its advantages lost, and the spread of rewards among samples of one prompt.
+
+    Args:
+        prompts: N, as the policy reads them.
+        rewards, advantages: [N].
+    """
+    found = {"no_advantage_fraction": (advantages == 0).double().mean().item()}
+    if hasattr(estimator, "clip"):
+        found["advantage_clipped_fraction"] = (advantages.abs() >= estimator.clip).double().mean().item()
+    index = np.unique(prompts, return_inverse=True)[1]
+    counts = np.bincount(index)
+    repeated = len(prompts) - len(counts)  # degrees of freedom: prompts drawn once have no spread of their own
+    if repeated:
+        values = rewards.cpu().numpy()
+        deviations = values - (np.bincount(index, weights=values) / counts)[index]
+        found["reward_std_within"] = float(np.sqrt((deviations**2).sum() / repeated))
+    return found
+
+
 @dataclass
 class Collector:
     """Draws the rollout of an epoch; everything random in it follows from (seed, epoch).
@@ -142,6 +162,7 @@ class Collector:
             "reward_max": rewards.max().item(),
             "prompts_truncated": sum(prompt.tokens_cut > 0 for prompt in seen),
             "advantage_std": advantages.std(correction=0).item(),
+            **signal([prompt.text for prompt in seen], rewards, advantages, self.advantages),
             "seconds_sampling": sampled - clock,
             "seconds_reward": scored - sampled,
             "images_per_second": len(prompts) / (sampled - clock),

@@ -23,7 +23,7 @@ from ddpo_bench.registry import get, names
 COMMON = {"loss", "grad_norm", "grad_rms"}
 OF_TRANSITIONS = {"ratio_deviation_max", "kl_behaviour", "kl_behaviour_nats"}
 # documented for every algorithm that has it, hence without a prefix
-OF_SOME = {"clip_fraction", "kl_k1", "kl_k3", "kl_penalty", "no_advantage_fraction"}
+OF_SOME = {"clip_fraction", "kl_k1", "kl_k3", "kl_penalty"}
 
 
 @pytest.fixture(params=names("algorithm"))
