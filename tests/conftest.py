@@ -12,6 +12,7 @@ from every_plugin import register_made_up_plugins
 
 register_made_up_plugins()  # before any test module asks which there are
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, in child processes too, which tests hang up on
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as a shell has it ignored in the background
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_names_are_sorted() -> None:
 def test_an_unknown_name_comes_with_the_nearest_one_and_all_that_exist() -> None:
     with pytest.raises(UnknownName) as raised:
         get("algorithm", "pppo")
-    assert str(raised.value).startswith("unknown algorithm 'pppo'. Did you mean 'ppo'? Known: frozen, ")
+    assert str(raised.value).startswith("unknown algorithm 'pppo'. Did you mean 'ppo'? Known: awm, ")
     assert unknown("colour", "xyz", ["red"]) == "unknown colour 'xyz'. Known: red."
     assert unknown("colour", "xyz", []) == "unknown colour 'xyz'. Known: none."
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from ddpo_bench.algorithm_bases.forward_process import ForwardProcessAlgorithm
-from ddpo_bench.options import option
+from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import CopyName, Policy, Rollout
 
 
@@ -17,8 +17,8 @@ class LaggedPolicyAlgorithm(ForwardProcessAlgorithm):
     old_decay_rate: float = option(
         0.001, "growth of d, the weight of the lagged policy's own weights, with every epoch", minimum=0, maximum=1
     )
-    old_decay_start: float = option(
-        0, "number of epochs before d begins to grow", minimum=0, maximum=1e9, unit="epochs"
+    old_decay_start: int = option(
+        0, "number of epochs before d begins to grow", minimum=0, maximum=LARGEST_COUNT, unit="epochs"
     )
     old_decay_max: float = option(0.5, "largest d", minimum=0, maximum=1)
 

@@ -45,7 +45,9 @@ class AWM(ForwardProcessAlgorithm):
         "ghuber", "of a squared error l at noise level t: l, l t, l t^2, sqrt(l) t, or l^p t / p for ghuber"
     )
     p: float = option(0.25, "power of the error with weighting ghuber", above=0, maximum=1)
-    adv_clip_max: float = option(5.0, "value at which advantages are clipped, and by which they are divided", above=0)
+    adv_clip_max: float = option(
+        5.0, "value at which advantages are clipped, and by which they are divided", above=0, maximum=1e6
+    )
     beta: float = option(
         0.001, "weight of the mean squared distance to the pretrained policy's output", minimum=0, maximum=1e6
     )
