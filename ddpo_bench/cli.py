@@ -1,7 +1,7 @@
 """The command line: commands and exit codes.  Imports nothing heavy, so that --help answers at once.
 
-Exit codes: 0 success, 1 wrong input, 2 some runs failed, 3 `compare` found a regression or `check` something wrong,
-130 interrupted.
+Exit codes: 0 success, 1 wrong input, 2 some runs failed, 3 `compare` found a regression, or `check` or `conformance`
+something wrong, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ VERBS = (
     "embedded",
     "kernels",
     "throughput",
+    "conformance",
 )
 DEBUG = "show tracebacks, and the warnings, logs and progress bars of libraries"
 EXAMPLES = """\

@@ -65,6 +65,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "microbench": LEAVES | {"analysis", "embedded"},
     "throughput": LEAVES | PLUGINS | {"algorithm_bases", "analysis", "microbench", "noise", "training"},
+    "conformance": LEAVES | {"rewards"},
     "console": LEAVES | {"analysis", "sweep"},
     "commands": LEAVES
     | PLUGINS
@@ -76,6 +77,7 @@ ALLOWED: dict[str, set[str]] = {
         "preflight",
         "tuning",
         "analysis",
+        "conformance",
         "console",
         "describe",
         "microbench",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddpo_bench.commands.command import REGRESSION, SOME_FAILED, Command, add_set
+from ddpo_bench.commands.command import FINDING, SOME_FAILED, Command, add_set
 
 if TYPE_CHECKING:
     from ddpo_bench.config import RunConfig
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 SAMPLES = 16  # of the epoch, as far as its groups allow
 GROUPS = 2  # at least: advantages over a whole epoch have others to compare with
 UNIMPORTANT = ("seed", "reward", "prompts", "epochs", "evaluation", "logger")  # to how an algorithm's updates work
-FINDING = REGRESSION
 EXAMPLES = """\
 examples:
   ddpo-bench check ppo.yaml                                before a long run

@@ -14,6 +14,7 @@ from ddpo_bench.options import MOST_SEEDS, SEEDS
 
 SOME_FAILED = 2
 REGRESSION = 3
+FINDING = 3  # a check found something wrong
 
 
 @dataclass(frozen=True)

@@ -32,17 +32,8 @@ class PythonFunction(Reward):
     offline: ClassVar[bool] = True  # as far as anybody can tell: a wrong function is best found before a run
 
     def __post_init__(self) -> None:
-        module_name, _, name = self.function.partition(":")
-        if not name or not module_name or module_name.startswith("."):
-            raise ValueError(f"function: write module:function, like my_rewards:brightness; got {self.function!r}.")
         self.folder = str(Path.cwd())
-        self.module = import_module(module_name, self.folder)
-        if not hasattr(self.module, name):
-            functions = [key for key, value in vars(self.module).items() if callable(value)]
-            raise ValueError(f"function: {unknown(f'function of module {module_name}', name, functions)}")
-        self.call = getattr(self.module, name)
-        if not callable(self.call):
-            raise ValueError(f"function: {self.function!r} is of type {type(self.call).__name__}, not a function.")
+        self.module, self.call = load_function(self.function, self.folder, "my_rewards:brightness")
 
     @property
     def label(self) -> str:
@@ -60,6 +51,29 @@ class PythonFunction(Reward):
         if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict):
             return RewardOutput(*result)
         return RewardOutput(result)
+
+
+def load_function(named: str, folder: str, like: str) -> tuple[ModuleType, Callable[..., Any]]:
+    """Import the module of a user's function, and give both.
+
+    Args:
+        named: module:function.
+        folder: searched next to what is installed.
+        like: an example, for the message.
+    Raises:
+        ValueError: as `import_module`, or where the module has no such function.
+    """
+    module_name, _, name = named.partition(":")
+    if not name or not module_name or module_name.startswith("."):
+        raise ValueError(f"function: write module:function, like {like}; got {named!r}.")
+    module = import_module(module_name, folder)
+    if not hasattr(module, name):
+        functions = [key for key, value in vars(module).items() if callable(value)]
+        raise ValueError(f"function: {unknown(f'function of module {module_name}', name, functions)}")
+    call = getattr(module, name)
+    if not callable(call):
+        raise ValueError(f"function: {named!r} is of type {type(call).__name__}, not a function.")
+    return module, call
 
 
 def import_module(name: str, folder: str) -> ModuleType:
