@@ -52,7 +52,7 @@ class Answer:
     std: Tensor | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # known by its identity: a function may be an object that cannot be hashed
 class Step:
     """A function under its convention."""
 
@@ -111,8 +111,11 @@ class Step:
         if not isinstance(answer, (tuple, list)) or len(answer) < expected:
             what = f"{len(answer)} values" if isinstance(answer, (tuple, list)) else type(answer).__name__
             raise WrongAnswer(f"returned {what}, not {self.convention.written.partition('-> ')[2]}")
+        for name, value in zip(("prev_sample", "log_prob", "mean", "std"), answer[:expected], strict=False):
+            if not isinstance(value, Tensor):
+                raise WrongAnswer(f"the {name} that it returned is {type(value).__name__}, not a tensor")
         log_prob = answer[1]
-        if not isinstance(log_prob, Tensor) or log_prob.shape != inputs.sample.shape[:1]:
-            shape = list(log_prob.shape) if isinstance(log_prob, Tensor) else type(log_prob).__name__
-            raise WrongAnswer(f"the log-prob is {shape}, not one number a sample, [{len(inputs.sample)}]")
+        if log_prob.shape != inputs.sample.shape[:1]:
+            shape = list(log_prob.shape)
+            raise WrongAnswer(f"log_prob has the shape {shape}, not one number a sample, [{len(inputs.sample)}]")
         return Answer(*answer[:expected])

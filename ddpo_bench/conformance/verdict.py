@@ -63,4 +63,4 @@ def largest(errors: Tensor) -> float:
 def outside_clip(log_ratios: Tensor) -> float:
     """Share of the ratios whose logarithms are these that lie outside the clip range; NaN lies outside."""
     inside = log_ratios.detach().double().expm1().abs() <= CLIP_RANGE
-    return 1 - float(inside.double().mean())
+    return float((~inside).double().mean())

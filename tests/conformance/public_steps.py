@@ -58,8 +58,6 @@ def ddim(fault: str = "") -> Step:
             eps = a.sqrt() * output + (1 - a).sqrt() * x
         else:
             x_0, eps = output, (x - a.sqrt() * output) / (1 - a).sqrt()
-            if fault == "sample taken for epsilon":
-                x_0, eps = (x - (1 - a).sqrt() * output) / a.sqrt(), output
         mean = a_prev.sqrt() * x_0 + (1 - a_prev - std**2).clamp_min(0).sqrt() * eps
         if fault == "gradient halved":
             mean = 0.5 * mean + 0.5 * mean.detach()
@@ -83,8 +81,6 @@ def ddim(fault: str = "") -> Step:
             log_prob = squares
         flat = log_prob.flatten(1)
         reduced = flat.sum(1) if fault == "sum" else flat.mean(1)
-        if fault == "one log-prob for the batch":
-            reduced = reduced.mean()
         if fault == "changed in place" and given:
             prev_sample.detach().clamp_(-1, 1)
         returned = prev_sample.clamp(-1, 1) if fault == "sample clamped" and given else prev_sample
@@ -117,8 +113,6 @@ def flow(fault: str = "") -> Step:
         s, dt, g = by_sample(s), by_sample(following - s), by_sample(g)
         std = g * (-dt).sqrt()
         mean = x * (1 + g**2 / (2 * s) * dt) + v * (1 + g**2 * (1 - s) / (2 * s)) * dt
-        if fault == "drift without its correction":
-            mean = x + v * dt
         if prev_sample is None:
             prev_sample = (mean + std * torch.randn(mean.shape, generator=generator)).to(sample.dtype)
         squares = (prev_sample.detach().float() - mean) ** 2

@@ -102,9 +102,10 @@ def test_what_a_function_raises_or_returns_wrongly_is_its_verdict(function: Call
     assert {verdict.name for verdict in verdicts if not verdict.failed} <= {"no noise"}
 
 
-@pytest.mark.parametrize("name", conformance.names("ddim"))
-def test_a_forks_tests_can_take_each_check_by_its_name(name: str) -> None:
-    conformance.demand(ddim_step_with_logprob, name)
+def test_the_names_that_a_forks_tests_are_parametrised_with_are_those_of_all_checks() -> None:
+    names = conformance.names("ddim")
+    assert [verdict.name for verdict in conformance.check(ddim_step_with_logprob)] == names
+    conformance.demand(ddim_step_with_logprob, names[-1])
 
 
 def test_a_forks_test_fails_with_the_sentence() -> None:
