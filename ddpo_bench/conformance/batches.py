@@ -27,9 +27,8 @@ def mixed_timesteps(step: Step) -> Verdict:
 
 
 def against_single(step: Step, inputs: Inputs, wrong: str) -> Verdict:
-    sizes = torch.tensor([0.5, 1.0, 1.5, 2.0]).view(
-        -1, 1, 1, 1
-    )  # so that statistics of the batch differ from a sample's
+    """Samples differ in size, so that statistics of the batch are not those of a sample."""
+    sizes = torch.tensor([0.5, 1.0, 1.5, 2.0]).view(-1, 1, 1, 1)
     inputs = replace(inputs, model_output=inputs.model_output * sizes, sample=inputs.sample * sizes)
     stored = step.stored(inputs) + 0.1 * sizes
     together = step.score(inputs, stored).log_prob

@@ -90,7 +90,7 @@ def verdict(step: Step, name: str, made: Check) -> Verdict:
     """The verdict of a check; what the function raises is one too."""
     try:
         found = made(step)
-    except Exception as error:  # anybody's function may raise anything
+    except (Exception, SystemExit) as error:  # anybody's function may raise anything
         found = Verdict("fail", told(error))
     says = "is NaN or infinite" if found.error == math.inf else found.says
     return replace(found, name=name, says=says)
