@@ -1,4 +1,4 @@
-"""A tiny run for every policy family, sampler and algorithm that go together, and how far its numbers may move."""
+"""A tiny run for every policy family, sampler and algorithm, and how far its numbers may move."""
 
 from __future__ import annotations
 
@@ -16,14 +16,22 @@ from ddpo_bench.registry import get, names
 
 RELATIVE = 1e-3  # 1e-7 of a sum of terms that cancel to a thousandth of them, and a few updates of Adam
 ABSOLUTE = 1e-6  # of metrics that are 0 but for rounding: ratios less 1, KL of a policy to itself, losses at ratio 1
+ONE_OF_A_KIND = ("ppo", "sac", "nft", "draft")  # on transitions, with a replay, on final samples, through the sampler
+SMALL = "pooled_diffusion"
 
 
 def combinations(is_quick: Callable[[str, str], bool]) -> list[Any]:
-    """All of them, `long` except for those on the small made-up networks whose sampler and algorithm are quick."""
+    """Every algorithm on a small made-up network, and one of each kind with every policy family and sampler that fit.
+
+    All are `long`, except for those on small networks whose sampler and algorithm are quick.
+    """
     found = []
     for policy, sampler, algorithm in itertools.product(names("policy"), names("sampler"), names("algorithm")):
-        if fits(make("sampler", sampler), make("policy", policy).stored_scheduler_config()):
-            quick = policy == policy_for(make("sampler", sampler)) and is_quick(sampler, algorithm)
+        small = policy == policy_for(make("sampler", sampler))
+        if not fits(make("sampler", sampler), make("policy", policy).stored_scheduler_config()):
+            continue
+        if algorithm in ONE_OF_A_KIND or (small and policy == SMALL):
+            quick = small and is_quick(sampler, algorithm)
             found.append(pytest.param(policy, sampler, algorithm, marks=[] if quick else pytest.mark.long))
     return found
 
