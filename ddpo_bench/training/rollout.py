@@ -94,9 +94,10 @@ def signal(prompts: list[str], rewards: Tensor, advantages: Tensor, estimator: A
         prompts: N, as the policy reads them.
         rewards, advantages: [N].
     """
-    found = {"no_advantage_fraction": (advantages == 0).double().mean().item()}
+    sizes = advantages.abs().cpu()
+    found = {"no_advantage_fraction": (sizes == 0).double().mean().item()}
     if hasattr(estimator, "clip"):
-        found["advantage_clipped_fraction"] = (advantages.abs() >= estimator.clip).double().mean().item()
+        found["advantage_clipped_fraction"] = (sizes >= estimator.clip).double().mean().item()
     index = np.unique(prompts, return_inverse=True)[1]
     counts = np.bincount(index)
     repeated = len(prompts) - len(counts)  # degrees of freedom: prompts drawn once have no spread of their own

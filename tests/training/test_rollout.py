@@ -18,7 +18,7 @@ from ddpo_bench.held_out import TooFewPrompts, split
 from ddpo_bench.noise import Noise
 from ddpo_bench.protocols import Rollout
 from ddpo_bench.training.finite import NotFinite
-from ddpo_bench.training.rollout import Collector, derived_seed, draw_prompts, prompt_sides
+from ddpo_bench.training.rollout import Collector, derived_seed, draw_prompts, prompt_sides, signal
 from ddpo_bench.training.sampling import joined, reference_kl, sample_batch, sample_batches
 from ddpo_bench.training.trainer import start_policy
 
@@ -213,3 +213,15 @@ def test_an_epochs_prompts_depend_on_nothing_but_the_seed_and_the_epoch(tiny_run
     )
     assert prompts("samples_per_epoch=8")[:4] == usual
     assert prompts("seed=1") != usual
+
+
+def test_what_an_epoch_has_to_teach_is_counted() -> None:
+    """By hand: deviations of 1 and 1 from the mean of "a", none from that of "b", and "c" has no spread of its own."""
+    prompts, rewards = ["a", "b", "a", "b", "c"], torch.tensor([1.0, 5.0, 3.0, 5.0, 9.0], dtype=torch.float64)
+    found = signal(prompts, rewards, torch.tensor([-2.0, 0.0, 1.0, 0.0, 2.0]), PerPrompt(clip=2.0))
+    assert found == {
+        "no_advantage_fraction": 2 / 5,
+        "advantage_clipped_fraction": 2 / 5,
+        "reward_std_within": pytest.approx((2 / 2) ** 0.5),  # two samples more than prompts that are drawn twice
+    }
+    assert "reward_std_within" not in signal(["a", "b"], rewards[:2], torch.ones(2), PerPrompt())

@@ -115,6 +115,6 @@ def kl_runs_away(run: Metrics) -> str | None:
     if last < max(GROWTH * middle, SMALLEST_NATS) or after > before:
         return None
     return (
-        f"the KL to the pretrained model grew from {middle:.3g} nats in the middle third of the epochs to {last:.3g} "
+        f"the KL to the pretrained model grew from {middle:.4g} nats in the middle third of the epochs to {last:.4g} "
         f"in the last, while the reward went from {before:.4g} in the first third to {after:.4g}"
     )
