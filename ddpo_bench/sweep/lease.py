@@ -53,10 +53,11 @@ def is_alive(holder: dict[str, Any], folder: Path, since: float, now: float | No
     """
     if is_here(holder):
         return holder.get("born") is not None and birth(holder["pid"]) == holder["born"]
-    shown = folder / HEARTBEAT
-    if not holder or not shown.exists():
-        return time.time() - since < LEASE_SECONDS
-    return age_of(shown, now) < LEASE_SECONDS
+    try:
+        silent = age_of(folder / HEARTBEAT, now) if holder else time.time() - since
+    except FileNotFoundError:  # not shown yet, or the run has ended meanwhile
+        silent = time.time() - since
+    return silent < LEASE_SECONDS
 
 
 def is_here(holder: dict[str, Any]) -> bool:
