@@ -102,7 +102,7 @@ def packed(error: BaseException) -> bytes:
         packed = pickle.dumps((type(error), error.args, error.__dict__))
         unpacked(packed)
         return packed
-    except Exception:
+    except Exception:  # whatever a class of the user's raises as it is pickled
         return pickle.dumps((type(error).__name__, (str(error),), {"__notes__": getattr(error, "__notes__", [])}))
 
 

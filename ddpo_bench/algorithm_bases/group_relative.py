@@ -22,14 +22,19 @@ class GroupRelative(PretrainedPenalty):
 
     def mistakes(self, config: RunConfig) -> list[str]:
         """Advantages that compare samples of other prompts too are not relative to a group."""
-        name = config.advantages.name
-        if getattr(get("advantages", name), "within_groups", False):
-            return []
-        return [
-            f"advantages: {config.algorithm.name} compares the samples of a prompt with each other, and {name} does "
-            "not. Set advantages: group, and samples_per_prompt: 8 or another divisor of samples_per_epoch."
-        ]
+        return across_groups(config)
 
     def learned_from(self, rollout: Rollout) -> Tensor:
         with_advantage = [n for n, advantage in enumerate(rollout.advantages.tolist()) if advantage]
         return torch.tensor(with_advantage, dtype=torch.long)
+
+
+def across_groups(config: RunConfig) -> list[str]:
+    """The mistake of a run whose advantages compare samples of different prompts; empty where they do not."""
+    name = config.advantages.name
+    if getattr(get("advantages", name), "within_groups", False):
+        return []
+    return [
+        f"advantages: {config.algorithm.name} compares the samples of a prompt with each other, and {name} does not. "
+        "Set advantages: group, and samples_per_prompt: 8 or another divisor of samples_per_epoch."
+    ]

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from ddpo_bench.algorithm_bases.group_relative import across_groups
 from ddpo_bench.algorithm_bases.lagged_policy import LaggedPolicyAlgorithm
 from ddpo_bench.algorithm_bases.noised_samples import NoisedSamples, mean_square
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Rollout
-from ddpo_bench.registry import get, register
+from ddpo_bench.registry import register
 
 if TYPE_CHECKING:
     from ddpo_bench.config import RunConfig
@@ -43,13 +44,7 @@ class DGPO(LaggedPolicyAlgorithm):
 
     def mistakes(self, config: RunConfig) -> list[str]:
         """Advantages that do not sum to 0 in a group leave the constants of its preference in the loss."""
-        name = config.advantages.name
-        if getattr(get("advantages", name), "within_groups", False):
-            return []
-        return [
-            f"advantages: dgpo compares the samples of a prompt with each other, and {name} does not. "
-            "Set advantages: group, and samples_per_prompt: 8 or another divisor of samples_per_epoch."
-        ]
+        return across_groups(config)
 
     def together(self, rollout: Rollout) -> list[Tensor]:
         return rollout.groups
