@@ -14,11 +14,12 @@ from ddpo_bench.config import RunConfig
 from ddpo_bench.options import options_of
 from ddpo_bench.registry import get, names
 
-RELATIVE = 1e-3  # 1e-7 of a sum of terms that cancel to a thousandth of them, and a few updates of Adam
+RELATIVE = 1e-3  # 1e-7 of a sum of terms that cancel to a thousandth of them
 ABSOLUTE = 1e-6  # of metrics that are 0 but for rounding: ratios less 1, KL of a policy to itself, losses at ratio 1
 ONE_OF_A_KIND = ("ppo", "sac", "nft", "draft")  # on transitions, with a replay, on final samples, through the sampler
 SMALL = "pooled_diffusion"
-SMALL_RATE = 5e-5  # of learning: Adam's first steps have its size also where a gradient is little but rounding
+# Adam's first steps have the rate's size even where a gradient is little but rounding, unless epsilon is well above it.
+GENTLE = {"learning_rate": 1e-3, "adam_epsilon": 1e-2}
 
 
 def combinations(is_quick: Callable[[str, str], bool]) -> list[Any]:
@@ -48,8 +49,8 @@ def run_of(
         "algorithm": {"name": algorithm} | OPTIONS.get(("algorithm", algorithm), {}),
         "reward": "redness",
     }
-    if "learning_rate" in options_of(get("algorithm", algorithm)):
-        chosen["algorithm"]["learning_rate"] = SMALL_RATE
+    known = options_of(get("algorithm", algorithm))
+    chosen["algorithm"] |= {key: value for key, value in GENTLE.items() if key in known}
     return tiny_run(**chosen | changes | NEEDS.get(("algorithm", algorithm), {}))
 
 
