@@ -28,6 +28,7 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {  # other keys of a run, without
     ("algorithm", "dpo"): GROUPS,
     ("algorithm", "grpo"): GROUPS,
     ("algorithm", "grpo_guard"): GROUPS,
+    ("algorithm", "raft"): GROUPS,
 }
 
 

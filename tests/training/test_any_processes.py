@@ -27,7 +27,7 @@ from ddpo_bench.rewards.checking import RewardError
 from ddpo_bench.training import trainer
 
 Make = Callable[..., RunConfig]
-QUICK = {("ddim", name) for name in ("ppo", "trpo_penalty", "sac", "reward_weighted")}
+QUICK = {("ddim", name) for name in ("ppo", "trpo_penalty", "sac", "rwr")}
 
 
 @pytest.fixture(scope="module")
