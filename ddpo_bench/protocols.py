@@ -57,13 +57,15 @@ class Law(Protocol):
 
     @property
     def std(self) -> Tensor:
-        """[B], > 0."""
+        """[B]; 0 at a deterministic step, which has no density."""
 
     def log_prob(self, x_prev: Tensor) -> Tensor:
-        """[B], mean units; differentiable in the model output, not in x_prev."""
+        """[B], mean units; differentiable in the model output, not in x_prev; means nothing where std is 0."""
 
     def kl(self, other: Law | Tensor) -> Tensor:
         """Exact KL to another law of the same step, [B], mean units; symmetric, because the two share std.
+
+        It counts as 0 at a deterministic step.
 
         Args:
             other: the law, or its mean [B, C, H, W]; it is not differentiated.
@@ -78,10 +80,23 @@ class Law(Protocol):
 
 
 class Sampler(Protocol):
-    """Turns model outputs into transition laws over a fixed schedule of steps."""
+    """Turns model outputs into transition laws over a fixed schedule of steps.
 
-    timesteps: Tensor  # [T], integer, descending
+    A class that has this one as its base inherits what most samplers say.
+    """
+
+    steps: int  # of a trajectory, T
+    timesteps: Tensor  # [T], as the model takes them, descending
     backend: Backend  # of what is computed from its laws
+
+    @property
+    def noisy_steps(self) -> range:
+        """The steps whose laws have a std above 0, and so a density; no other one is trained.  By default all."""
+        return range(self.steps)
+
+    def for_trajectories(self) -> Sampler:
+        """What draws one batch of trajectories, step by step from the first; another object where steps remember."""
+        return self
 
     def fits(self, scheduler_config: Mapping[str, Any]) -> None:
         """Refuse the scheduler configuration of a model that cannot be sampled with this sampler and its options.
@@ -112,7 +127,7 @@ class Sampler(Protocol):
 
         Args:
             x_0, noise: [B, C, H, W], float32.
-            step: [B], integer index into `timesteps`.
+            step: [B], integer index into `timesteps`, or their number for where the last step ends.
         Returns:
             x_t and the target, [B, C, H, W] each.
         """

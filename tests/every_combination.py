@@ -17,13 +17,14 @@ from ddpo_bench.registry import get, names
 RELATIVE = 1e-3  # 1e-7 of a sum of terms that cancel to a thousandth of them
 ABSOLUTE = 1e-6  # of metrics that are 0 but for rounding: ratios less 1, KL of a policy to itself, losses at ratio 1
 ONE_OF_A_KIND = ("ppo", "sac", "nft", "draft")  # on transitions, with a replay, on final samples, through the sampler
+COMMON = ("ddim", "flow_sde")  # samplers, one of each process
 SMALL = "pooled_diffusion"
 # Adam's first steps have the rate's size even where a gradient is little but rounding, unless epsilon is well above it.
 GENTLE = {"learning_rate": 1e-3, "adam_epsilon": 1e-2}
 
 
 def combinations(is_quick: Callable[[str, str], bool]) -> list[Any]:
-    """Every algorithm on a small made-up network, and one of each kind with every policy family and sampler that fit.
+    """Every algorithm on a small made-up network, one of each kind with every family, and one with every sampler.
 
     All are `long`, except for those on small networks whose sampler and algorithm are quick.
     """
@@ -32,7 +33,9 @@ def combinations(is_quick: Callable[[str, str], bool]) -> list[Any]:
         small = policy == policy_for(make("sampler", sampler))
         if not fits(make("sampler", sampler), make("policy", policy).stored_scheduler_config()):
             continue
-        if algorithm in ONE_OF_A_KIND or (small and policy == SMALL):
+        of_a_kind = "ppo" if make("sampler", sampler).noisy_steps else "nft"
+        wanted = algorithm in ONE_OF_A_KIND if sampler in COMMON else small and algorithm == of_a_kind
+        if wanted or (small and policy == SMALL):
             quick = small and is_quick(sampler, algorithm)
             found.append(pytest.param(policy, sampler, algorithm, marks=[] if quick else pytest.mark.long))
     return found

@@ -23,12 +23,15 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or
     ("algorithm", "trpo"): {"cg_iterations": 3},  # more of them carry rounding on
 }
 GROUPS = {"advantages": "group", "samples_per_prompt": 2}
+WITHOUT_LOG_PROBS = {"algorithm": {"name": "nft", "passes": 2, "learning_rate": 0.01}}
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {  # other keys of a run, without which a plugin refuses it
     ("algorithm", "dgpo"): GROUPS,
     ("algorithm", "dpo"): GROUPS,
     ("algorithm", "grpo"): GROUPS,
     ("algorithm", "grpo_guard"): GROUPS,
     ("algorithm", "raft"): GROUPS,
+    ("sampler", "ode"): WITHOUT_LOG_PROBS,
+    ("sampler", "dpm2"): WITHOUT_LOG_PROBS,
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from every_combination import COMMON
 from every_plugin import NEEDS, OPTIONS, make, policy_for, sampler_for
 from run_rows import numbers, rows_of
 
@@ -42,7 +43,11 @@ EVERY = [
     if kind != "prompts" and "model" not in options_of(get(kind, name))  # pipelines train in tests/training
 ]
 LARGER = {"samples_per_epoch": 64, "micro_batch": 64, "evaluation": {"samples": 32}}
-LEARNABLE = [each for each in EVERY if each[0] != "reward" and getattr(get(*each), "learns", True)]
+LEARNABLE = [  # samplers: one of each process
+    (kind, name)
+    for kind, name in EVERY
+    if kind != "reward" and getattr(get(kind, name), "learns", True) and (kind != "sampler" or name in COMMON)
+]
 MakeConfig = Callable[..., RunConfig]
 
 

@@ -53,7 +53,13 @@ CASES: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any], str]] = {  # f
     ),
     "a UNet for inpainting": ("unet/config.json", {"in_channels": 9}, {}, "an inpainting model"),
     "no size": ("unet/config.json", {"sample_size": None}, {}, "sample_size: None: write the latents' side there"),
-    "eta above one": ("model_index.json", {}, {"sampler": {"eta": 1.5}}, "sampler.eta: must be above 0 and at most 1"),
+    "eta above one": (
+        "model_index.json",
+        {},
+        {"sampler": {"eta": 1.5}},
+        "sampler.eta: must be at least 0 and at most 1",
+    ),
+    "no noise": ("model_index.json", {}, {"sampler": {"eta": 0}}, "sampler.eta: ddim has no noisy step here"),
     "no such model": ("model_index.json", {}, {"policy": {"model": "./nowhere"}}, "is neither a folder nor a hub name"),
     "no such logger": ("model_index.json", {}, {"logger": "tensorboard"}, "logger: tensorboard is not installed."),
 }

@@ -21,7 +21,7 @@ from ddpo_bench.algorithm_bases.law import law_of
 from ddpo_bench.algorithm_bases.optimiser import Averages
 from ddpo_bench.measuring import LEARNING
 from ddpo_bench.options import LARGEST_COUNT, option
-from ddpo_bench.protocols import Policy, Rollout
+from ddpo_bench.protocols import Policy, Rollout, Sampler
 from ddpo_bench.registry import get
 
 if TYPE_CHECKING:
@@ -42,13 +42,19 @@ class RewardGradientAlgorithm(AdamWAlgorithm):
     needs: ClassVar[Literal["transitions", "x_0"]] = "x_0"
 
     def mistakes(self, config: RunConfig) -> list[str]:
-        """Refuse a reward without a gradient."""
-        if get("reward", config.reward.name).differentiable:
-            return []
-        return [
-            f"reward: {config.reward.name} is not differentiable, and {config.algorithm.name} follows the reward's "
-            "gradient. Choose scene_alignment or target_colour, or another algorithm."
-        ]
+        """Refuse a reward without a gradient, and a sampler whose steps cannot be taken one at a time."""
+        name, found = config.algorithm.name, []
+        if not get("reward", config.reward.name).differentiable:
+            found.append(
+                f"reward: {config.reward.name} is not differentiable, and {name} follows the reward's gradient. Choose "
+                "scene_alignment or target_colour, or another algorithm."
+            )
+        if get("sampler", config.sampler.name).for_trajectories is not Sampler.for_trajectories:
+            found.append(
+                f"sampler: a step of {config.sampler.name} depends on the steps before it, and {name} differentiates "
+                "steps one at a time. Choose ode, or another algorithm."
+            )
+        return found
 
     @abstractmethod
     def last_steps(self, steps: int, generator: torch.Generator) -> int:

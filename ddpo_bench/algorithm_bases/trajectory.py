@@ -93,7 +93,7 @@ class GradientAlgorithm(AdamWAlgorithm):
 def noisy_steps(config: RunConfig) -> int:
     """How many steps of a trajectory have a density, and can be trained on."""
     window = config.sampler.options.get("window")
-    return window.steps if window else config.sampler.options.get("steps", 0)
+    return window.steps if window else len(config.sampler.build().noisy_steps)
 
 
 def trained_steps(steps: int, fraction: float) -> int:

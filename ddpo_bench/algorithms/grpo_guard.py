@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from ddpo_kernels import ppo_loss
@@ -20,9 +19,6 @@ from ddpo_bench.options import option
 from ddpo_bench.protocols import Policy, Sampler
 from ddpo_bench.quantity import NATS, Quantity
 from ddpo_bench.registry import register
-
-if TYPE_CHECKING:
-    from ddpo_bench.config import RunConfig
 
 
 @register("algorithm", "grpo_guard")
@@ -36,13 +32,6 @@ class GRPOGuard(GroupRelative):
         above=0,
         maximum=1e9,
     )
-
-    def mistakes(self, config: RunConfig) -> list[str]:
-        """A window does not say at which noise level it ends."""
-        found = super().mistakes(config)
-        if config.sampler.options.get("window"):
-            found.append("sampler.window: grpo_guard weighs steps by their length, which a window hides; remove it.")
-        return found
 
     def start(self, policy: Policy, seed: int) -> None:
         super().start(policy, seed)
@@ -67,10 +56,9 @@ def flow_steps(sampler: Sampler, like: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         like: [B, C, H, W], latents of their dtype and shape.
     """
-    steps = torch.arange(len(sampler.timesteps), device=like.device)
-    one = like.new_ones(len(steps), *like.shape[1:])
+    places = torch.arange(len(sampler.timesteps) + 1, device=like.device)  # the last one is where the last step ends
+    one = like.new_ones(len(places), *like.shape[1:])
     zero = torch.zeros_like(one)
-    alpha, sigma = (sampler.noised(*parts, steps)[0].flatten(1)[:, 0] for parts in ((one, zero), (zero, one)))
-    total, end = alpha + sigma, like.new_ones(1)
-    levels = torch.cat([sigma / total, 0 * end])  # the last step ends at x_0
-    return torch.cat([total[1:], end]), -levels.diff()
+    alpha, sigma = (sampler.noised(*parts, places)[0].flatten(1)[:, 0] for parts in ((one, zero), (zero, one)))
+    total = alpha + sigma
+    return total[1:], -(sigma / total).diff()

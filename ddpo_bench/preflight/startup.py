@@ -13,6 +13,7 @@ from ddpo_bench.protocols import Algorithm, Policy
 from ddpo_bench.registry import get
 from ddpo_bench.sweep.matrix import locate
 from ddpo_bench.sweep.suite import Cell
+from ddpo_bench.training.density import density_mistake
 from ddpo_bench.training.launch import lacking_gpus
 from ddpo_bench.training.launcher import is_launched
 from ddpo_bench.training.loggers import logger_mistake
@@ -35,6 +36,8 @@ def suite_mistakes(cells: Iterable[Cell], overrides: Sequence[str] = (), here: b
 def config_mistakes(config: RunConfig, here: bool = True) -> list[str]:
     """The mistakes of one configuration, each beginning with the key to change."""
     found = policy_mistakes(config) + probe_mistakes(config)
+    if mistake := density_mistake(config):
+        found.append(mistake)
     if here:
         found += backend_mistakes(config.backend) + sharding_mistakes() + shard_mistakes(config)
         if mistake := logger_mistake(config.logger):

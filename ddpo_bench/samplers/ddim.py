@@ -1,4 +1,4 @@
-"""DDIM with eta > 0 as a stochastic policy: the Gaussian law of x_{t-1} given x_t (Song et al. 2021)."""
+"""DDIM as a stochastic policy: the Gaussian law of x_{t-1} given x_t (Song et al. 2021); deterministic at eta = 0."""
 
 from __future__ import annotations
 
@@ -12,45 +12,52 @@ from ddpo_kernels import AffineStep, Backend, BackendUnavailable, check_backend,
 from torch import Tensor
 
 from ddpo_bench.options import option
-from ddpo_bench.protocols import Law
+from ddpo_bench.protocols import Law, Sampler
 from ddpo_bench.registry import register
-from ddpo_bench.samplers.ddim_schedule import Coefficients, ddim_coefficients, forward_coefficients
+from ddpo_bench.samplers.ddim_schedule import (
+    Coefficients,
+    ddim_coefficients,
+    deterministic_coefficients,
+    forward_coefficients,
+)
 from ddpo_bench.samplers.ddim_thresholding import ThresholdedLaw
 from ddpo_bench.samplers.law import AffineLaw
 from ddpo_bench.samplers.noise_schedule import NoiseSchedule, noise_schedule
-from ddpo_bench.samplers.window import Window
+from ddpo_bench.samplers.window import WINDOW, Window
 
 
 @register("sampler", "ddim")
 @dataclass
-class DDIM:
-    """DDIM with eta > 0, as DDPO uses it (Song et al. 2021)."""
+class DDIM(Sampler):
+    """DDIM, whose noise is that of DDPO at eta = 1 and none at eta = 0 (Song et al. 2021)."""
 
     steps: int = option(10, "number of denoising steps in a trajectory", minimum=1, maximum=1000, unit="steps")
     eta: float = option(
-        1.0, "share of the DDPM posterior's noise; at 0 a step has no density, and so no log-prob", above=0, maximum=1
+        1.0, "share of the DDPM posterior's noise; at 0 a step has no density, and so no log-prob", minimum=0, maximum=1
     )
-    window: Window | None = option(
-        None,
-        "the steps that are noisy and trained, the others of a rollout being deterministic; null: all are noisy, as "
-        "they always are in evaluations",
-    )
+    window: Window | None = option(None, WINDOW)
 
     def __post_init__(self) -> None:
-        if self.window and (mistake := self.window.mistake(self.steps)):
+        if self.window and (mistake := self.window.mistake(len(self.noisy_steps))):
             raise ValueError(mistake)
+
+    @property
+    def noisy_steps(self) -> range:
+        return range(self.steps if self.eta else 0)
 
     def fits(self, scheduler_config: Mapping[str, Any]) -> None:
         """Refuse a scheduler of another process than diffusion with betas, or one that these options cannot sample.
 
         Raises:
-            NoDensity: where a step's standard deviation is 0.
+            NoDensity: where a step's standard deviation is 0 although eta is not.
             UnusableSchedule: where the process is another one, or its timesteps are not those of `steps`.
         """
         self.described(scheduler_config)
 
     def described(self, scheduler_config: Mapping[str, Any]) -> tuple[NoiseSchedule, Coefficients]:
         schedule = noise_schedule(scheduler_config, self.steps)
+        if not self.eta:
+            return schedule, deterministic_coefficients(schedule)
         return schedule, ddim_coefficients(schedule, schedule.timesteps, self.eta)
 
     def start(self, scheduler_config: Mapping[str, Any], device: torch.device, backend: Backend = "auto") -> None:
@@ -84,7 +91,7 @@ class DDIM:
 
     def only(self, steps: range) -> DDIM:
         made, chosen = copy.copy(self), slice(steps.start, steps.stop)
-        made.timesteps, made.forward = self.timesteps[chosen], self.forward[:, chosen]
+        made.timesteps, made.forward = self.timesteps[chosen], self.forward[:, steps.start : steps.stop + 1]
         made.use(self.exact[torch.tensor(steps)])
         return made
 

@@ -3,7 +3,7 @@
 Song et al. 2021, eq. 12 and 16, as used by DDPO (Black et al. 2024): with a = alpha_bar_t, a' = alpha_bar_prev,
     sigma = eta * sqrt((1 - a') / (1 - a)) * sqrt(1 - a / a')
     mean  = sqrt(a') * x0_hat + sqrt(1 - a' - sigma^2) * eps_hat
-The previous timestep is clamped to >= 0, so that the last step keeps a density; eta lies in (0, 1].
+The previous timestep is clamped to >= 0, so that the last step keeps a density where eta > 0.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
-from ddpo_kernels import NoDensity, coefficient_table
-from ddpo_kernels.table import COLUMNS
+from ddpo_kernels import NoDensity
 from torch import Tensor
 
+from ddpo_bench.samplers.law import law_table
 from ddpo_bench.samplers.noise_schedule import NoiseSchedule, schedule_of
 from ddpo_bench.samplers.scheduler_classes import UnusableSchedule, refused
 
@@ -58,14 +58,13 @@ class Coefficients:
             use_clipped_model_output: also move eps_hat with it.  x_t = signal_t * x0 + noise_t * eps, so moving x0 by d
                 moves eps by -signal_to_noise * d.
         """
-        k, std = self, torch.where(self.std > 0, self.std, 1.0)
-        noisy = (self.std > 0)[:, None] | (torch.arange(8) < COLUMNS.index("std"))
+        k = self
         if not clips:
             on_x, on_m = k.signal * k.x0_x + k.direction * k.eps_x, k.signal * k.x0_m + k.direction * k.eps_m
-            return coefficient_table(on_x, on_m, std) * noisy
+            return law_table(on_x, on_m, k.std)
         moved = k.signal_to_noise if use_clipped_model_output else torch.zeros_like(k.std)
         on_x, on_m = k.direction * (k.eps_x + moved * k.x0_x), k.direction * (k.eps_m + moved * k.x0_m)
-        return coefficient_table(on_x, on_m, std, k.x0_x, k.x0_m, k.signal - k.direction * moved) * noisy
+        return law_table(on_x, on_m, k.std, k.x0_x, k.x0_m, k.signal - k.direction * moved)
 
 
 def ddim_coefficients(scheduler: NoiseSchedule | SchedulerMixin, timesteps: Tensor, eta: float) -> Coefficients:
@@ -83,13 +82,26 @@ def ddim_coefficients(scheduler: NoiseSchedule | SchedulerMixin, timesteps: Tens
     """
     schedule = scheduler if isinstance(scheduler, NoiseSchedule) else schedule_of(scheduler)
     check_eta(eta)
-    timesteps = timesteps.cpu().long()
+    found = coefficients_at(schedule, timesteps.cpu().long(), eta)
+    if (flat := torch.nonzero(~(found.std > 0))).numel():
+        raise NoDensity(no_density(schedule, int(timesteps[flat[0, 0]])))
+    return found
+
+
+def deterministic_coefficients(schedule: NoiseSchedule) -> Coefficients:
+    """Those of eta = 0, at all steps of a schedule.
+
+    Raises:
+        UnusableSchedule: where the model predicts noise from nothing else.
+    """
+    return coefficients_at(schedule, schedule.timesteps, 0.0)
+
+
+def coefficients_at(schedule: NoiseSchedule, timesteps: Tensor, eta: float) -> Coefficients:
     alphas = schedule.alphas_cumprod.double()
     a, a_prev = alphas[timesteps], alphas[schedule.previous(timesteps)]
     refuse_noise_from_noise(schedule, timesteps, a)
     std = eta * ((1 - a_prev) / (1 - a) * (1 - a / a_prev)).sqrt()
-    if (flat := torch.nonzero(~(std > 0))).numel():
-        raise NoDensity(no_density(schedule, int(timesteps[flat[0, 0]])))
     left = (1 - eta**2) + eta**2 * (a / a_prev) * ((1 - a_prev) / (1 - a))  # what sigma^2 leaves of 1 - a'
     direction = ((1 - a_prev) * left).sqrt()
     predicted = prediction_coefficients(schedule.prediction_type, a)
@@ -136,12 +148,12 @@ def no_density(schedule: NoiseSchedule, timestep: int) -> str:
 
 
 def forward_coefficients(schedule: NoiseSchedule) -> Tensor:
-    """What the forward process multiplies x_0 and the noise with, at each step of a schedule, in float64.
+    """What the forward process multiplies x_0 and the noise with, at each step of a schedule and at x_0, in float64.
 
     Returns:
-        [4, T]: x_t = on_x * x_0 + on_noise * noise, and likewise the target, which is what the model predicts.
+        [4, T + 1]: x_t = on_x * x_0 + on_noise * noise, and likewise the target, which is what the model predicts.
     """
-    a = schedule.alphas_cumprod.double()[schedule.timesteps]
+    a = torch.cat([schedule.alphas_cumprod.double()[schedule.timesteps], torch.ones(1, dtype=torch.float64)])
     signal, noise = a.sqrt(), (1 - a).sqrt()
     zero, one = torch.zeros_like(a), torch.ones_like(a)
     targets = {"epsilon": (zero, one), "v_prediction": (-noise, signal), "sample": (one, zero)}

@@ -5,10 +5,24 @@ from __future__ import annotations
 from functools import cached_property
 
 import ddpo_kernels
-from ddpo_kernels import AffineStep, Backend, gaussian_kl, gaussian_log_prob, per_sample
+import torch
+from ddpo_kernels import AffineStep, Backend, coefficient_table, gaussian_kl, gaussian_log_prob, per_sample
+from ddpo_kernels.table import COLUMNS
 from torch import Tensor
 
 from ddpo_bench.protocols import Law
+
+
+def law_table(on_x: Tensor, on_m: Tensor, std: Tensor, *clipping: Tensor) -> Tensor:
+    """The rows that the step's kernels read, [T, 8] float64; without noise and without density where std is 0.
+
+    Args:
+        on_x, on_m, std: [T], float64; the mean is on_x * x_t + on_m * model output, std at least 0.
+        clipping: the columns of a predicted x_0 that is clipped.
+    """
+    has_noise = std > 0
+    table = coefficient_table(on_x, on_m, torch.where(has_noise, std, 1.0), *clipping)
+    return table * (has_noise[:, None] | (torch.arange(len(COLUMNS)) < COLUMNS.index("std")))
 
 
 class GaussianLaw:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ddpo_bench.samplers.scheduler_classes import (
     Solver,
     UnusableSchedule,
     class_name,
+    refuse_wrong_numbers,
     refused,
     solver_of,
 )
@@ -85,7 +86,7 @@ def noise_schedule(config: Mapping[str, Any], steps: int) -> NoiseSchedule:
         UnusableSchedule: where the class or a setting stands for something else.
     """
     name, solver = solver_of(config)
-    refuse_wrong_numbers(name, config)
+    refuse_wrong_numbers(name, config, NUMBERS)
     count = config.get("num_train_timesteps", 1000)
     betas = betas_of(config, solver, count)
     if solver.rescales and config.get("rescale_betas_zero_snr"):
@@ -123,18 +124,6 @@ def described(name: str, solver: Solver, config: Mapping[str, Any], alphas: Tens
         thresholding=limits if thresholds else None,
         strides=solver.strides,
     )
-
-
-def refuse_wrong_numbers(name: str, config: Mapping[str, Any]) -> None:
-    for key, (kinds, bounds) in NUMBERS.items():
-        value = config.get(key, MISSING)
-        if value is MISSING:
-            continue
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            whole = "a whole number" if kinds is int else "a number"
-            raise refused(name, f"{key}: expected {whole}, got {value!r}.")
-        if mistake := bounds.mistake(value):
-            raise refused(name, f"{key}: {mistake}")
 
 
 def betas_of(config: Mapping[str, Any], solver: Solver, count: int) -> Tensor:

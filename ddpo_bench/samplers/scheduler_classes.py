@@ -1,5 +1,7 @@
 """Which noise process a scheduler's configuration stands for: diffusion with betas, flow matching or something else.
 
+Samplers of a process make their own law of its noise levels, whichever of its classes a model's folder names.
+
 A class of diffusers that solves x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) eps with discrete betas is a `Solver`, with the
 defaults that its own signature has.  Every other class is named with what it is, so that its model is refused as that.
 tests/samplers/test_noise_schedule.py holds both tables against the installed diffusers.
@@ -8,9 +10,10 @@ tests/samplers/test_noise_schedule.py holds both tables against the installed di
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, replace
 from typing import Any
 
+from ddpo_bench.options import Bounds
 from ddpo_bench.registry import unknown
 
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
@@ -141,6 +144,22 @@ NEUTRAL = {
     "interpolation_type": ("linear", None),
     "lambda_min_clipped": (-float("inf"), None),
 }
+NEUTRAL_IN_FLOW = {
+    **dict.fromkeys(("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas"), (False, None)),
+    "invert_sigmas": (False, None),
+    "stochastic_sampling": (False, None),
+}
+NEUTRAL_IN_SOLVERS = {
+    **NEUTRAL,
+    "use_dynamic_shifting": (False, None),
+    "shift_terminal": (None,),
+    "final_sigmas_type": ("zero", None),
+    "prediction_type": ("flow_prediction",),
+    "thresholding": (False, None),
+}
+FLOW_CLASSES = ("FlowMatchEulerDiscreteScheduler", "FlowMatchHeunDiscreteScheduler")
+FLOW_SOLVERS = ("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler", "UniPCMultistepScheduler")  # of both
+FLOW_SAMPLERS = "flow_sde, dance_sde, cps, ode or dpm2"
 
 
 class UnusableSchedule(ValueError):
@@ -165,20 +184,57 @@ def solver_of(config: Mapping[str, Any]) -> tuple[str, Solver]:
     """
     name = class_name(config)
     if process := process_of(config):
-        raise refused(
-            name,
-            f"is {process}, not of a diffusion process with betas. Choose a sampler for it (see ddpo-bench list) or "
-            "another model.",
-        )
+        remedy = f"Set sampler.name to {FLOW_SAMPLERS}" if process == FLOW else "Choose another model"
+        raise refused(name, f"is {process}, not of a diffusion process with betas. {remedy}.")
     if name not in SOLVERS:
         raise refused(name, unknown("scheduler class", name, SOLVERS))
-    for key, neutral in NEUTRAL.items():
-        if config.get(key) not in neutral:
-            raise refused(name, f"{key}: {config[key]!r} is not supported. Set it to {neutral[0]!r}.")
+    refuse_moved(name, config, NEUTRAL)
     if str(config.get("variance_type")).startswith("learned"):
         variance = config["variance_type"]
         raise refused(name, f"variance_type: {variance!r}: models that predict variances are not supported.")
     return name, SOLVERS[name]
+
+
+def flow_class_of(config: Mapping[str, Any]) -> str:
+    """The class of a flow-matching scheduler whose noise levels are known.
+
+    Raises:
+        UnusableSchedule: where the process is another one, or a setting moves the noise levels.
+    """
+    name, process = class_name(config), process_of(config)
+    if process != FLOW:
+        if process is None and name not in SOLVERS:
+            raise refused(name, unknown("scheduler class", name, (*SOLVERS, *FLOW_CLASSES)))
+        if process:
+            raise refused(name, f"is {process}, not of flow matching. Choose another model.")
+        raise refused(name, "is of a diffusion process with betas, not of flow matching. Set sampler.name to ddim.")
+    solves = config.get("use_flow_sigmas") and name in FLOW_SOLVERS
+    if not solves and name not in FLOW_CLASSES:
+        others = " or ".join(FLOW_CLASSES)
+        raise refused(name, f"the noise levels that it samples at are its own. Choose a model with {others}.")
+    refuse_moved(name, config, NEUTRAL_IN_SOLVERS if solves else NEUTRAL_IN_FLOW)
+    return name
+
+
+def refuse_moved(name: str, config: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]]) -> None:
+    for key, values in neutral.items():
+        if config.get(key) not in values:
+            raise refused(name, f"{key}: {config.get(key)!r} is not supported. Set it to {values[0]!r}.")
+
+
+def refuse_wrong_numbers(name: str, config: Mapping[str, Any], numbers: Mapping[str, tuple[Any, Bounds]]) -> None:
+    """Args:
+    numbers: keys, the types and the range that each may have.
+    """
+    for key, (kinds, bounds) in numbers.items():
+        value = config.get(key, MISSING)
+        if value is MISSING:
+            continue
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            whole = "a whole number" if kinds is int else "a number"
+            raise refused(name, f"{key}: expected {whole}, got {value!r}.")
+        if mistake := bounds.mistake(value):
+            raise refused(name, f"{key}: {mistake}")
 
 
 def class_name(config: Mapping[str, Any]) -> str:

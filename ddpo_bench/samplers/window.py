@@ -14,6 +14,11 @@ import numpy as np
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Sampler
 
+WINDOW = (
+    "the steps that are noisy and trained, the others of a rollout being deterministic; null: all are noisy, as they "
+    "always are in evaluations"
+)
+
 
 @dataclass(frozen=True)
 class Window:
@@ -31,7 +36,7 @@ class Window:
         """Which of a trajectory's steps are in the window.
 
         Args:
-            total: number of steps of the trajectory.
+            total: number of steps of the trajectory that can be noisy.
             seed: of the run.
             epoch: the first is 1.
         """
@@ -44,14 +49,14 @@ class Window:
         return range(first, first + self.steps)
 
     def mistake(self, total: int) -> str | None:
-        """What is wrong with a window in trajectories of so many steps; None where nothing is."""
+        """What is wrong with a window in trajectories of so many noisy steps; None where nothing is."""
         if self.steps <= total:
             return None
-        return f"window.steps: must be at most steps ({total}), got {self.steps}."
+        return f"window.steps: must be at most {total}, the steps that can be noisy, got {self.steps}."
 
 
 class Windowed(Sampler, Protocol):
-    """A sampler that can have a window."""
+    """A sampler of which some steps alone may be noisy."""
 
     window: Window | None
 
@@ -63,11 +68,16 @@ class Windowed(Sampler, Protocol):
 
 
 def of_epoch(sampler: Sampler, seed: int, epoch: int) -> tuple[Sampler, Sampler, range]:
-    """What samples an epoch, the noisy part of it alone, and which of its steps that is; all of it without a window."""
-    total = len(sampler.timesteps)
+    """What samples an epoch, the noisy part of it alone, and which of its steps that is.
+
+    The part is the sampler itself where all its steps are noisy, or none.
+    """
+    noisy = sampler.noisy_steps
     window: Window | None = getattr(sampler, "window", None)
-    if window is None:
-        return sampler, sampler, range(total)
-    steps = window.place(total, seed, epoch)
-    windowed = cast(Windowed, sampler).with_noise_in(steps)
-    return windowed, windowed.only(steps), steps
+    if window is not None:
+        steps = window.place(len(noisy), seed, epoch)
+        windowed = cast(Windowed, sampler).with_noise_in(steps)
+        return windowed, windowed.only(steps), steps
+    if len(noisy) in (0, sampler.steps):
+        return sampler, sampler, range(sampler.steps)
+    return sampler, cast(Windowed, sampler).only(noisy), noisy

@@ -77,14 +77,15 @@ class Evaluator:
             check_finite(epoch, images=samples)
         with phases.measure("reward"):
             row["eval/diversity"] = diversity(samples)
-        with phases.measure("kl"):
-            has_learned = epoch and get("algorithm", self.config.algorithm.name).learns
-            kl = self.reference_kl(drawn, conditioning) if has_learned else 0.0
+        if self.sampler.noisy_steps:
+            with phases.measure("kl"):
+                has_learned = epoch and get("algorithm", self.config.algorithm.name).learns
+                kl = self.reference_kl(drawn, conditioning) if has_learned else 0.0
+            nats = kl * drawn.latents[0, 0].numel()
+            row |= {"eval/kl_reference": kl, "eval/kl_reference_nats": nats}
         with phases.measure("files"):
             self.pictures(images[:PICTURES], self.prompts[:PICTURES], epoch)
-        nats = kl * drawn.latents[0, 0].numel()
-        row |= {"eval/kl_reference": kl, "eval/kl_reference_nats": nats, "prompts_truncated": self.truncated}
-        return row | phases.seconds
+        return row | {"prompts_truncated": self.truncated} | phases.seconds
 
     def reference_kl(self, drawn: Trajectories, conditioning: Conditioning) -> float:
         return reference_kl(self.policy, self.sampler, drawn, conditioning, self.micro_batch)

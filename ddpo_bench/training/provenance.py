@@ -15,6 +15,7 @@ from ddpo_bench import processes
 from ddpo_bench.config import Choice, RunConfig
 from ddpo_bench.protocols import Policy
 from ddpo_bench.quantity import Quantity
+from ddpo_bench.samplers.scheduler_classes import class_name
 from ddpo_bench.training.gpu_share import gpu_share
 from ddpo_bench.training.run_identity import origins
 
@@ -30,6 +31,7 @@ def provenance(config: RunConfig, policy: Policy) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": torch.cuda.get_device_name(policy.device) if on_gpu else processor_name(),
         "precision": str(policy.resolved_precision).removeprefix("torch."),
+        "schedule": f"{class_name(policy.scheduler_config)} of the model, sampled by {config.sampler.name}",
         "gpu_share": gpu_share(),
         "threads": torch.get_num_threads(),
         "processes": processes.count(),

@@ -173,10 +173,10 @@ class Collector:
     def sample(
         self, sampler: Sampler, conditioning: Conditioning, noise: Noise, on_batch: Callable[[int], None]
     ) -> tuple[Tensor, Trajectories | None]:
-        """x_0 [N, C, H, W], and the trajectories where the algorithm needs them."""
+        """x_0 [N, C, H, W], and the trajectories where the algorithm needs them and steps have a density."""
         batches = sample_batches(self.policy, sampler, conditioning, self.micro_batch, noise, on_batch)
         with self.algorithm.acting(self.policy):
-            if self.algorithm.needs == "x_0":
+            if self.algorithm.needs == "x_0" or not self.sampler.noisy_steps:
                 return final_latents(batches, len(conditioning)), None
             trajectories = joined(batches, len(conditioning), self.on_host)
             return trajectories.latents[:, -1].to(self.policy.device), trajectories

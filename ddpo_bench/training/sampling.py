@@ -47,7 +47,7 @@ def sample_batch(policy: Policy, sampler: Sampler, conditioning: Conditioning, n
     draws = noise.draw_steps(
         1 + len(sampler.timesteps), len(conditioning), policy.latent_shape, policy.device, sampler.backend
     )
-    x_t = next(draws)
+    x_t, sampler = next(draws), sampler.for_trajectories()
     latents, log_probs = [x_t], []
     for k, z in enumerate(draws):
         step = torch.full((len(x_t),), k, device=policy.device)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ddpo_kernels import NoDensity
 
 from ddpo_bench import processes
 from ddpo_bench.config import RunConfig
@@ -24,6 +25,7 @@ from ddpo_bench.policies.sharding import is_sharded
 from ddpo_bench.process_errors import errors_told, one_error_for_all
 from ddpo_bench.protocols import AdvantageEstimator, Algorithm, Policy, Reward, Sampler
 from ddpo_bench.training.checkpoint import load, newest, restore
+from ddpo_bench.training.density import density_mistake
 from ddpo_bench.training.ema import Ema
 from ddpo_bench.training.evaluation import Evaluator
 from ddpo_bench.training.loggers import refuse_unavailable
@@ -58,6 +60,8 @@ def train(config: RunConfig, folder: Path, on_row: Callable[[Row], None] = lambd
 
 def run_epochs(config: RunConfig, folder: Path, device: torch.device, record: Record) -> None:
     refuse_unavailable(config.logger)
+    if mistake := density_mistake(config):
+        raise NoDensity(mistake)
     policy, sampler = start_policy(config, device)
     algorithm: Algorithm = config.algorithm.build()
     algorithm.start(policy, config.seed)

@@ -9,10 +9,11 @@ from toy import LinearPolicy, draw_rollout
 
 from ddpo_bench.algorithm_bases.transitions import Transitions, transitions
 from ddpo_bench.algorithms.grpo_guard import GRPOGuard, flow_steps
-from ddpo_bench.config import ConfigError, run_config
 from ddpo_bench.quantity import MEAN_UNITS, Quantity
 from ddpo_bench.registry import get
+from ddpo_bench.samplers.cps import CPS
 from ddpo_bench.samplers.ddim import DDIM
+from ddpo_bench.samplers.window import Window, of_epoch
 
 WIDE = GRPOGuard(clip_range=Quantity(1e9, MEAN_UNITS))
 
@@ -83,8 +84,15 @@ def test_ddim_is_flow_matching_in_other_coordinates() -> None:
     assert duration.min() > 0
 
 
-def test_a_window_is_refused() -> None:
-    sampler = {"name": "ddim", "steps": 10, "window": {"steps": 4}}
-    grouped = {"algorithm": "grpo_guard", "advantages": "group", "samples_per_prompt": 8}
-    with pytest.raises(ConfigError, match=r"sampler.window: grpo_guard weighs steps by their length"):
-        run_config(grouped | {"sampler": sampler}, "test")
+def test_steps_of_a_window_are_as_long_as_in_the_whole_trajectory() -> None:
+    """And where the last step has no noise, the one before ends where that one begins."""
+    whole, some = CPS(steps=10), CPS(steps=10, window=Window(4, "progressive", 1))
+    for sampler in (whole, some):
+        sampler.start(get("policy", "pooled").scheduler_config, torch.device("cpu"))
+    like = torch.zeros(1, *get("policy", "pooled").latent_shape)
+    scale, duration = flow_steps(whole, like)
+    for sampler, noisy in ((some, range(2, 6)), (whole, range(9))):
+        _, part, steps = of_epoch(sampler, 0, 3)
+        assert steps == noisy
+        for found, expected in zip(flow_steps(part, like), (scale, duration), strict=True):
+            assert torch.equal(found, expected[list(noisy)])

@@ -16,7 +16,17 @@ from torch import Tensor, nn
 from ddpo_bench.advantages.batch import Batch
 from ddpo_bench.algorithms.frozen import Frozen
 from ddpo_bench.copies import Copies
-from ddpo_bench.protocols import Algorithm, Conditioning, Metadata, Policy, Reward, RewardOutput, Rollout, SeenPrompt
+from ddpo_bench.protocols import (
+    Algorithm,
+    Conditioning,
+    Metadata,
+    Policy,
+    Reward,
+    RewardOutput,
+    Rollout,
+    Sampler,
+    SeenPrompt,
+)
 from ddpo_bench.samplers.law import GaussianLaw
 from ddpo_bench.training.rollout import Collector
 
@@ -36,9 +46,10 @@ class ChainLaw(GaussianLaw):
         return self.output
 
 
-class Chain:
+class Chain(Sampler):
     """The model output is the mean of the next state; the timestep counts the steps that are left."""
 
+    steps = len(STDS)
     timesteps = torch.arange(len(STDS)).flip(0)
     backend = "auto"
 
@@ -46,8 +57,8 @@ class Chain:
         return ChainLaw(model_output, torch.tensor(STDS, dtype=x_t.dtype)[step])
 
     def noised(self, x_0: Tensor, noise: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-        """x_k = k / T x_0 + std_{k-1} z, and the mean of the next state, (k + 1) / T x_0."""
-        std = torch.tensor((1.0, *STDS[:-1]), dtype=x_0.dtype)[step]
+        """x_k = k / T x_0 + std_{k-1} z, without noise at the end, and the mean of the next state, (k + 1) / T x_0."""
+        std = torch.tensor((1.0, *STDS[:-1], 0.0), dtype=x_0.dtype)[step]
         share, following = (((step + ahead) / len(STDS)).view(-1, 1, 1, 1) for ahead in (0, 1))
         return share * x_0 + std.view(-1, 1, 1, 1) * noise, following * x_0
 

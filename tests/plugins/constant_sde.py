@@ -15,14 +15,14 @@ from ddpo_kernels import AffineStep, Backend, coefficient_table
 from torch import Tensor
 
 from ddpo_bench.options import option
-from ddpo_bench.protocols import Law
+from ddpo_bench.protocols import Law, Sampler
 from ddpo_bench.registry import register
 from ddpo_bench.samplers.law import AffineLaw
 
 
 @register("sampler", "constant_sde")
 @dataclass
-class ConstantSDE:
+class ConstantSDE(Sampler):
     """The flow-matching SDE with constant noise (DanceGRPO, Xue et al. 2025)."""
 
     steps: int = option(10, "denoising steps of a trajectory", minimum=1, maximum=1000, unit="steps")
@@ -40,12 +40,12 @@ class ConstantSDE:
         pull = self.noise**2 / (2 * s)
         table = coefficient_table(1 + pull * dt, (1 + pull * (1 - s)) * dt, self.noise * (-dt).sqrt())
         self.table, self.backend = table.to(device, torch.float32), backend
-        self.s = s.to(device, torch.float32)
+        self.levels = levels.to(device, torch.float32)
         self.timesteps = (s * scheduler_config["num_train_timesteps"]).round().long().to(device)
 
     def law(self, model_output: Tensor, x_t: Tensor, step: Tensor, guidance_scale: float) -> Law:
         return AffineLaw(AffineStep(model_output, x_t, self.table, step, guidance_scale), self.backend)
 
     def noised(self, x_0: Tensor, noise: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-        s = self.s[step].view(-1, 1, 1, 1)
+        s = self.levels[step].view(-1, 1, 1, 1)
         return (1 - s) * x_0 + s * noise, noise - x_0

@@ -73,7 +73,7 @@ def test_a_scheduler_of_another_process_is_refused_as_what_it_is(name: str) -> N
 )
 def test_a_solver_that_is_set_to_flow_matching_is_refused_as_that(config: dict[str, Any]) -> None:
     """And not for the setting, which would not make a diffusion model of it where it is taken away."""
-    with pytest.raises(UnusableSchedule, match=r"is of flow matching, .* Choose a sampler for it"):
+    with pytest.raises(UnusableSchedule, match=r"is of flow matching, .* Set sampler.name to flow_sde, "):
         DDIM().fits({"steps_offset": 1, **config})
 
 

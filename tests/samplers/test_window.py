@@ -105,7 +105,10 @@ def test_the_kl_of_a_window_is_that_of_its_steps() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"sampler": {"steps": 3, "window": {"steps": 4}}}, r"sampler: window\.steps: must be at most steps \(3\)"),
+        (
+            {"sampler": {"steps": 3, "window": {"steps": 4}}},
+            r"sampler: window\.steps: must be at most 3, the steps that can be noisy",
+        ),
         ({"sampler": {"window": {}}, "algorithm": "sac"}, r"sampler\.window: the critics of sac value every step"),
         ({"sampler": {"window": {"schedule": "rolling"}}}, r"sampler\.window\.schedule: unknown value 'rolling'"),
     ],

@@ -22,7 +22,7 @@ Train = Callable[..., list[dict[str, Any]]]
 
 def is_quick(sampler: str, algorithm: str) -> bool:
     """Each algorithm and each sampler at least once."""
-    return algorithm == "ppo" or sampler == "ddim"
+    return algorithm == "ppo" or sampler != "flow_sde"
 
 
 @pytest.fixture
