@@ -43,6 +43,7 @@ class Pooled(Policy):
     scheduler_config: ClassVar[dict[str, Any]] = {
         "_class_name": "FlowMatchEulerDiscreteScheduler",
         "num_train_timesteps": 1000,
+        "pipeline_sigmas": True,  # evenly spaced from 1 to 0
     }
 
     def stored_scheduler_config(self) -> dict[str, Any]:
