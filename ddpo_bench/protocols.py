@@ -269,6 +269,10 @@ class Policy(Protocol):
         """copy = decay * copy + (1 - decay) * weights."""
         self.copies.blend(name, decay)
 
+    def origin(self) -> dict[str, Any]:
+        """Where a started policy's model comes from, and notes on it, for the provenance of a run."""
+        return {}
+
     def parameters(self) -> list[torch.nn.Parameter]:
         """What learning may change."""
 

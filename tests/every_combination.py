@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from every_plugin import NEEDS, OPTIONS, fits, make, policy_for
+import tiny_pipelines
+from every_plugin import NEEDS, OPTIONS, fits, make, policy_for, schedule_of
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.options import options_of
@@ -31,7 +32,7 @@ def combinations(is_quick: Callable[[str, str], bool]) -> list[Any]:
     found = []
     for policy, sampler, algorithm in itertools.product(names("policy"), names("sampler"), names("algorithm")):
         small = policy == policy_for(make("sampler", sampler))
-        if not fits(make("sampler", sampler), make("policy", policy).stored_scheduler_config()):
+        if not fits(make("sampler", sampler), schedule_of(policy)):
             continue
         of_a_kind = "ppo" if make("sampler", sampler).noisy_steps else "nft"
         wanted = algorithm in ONE_OF_A_KIND if sampler in COMMON else small and algorithm == of_a_kind
@@ -42,12 +43,18 @@ def combinations(is_quick: Callable[[str, str], bool]) -> list[Any]:
 
 
 def run_of(
-    tiny_run: Callable[..., RunConfig], model: Path, policy: str, sampler: str, algorithm: str, **changes: Any
+    tiny_run: Callable[..., RunConfig],
+    tiny_pipeline: Callable[[str], Path],
+    policy: str,
+    sampler: str,
+    algorithm: str,
+    **changes: Any,
 ) -> RunConfig:
-    options = {"model": str(model), "precision": "fp32"}
-    known = options_of(get("policy", policy))
+    stored = {"precision": "fp32"} | tiny_pipelines.QUICK.get(policy, {})
+    if policy in tiny_pipelines.FAMILIES:
+        stored["model"] = str(tiny_pipeline(policy))
     chosen: dict[str, Any] = {
-        "policy": {"name": policy} | {key: value for key, value in options.items() if key in known},
+        "policy": {"name": policy} | (stored if "model" in stored else {}),
         "sampler": {"name": sampler, "steps": 3},
         "algorithm": {"name": algorithm} | OPTIONS.get(("algorithm", algorithm), {}),
         "reward": "redness",

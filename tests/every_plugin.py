@@ -11,10 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tiny_pipelines import SCHEDULES
+
 from ddpo_bench import registry
 
 MADE_UP = Path(__file__).parent / "plugins"
 OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or with which it is quick
+    **{("policy", name): {"model": "owner/name"} for name in SCHEDULES},
     ("reward", "python"): {"function": "example_reward:brightness"},
     ("prompts", "from_file"): {"path": "prompts.txt"},
     ("algorithm", "nft"): {"passes": 2},
@@ -51,6 +54,12 @@ def fits(sampler: Any, scheduler_config: Mapping[str, Any]) -> bool:
     except ValueError:
         return False
     return True
+
+
+def schedule_of(policy: str) -> Mapping[str, Any]:
+    """Of a policy's own small model."""
+    known: Mapping[str, Any] = SCHEDULES.get(policy) or make("policy", policy).stored_scheduler_config()
+    return known
 
 
 def sampler_for(policy: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from every_plugin import NEEDS
+from every_plugin import NEEDS, OPTIONS
 
 from ddpo_bench.config import ConfigError, RunConfig, run_config
 from ddpo_bench.files import write_yaml
@@ -199,7 +199,8 @@ def test_an_override_that_cannot_be_applied_is_refused_in_one_line(override: str
 )
 def test_a_configuration_goes_through_its_own_file(tmp_path: Path, kind: str, name: str) -> None:
     settings = {"reward": "target_colour", "seed": 3, "samples_per_prompt": 2, "evaluation": {"samples": 5}}
-    config = run_config({kind: name} | settings | NEEDS.get((kind, name), {}), "test")
+    plugin = {"name": name} | OPTIONS.get((kind, name), {})
+    config = run_config({kind: plugin} | settings | NEEDS.get((kind, name), {}), "test")
     write_yaml(tmp_path / "config.yaml", config.to_dict())
     again = run_config(load_yaml(tmp_path / "config.yaml"), "config.yaml")
     assert again == config
@@ -209,7 +210,7 @@ def test_a_configuration_goes_through_its_own_file(tmp_path: Path, kind: str, na
 def test_every_default_is_visible_in_the_written_configuration() -> None:
     plain = RunConfig().to_dict()
     assert plain["algorithm"].keys() > {"name", "clip_range", "learning_rate", "max_grad_norm"}
-    assert plain["policy"]["adapter"] == {"name": "full", "rank": 4}
+    assert plain["policy"]["adapter"].items() > {"name": "full", "rank": 4, "alpha": None}.items()
     assert yaml.safe_load(yaml.safe_dump(plain)) == plain
 
 

@@ -29,7 +29,7 @@ def test_any_name_lists_its_options_with_default_bounds_and_help(kind: str, caps
 
 def test_nested_options_and_units_are_listed_too(capsys: pytest.CaptureFixture[str]) -> None:
     text = " ".join(listed(capsys, "stable_diffusion").split())
-    assert "adapter.name full or lora, default full what is trained: every weight, or low-rank updates" in text
+    assert "adapter.name full or lora, default full what is trained: every weight, or LoRA" in text
     assert "adapter.rank whole number, default 4, 1 to 4,096 rank of the LoRA matrices" in text
     assert "steps whole number, default 10, 1 to 1,000 steps number of denoising steps" in " ".join(
         listed(capsys, "ddim").split()

@@ -13,7 +13,7 @@ import pytest
 from ddpo_bench.commands.command import seeds
 from ddpo_bench.config import Evaluation, RunConfig, parse
 from ddpo_bench.options import Bounds, is_required, option, options_of
-from ddpo_bench.policies.stored_pipeline import Adapter
+from ddpo_bench.policies.adapters import Adapter
 from ddpo_bench.registry import FOLDERS, get, names
 from ddpo_bench.sweep.tune_block import Tune
 

@@ -49,7 +49,7 @@ CASES: dict[str, tuple[str, Mapping[str, Any], Mapping[str, Any], str]] = {  # f
         "model_index.json",
         {"_class_name": "StableDiffusionXLPipeline"},
         {},
-        "is a StableDiffusionXLPipeline, and only a StableDiffusionPipeline can be trained",
+        "is a StableDiffusionXLPipeline, which another policy trains. Write name: sdxl.",
     ),
     "a UNet for inpainting": ("unet/config.json", {"in_channels": 9}, {}, "an inpainting model"),
     "no size": ("unet/config.json", {"sample_size": None}, {}, "sample_size: None: write the latents' side there"),

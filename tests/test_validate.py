@@ -366,9 +366,9 @@ def test_a_cached_hub_model_is_looked_at_where_it_lies(
     import huggingface_hub
 
     cached = {name: str(tiny_model / name) for name in ("unet/config.json", "model_index.json")}
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name: cached.get(name))
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name, revision: cached.get(name))
     assert StableDiffusion("owner/name").local_folder() == tiny_model
     assert StableDiffusion("owner/name").mistakes() == []
     del cached["unet/config.json"]
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name: None)
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda repo, name, revision: None)
     assert StableDiffusion("owner/name").local_folder() is None

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ddpo_bench.architectures.packing import packed, positions, unpacked
 from ddpo_bench.architectures.published import Architecture
 
 EMBEDDED_GUIDANCE = 3.5  # the default of FLUX.1 [dev]
-PATCH = 2  # FLUX packs 2 x 2 latents into a token
 
 
 def random_conditioning(
@@ -63,26 +63,15 @@ def sizes(x_t: Tensor) -> Tensor:
 
 
 def flux(network: torch.nn.Module, x_t: Tensor, timesteps: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
-    batch, channels, height, width = x_t.shape
-    rows, columns = height // PATCH, width // PATCH
-    packed = x_t.view(batch, channels, rows, PATCH, columns, PATCH).permute(0, 2, 4, 1, 3, 5)
-    positions = torch.stack(
-        [
-            x_t.new_zeros(rows, columns),
-            torch.arange(rows, device=x_t.device, dtype=x_t.dtype)[:, None].expand(rows, columns),
-            torch.arange(columns, device=x_t.device, dtype=x_t.dtype)[None].expand(rows, columns),
-        ],
-        dim=-1,
-    )  # [rows, columns, 3]
     text = tensors["embeddings"]
     made = network(
-        hidden_states=packed.reshape(batch, rows * columns, channels * PATCH**2),
+        hidden_states=packed(x_t),
         encoder_hidden_states=text,
         pooled_projections=tensors["pooled"],
         timestep=timesteps.to(x_t.dtype) / 1000,
-        img_ids=positions.view(rows * columns, 3),
+        img_ids=positions(x_t),
         txt_ids=x_t.new_zeros(text.shape[1], 3),
-        guidance=x_t.new_full((batch,), EMBEDDED_GUIDANCE),
+        guidance=x_t.new_full((len(x_t),), EMBEDDED_GUIDANCE),
         return_dict=False,
     )[0]
-    return made.view(batch, rows, columns, channels, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5).reshape(x_t.shape)
+    return unpacked(made, x_t.shape)

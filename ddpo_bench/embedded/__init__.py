@@ -3,3 +3,4 @@
 from pathlib import Path
 
 MODEL_FOLDER = Path(__file__).parent / "model"
+EMBEDDED = {"embedded": MODEL_FOLDER}  # by the name that `policy.model` gives

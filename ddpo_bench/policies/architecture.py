@@ -14,7 +14,7 @@ from ddpo_bench.policies.pipeline_folder import Layout
 from ddpo_bench.policies.stored_weights import part_shapes, read_json
 
 
-def architecture_mistakes(folder: Path, layout: Layout) -> list[str]:
+def architecture_mistakes(folder: Path, layout: Layout, variant: str | None = None) -> list[str]:
     """What is wrong with the networks of a folder that is otherwise sound; imports diffusers and transformers."""
     made = {}
     for part in layout.networks:
@@ -27,7 +27,7 @@ def architecture_mistakes(folder: Path, layout: Layout) -> list[str]:
             return [f"{path}: no {kind} can be made of it: {type(error).__name__}: {reason.rstrip('.')}."]
     trained = layout.trained
     expected = {name: list(weight.shape) for name, weight in made[trained].state_dict().items()}
-    stored = part_shapes(folder, trained)
+    stored = part_shapes(folder, trained, variant)
     wrong = [name for name, shape in expected.items() if stored.get(name) != shape]
     if not wrong:
         return []

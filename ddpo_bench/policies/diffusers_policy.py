@@ -11,25 +11,28 @@ import contextlib
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ddpo_bench import processes
 from ddpo_bench.copies import Copies
-from ddpo_bench.policies.architecture import architecture_mistakes
+from ddpo_bench.embedded import EMBEDDED
+from ddpo_bench.policies.adapters import add_lora
 from ddpo_bench.policies.cheaper_passes import checkpoint_gradients, compile_repeated
-from ddpo_bench.policies.loading import import_pipeline, naming_model_trouble, refuse, weight_mistakes
+from ddpo_bench.policies.latent_size import as_the_vae_made_them
+from ddpo_bench.policies.loading import dtype_argument, import_pipeline, naming_model_trouble, refuse, weight_mistakes
 from ddpo_bench.policies.offloading import Offloading
 from ddpo_bench.policies.pass_cost import pass_cost
-from ddpo_bench.policies.pipeline_folder import latent_shape, model_path
 from ddpo_bench.policies.precision import choose_attention, choose_layout, resolve_precision, tf32_where
 from ddpo_bench.policies.prompt_cache import PromptCache
 from ddpo_bench.policies.prompt_length import seen_prompt
+from ddpo_bench.policies.saving import save_lora, save_pipeline
 from ddpo_bench.policies.sharding import is_sharded, release, shard
-from ddpo_bench.policies.stored_pipeline import ATTENTION_PROJECTIONS, StoredPipeline
+from ddpo_bench.policies.stored_pipeline import StoredPipeline
 from ddpo_bench.policies.stored_weights import variant_of
 from ddpo_bench.protocols import Conditioning, CopyName, PassCost, SeenPrompt
 from ddpo_bench.whole_tensors import copy_whole, for_checkpoint
@@ -46,7 +49,7 @@ class DiffusersPolicy(StoredPipeline):
     """A diffusers pipeline with classifier-free guidance as part of the policy.
 
     Under guidance every tensor of a conditioning has another of the empty prompt next to it, `unconditional_<name>`.
-    A family sets `layout` and gives `embed`, `output` and `images`.
+    A family sets `layout` and gives `embed` and `output`.
     """
 
     without: ClassVar[dict[str, Any]] = {"scheduler": None}  # parts that are not loaded
@@ -65,9 +68,11 @@ class DiffusersPolicy(StoredPipeline):
             tensors: of the conditioning, N entries each.
         """
 
-    @abstractmethod
     def images(self, latents: Tensor) -> Tensor:
-        """Images [N, 3, H, W], float32 in [0, 1]; differentiable."""
+        """Images [N, 3, H, W], float32 in [0, 1]; differentiable.  The VAE is in fp32, where it never overflows."""
+        vae = self.pipeline.vae
+        images: Tensor = vae.decode(as_the_vae_made_them(latents, vae.config), return_dict=False)[0]
+        return (images.float() / 2 + 0.5).clamp(0, 1)
 
     def pass_cost(self, device: torch.device, checkpointing: bool) -> PassCost | None:
         """Counted from the configurations; of LoRA without its own small products."""
@@ -76,7 +81,7 @@ class DiffusersPolicy(StoredPipeline):
         if not configs or not conditioning:
             return None
         network = configs[self.layout.trained]
-        shapes = conditioning | {"x_t": latent_shape(network)}
+        shapes = conditioning | {"x_t": self.latent_shape_of(configs)}
         half = resolve_precision(self.precision, device) is torch.bfloat16
         whole = self.adapter.name == "full"
         cost = pass_cost(
@@ -97,8 +102,9 @@ class DiffusersPolicy(StoredPipeline):
         self.resolved_precision = resolve_precision(self.precision, device)
         pipeline, self.folder = self.load()
         self.pipeline = pipeline
-        networks = {name: getattr(pipeline, name).requires_grad_(False) for name in self.layout.networks}
-        self.seen_of = lru_cache(maxsize=10_000)(partial(seen_prompt, self.pipeline.tokenizer))
+        self.present = self.layout.of(self.folder)
+        networks = {name: getattr(pipeline, name).requires_grad_(False) for name in self.present.networks}
+        self.seen_of = lru_cache(maxsize=10_000)(self.seen_by_the_pipeline)
         self.embedded = PromptCache(self.embed_offloaded, lambda prompt: self.seen(prompt).text)
         home = torch.device("cpu") if is_sharded() else device  # `shard` takes it from there, block after block
         self.network: Any = networks.pop(self.layout.trained).to(home)
@@ -106,7 +112,7 @@ class DiffusersPolicy(StoredPipeline):
         choose_attention(self.network, device, self.resolved_precision)
         self.channels_last = choose_layout(self.network, device, self.resolved_precision)
         if self.adapter.name == "lora":
-            self.add_lora(seed)
+            add_lora(self.network, self.adapter, seed)
         else:
             self.network.requires_grad_(True)
         self.network.train()  # there is no dropout; checkpointed blocks need the flag
@@ -133,52 +139,53 @@ class DiffusersPolicy(StoredPipeline):
         self.make_copies()
 
     def load(self) -> tuple[DiffusionPipeline, Path]:
-        """The pipeline in fp32 and its folder, which is read offline; a hub model may be fetched."""
+        """The pipeline, each part in the precision in which it is kept, and its folder, which is read offline.
+
+        A hub model may be fetched.
+        """
         refuse(self.mistakes())
         name = self.layout.pipeline
         kind = import_pipeline(name)
         with naming_model_trouble(name, self.model):
-            folder = model_path(self.model)
-            if not folder.is_dir():
-                folder = Path(kind.download(self.model, use_safetensors=True, safety_checker=None))
-                refuse(self.named(self.sound(folder)))
-            if self.model != "embedded":
-                refuse(self.named(architecture_mistakes(folder, self.layout)))
+            folder = self.local_folder() or self.downloaded(kind)
+            if self.model not in EMBEDDED:
+                refuse(self.folder_architecture_mistakes(folder))
+            networks = self.layout.of(folder).networks
+            precisions = {"default": torch.float32} | {part: self.kept_in(part) for part in networks}
             pipeline = kind.from_pretrained(
                 str(folder),
                 local_files_only=True,
                 use_safetensors=True,
-                variant=variant_of(folder, self.layout.networks),
+                variant=variant_of(folder, networks, self.variant),
+                **{dtype_argument(): precisions},
                 **self.without,
             )
-        refuse(self.named(weight_mistakes(pipeline, self.layout.networks, folder)))
-        return pipeline.to(torch.float32), folder
+        refuse(self.named(weight_mistakes(pipeline, networks, folder)))
+        for part in networks:
+            getattr(pipeline, part).to(self.kept_in(part))
+        return pipeline, folder
+
+    def downloaded(self, kind: type[DiffusionPipeline]) -> Path:
+        folder = Path(
+            kind.download(
+                self.model, revision=self.revision, variant=self.variant, use_safetensors=True, safety_checker=None
+            )
+        )
+        refuse(self.sound(folder))
+        return folder
+
+    def kept_in(self, part: str) -> torch.dtype:
+        """The precision in which the weights of a part are kept: frozen ones of the network need no master copy."""
+        frozen = part in self.layout.large or (part == self.layout.trained and self.adapter.name == "lora")
+        return self.resolved_precision if frozen else torch.float32
 
     @property
     def scheduler_config(self) -> dict[str, Any]:
         return self.scheduler_config_of(self.folder)
 
-    def add_lora(self, seed: int) -> None:
-        from diffusers.training_utils import cast_training_params
-        from peft import LoraConfig
-        from peft.tuners.tuners_utils import BaseTunerLayer
-
-        if self.resolved_precision is torch.bfloat16:
-            self.network.to(torch.bfloat16)  # frozen weights need no master copy
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.network.add_adapter(
-                LoraConfig(
-                    r=self.adapter.rank,
-                    lora_alpha=self.adapter.rank,
-                    init_lora_weights="gaussian",
-                    target_modules=list(ATTENTION_PROJECTIONS),
-                )
-            )
-        cast_training_params(self.network, torch.float32)
-        for module in self.network.modules():
-            if isinstance(module, BaseTunerLayer):
-                module.cast_input_dtype_enabled = False  # to fp32, from which autocast would round it back
+    def seen_by_the_pipeline(self, prompt: str) -> SeenPrompt:
+        tokenizer, limit = self.reader(self.present)
+        return seen_prompt(getattr(self.pipeline, tokenizer), prompt, limit)
 
     def seen(self, prompt: str) -> SeenPrompt:
         """The part of a prompt that `encode` reads."""
@@ -190,7 +197,7 @@ class DiffusersPolicy(StoredPipeline):
 
     @torch.no_grad()
     def embed_offloaded(self, prompt: str) -> Conditioning:
-        self.offloading.bring(*(name for name in self.layout.networks if name.startswith("text_encoder")))
+        self.offloading.bring(*(name for name in self.present.networks if name.startswith("text_encoder")))
         made = self.embed(prompt)
         return Conditioning(
             {name: tensor.to(self.resolved_precision) for name, tensor in made.tensors.items()}, made.pooled
@@ -208,11 +215,21 @@ class DiffusersPolicy(StoredPipeline):
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        return latent_shape(self.network.config)
+        return self.latent_shape_of(
+            {part: getattr(self.pipeline, part).config for part in (self.layout.trained, "vae")}
+        )
 
-    @property
-    def guided(self) -> bool:
-        return self.guidance_scale != 1.0
+    def origin(self) -> dict[str, Any]:
+        """The commit of a hub model, the variant of its weights, and what differs from what its folder says."""
+        variant = variant_of(self.folder, self.present.networks, self.variant)
+        commit = self.folder.name if self.folder.parent.name == "snapshots" else None
+        return {"commit": commit, "variant": variant, "notes": list(self.notes())}
+
+    def notes(self) -> Iterator[str]:
+        """What a reader of results should know of the model, a line each."""
+        for part in self.layout.optional:
+            if part not in self.present.parts and not part.startswith("tokenizer"):
+                yield f"without {part}, whose embeddings are zeros"
 
     def predict(self, x_t: Tensor, timesteps: Tensor, conditioning: Conditioning) -> Tensor:
         """One pass of the network.
@@ -275,3 +292,26 @@ class DiffusersPolicy(StoredPipeline):
             raise ValueError("the checkpoint holds other tensors than this policy trains.")
         for name, parameter in parameters.items():
             copy_whole(state[name], parameter)
+
+    def save_for_diffusers(self, folder: Path) -> None:
+        """Write what was trained as diffusers loads it: LoRA by `load_lora_weights`, else the whole pipeline.
+
+        Every process of a sharded run calls it; one writes.
+        """
+        state = self.state_dict()
+        if processes.rank() != 0:
+            return
+        if self.adapter.name == "lora":
+            save_lora(self.pipeline, self.layout.trained, state, folder)
+        else:
+            save_pipeline(self.network, self.present, self.folder, state, folder)
+
+
+def paired(tensors: Mapping[str, Tensor], unconditional: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a conditioning.
+
+    Args:
+        tensors: of the prompt.
+        unconditional: those of the empty prompt, by the same names; empty without guidance.
+    """
+    return {**tensors, **{f"{UNCONDITIONAL}{name}": tensor for name, tensor in unconditional.items()}}

@@ -72,3 +72,10 @@ def import_pipeline(name: str) -> type[DiffusionPipeline]:
         if collecting:
             gc.enable()
     return kind
+
+
+def dtype_argument() -> str:
+    """The name under which `from_pretrained` takes precisions: later versions of diffusers warn of the former one."""
+    from diffusers.pipelines import pipeline_utils
+
+    return "dtype" if hasattr(pipeline_utils, "_resolve_dtype") else "torch_dtype"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.embedded import MODEL_FOLDER
-from ddpo_bench.policies.stored_weights import NotSafetensors, read_json, shapes, weight_files
+from ddpo_bench.embedded import EMBEDDED
+from ddpo_bench.policies.stored_weights import NotSafetensors, read_json, shapes, variants, weight_files
 
 SCHEDULER = "scheduler/scheduler_config.json"
-TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
-READ = ("json", "txt", "safetensors")  # endings of settings, vocabularies and weights
+TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
+READ = ("json", "txt", "model", "safetensors")  # endings of settings, vocabularies and weights
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,29 @@ class Layout:
         pipeline: the class in diffusers.
         meant: which models those are, for people.
         parts: the classes that each part may have, the trained network first; all but tokenizers have weights.
+        optional: parts that a folder may leave out, as null in its index.
+        buffers: of the trained network's stored tensors those that are no weights.
+        large: frozen parts of billions of weights, which are loaded in the precision of the network.
     """
 
     pipeline: str
     meant: str
     parts: Mapping[str, tuple[str, ...]]
+    optional: tuple[str, ...] = ()
+    buffers: tuple[str, ...] = ()
+    large: tuple[str, ...] = ()
+
+    def of(self, folder: Path) -> Layout:
+        """This layout without the optional parts that a folder leaves out.
+
+        Raises:
+            NotReadable: where the folder's index cannot be read.
+        """
+        if not self.optional:
+            return self
+        index = read_json(folder / "model_index.json")
+        absent = [part for part in self.optional if class_in(index, part) is None]
+        return replace(self, parts={part: classes for part, classes in self.parts.items() if part not in absent})
 
     @property
     def trained(self) -> str:
@@ -43,10 +61,17 @@ class Layout:
         return [part for part in self.parts if part.startswith("tokenizer")]
 
 
+def class_in(index: Mapping[str, Any], part: str) -> str | None:
+    """The class of a part in a pipeline's index; None where the pipeline has no such part."""
+    found = index.get(part)
+    name = found[1] if isinstance(found, list) and len(found) == 2 else found
+    return None if name is None else str(name)
+
+
 def model_path(model: str) -> Path:
-    """Where a model's folder would be: the embedded one, or a path with ~ for the home folder."""
-    if model == "embedded":
-        return MODEL_FOLDER
+    """Where a model's folder would be: an embedded one, or a path with ~ for the home folder."""
+    if model in EMBEDDED:
+        return EMBEDDED[model]
     try:
         return Path(model).expanduser()
     except RuntimeError:  # there is no such user
@@ -57,22 +82,27 @@ def is_hub_name(model: str) -> bool:
     return model.count("/") == 1 and not os.path.isabs(model) and model[0] not in ".~" and all(model.split("/"))
 
 
-def local_folder(model: str, layout: Layout) -> Path | None:
-    """Where a model is on this machine; None for a hub model that would have to be downloaded."""
+def local_folder(model: str, layout: Layout, revision: str | None, variant: str | None) -> Path | None:
+    """Where a model is on this machine; None for a hub model that would have to be downloaded.
+
+    Args:
+        revision: of a hub model: a branch, a tag or a commit.
+        variant: of the weights that are needed, such as fp16.
+    """
     if model_path(model).is_dir():
         return model_path(model)
-    return cached_folder(model, layout) if is_hub_name(model) else None
+    return cached_folder(model, layout, revision, variant) if is_hub_name(model) else None
 
 
-def cached_folder(model: str, layout: Layout) -> Path | None:
+def cached_folder(model: str, layout: Layout, revision: str | None, variant: str | None) -> Path | None:
     """The local copy of a hub model, where its largest part has been downloaded; asks no network."""
     from huggingface_hub import try_to_load_from_cache
 
     names = (f"{layout.trained}/config.json", "model_index.json")
-    found = [try_to_load_from_cache(model, name) for name in names]
+    found = [try_to_load_from_cache(model, name, revision=revision) for name in names]
     folders = {Path(name).parents[depth] for name, depth in zip(found, (1, 0), strict=True) if isinstance(name, str)}
     folder = folders.pop() if len(folders) == 1 else None
-    return folder if folder and not list(missing(folder, layout)) else None
+    return folder if folder and not list(missing(folder, layout.of(folder), variant)) else None
 
 
 def place_mistakes(model: str, layout: Layout) -> list[str]:
@@ -82,7 +112,8 @@ def place_mistakes(model: str, layout: Layout) -> list[str]:
         return []
     if folder.is_file():
         return [f"{model} is a file. {from_file(layout)}"]
-    return [f"{model!r} is neither a folder nor a hub name like 'owner/name'. Write embedded, or mend the path."]
+    names = " or ".join(EMBEDDED)
+    return [f"{model!r} is neither a folder nor a hub name like 'owner/name'. Write {names}, or mend the path."]
 
 
 def from_file(layout: Layout) -> str:
@@ -98,53 +129,12 @@ def read_files(folder: Path, layout: Layout) -> list[Path]:
     ]
 
 
-def layout_mistakes(folder: Path, layout: Layout) -> list[str]:
-    """What keeps a folder from being a whole pipeline of this layout, each with its remedy.
+def missing(folder: Path, layout: Layout, variant: str | None = None) -> Iterator[str]:
+    """Files that a folder lacks, with the remedy.
 
-    Raises:
-        NotReadable: for a JSON file that holds no mapping.
+    Args:
+        variant: the variant of the weights that the user asked for.
     """
-    if not (folder / "model_index.json").is_file():
-        return [f"{folder} holds no model_index.json{instead_of_a_pipeline(folder, layout)}"]
-    return list(class_mistakes(folder, layout)) or list(missing(folder, layout))
-
-
-def instead_of_a_pipeline(folder: Path, layout: Layout) -> str:
-    """What a folder without an index is, as far as its files tell."""
-    names = {path.name for path in folder.iterdir()}
-    if names & {"pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin", "adapter_config.json"}:
-        return ": it holds LoRA weights alone. Fuse them with their model (fuse_lora) and save that pipeline."
-    if "config.json" in names:
-        kind = read_json(folder / "config.json").get("_class_name", "model")
-        return f": it holds a {kind} alone. Give the folder of a whole {layout.pipeline}."
-    if any(name.endswith((".safetensors", ".ckpt")) for name in names):
-        return f" but weights in one file. {from_file(layout)}"
-    return f". Give a folder that {layout.pipeline} saved."
-
-
-def class_mistakes(folder: Path, layout: Layout) -> Iterator[str]:
-    """A pipeline of another kind, or parts of other classes."""
-    index = read_json(folder / "model_index.json")
-    kind = index.get("_class_name")
-    if kind != layout.pipeline:
-        yield (
-            f"{folder} is a {kind or 'pipeline without a class'}, and only a {layout.pipeline} can be trained: "
-            f"{layout.meant}. Give such a folder."
-        )
-        return
-    wrong = []
-    for part, classes in layout.parts.items():
-        found = index.get(part)
-        name = found[1] if isinstance(found, list) and len(found) == 2 else found
-        if name not in classes:
-            wrong.append(f"{part} is {name or 'missing'}, not {classes[0]}")
-    if not isinstance(index.get("scheduler"), list):
-        wrong.append("scheduler is missing")
-    if wrong:
-        yield f"{folder}/model_index.json: {'; '.join(wrong)}. Give a folder that {layout.pipeline} saved."
-
-
-def missing(folder: Path, layout: Layout) -> Iterator[str]:
     configs = [*(f"{part}/config.json" for part in layout.networks), SCHEDULER]
     lacking = [name for name in configs if not (folder / name).is_file()]
     for part in layout.networks:
@@ -162,30 +152,15 @@ def missing(folder: Path, layout: Layout) -> Iterator[str]:
             lacking.append(f"{part}/tokenizer.json")
     if lacking:
         yield f"{folder} lacks {', '.join(lacking)}. Save the whole pipeline there again."
+    elif variant and variant not in (known := variants(folder, layout.trained)):
+        yield f"{folder}: {layout.trained} has no weights of variant {variant!r}. It has: {', '.join(known) or 'none'}."
 
 
-def damaged(folder: Path, layout: Layout) -> Iterator[str]:
+def damaged(folder: Path, layout: Layout, variant: str | None) -> Iterator[str]:
     """Weights that are cut short or are no safetensors."""
     for part in layout.networks:
-        for path in weight_files(folder, part):
+        for path in weight_files(folder, part, variant):
             try:
                 shapes(path)
             except NotSafetensors as error:
                 yield f"{path} {error}. Copy it again."
-
-
-def sides(sample_size: Any) -> tuple[int, int] | None:
-    """Height and width of latents from a network's configuration, which may give one number for both."""
-    both = [sample_size] * 2 if isinstance(sample_size, int) else sample_size
-    if not isinstance(both, (list, tuple)) or len(both) != 2:
-        return None
-    height, width = both
-    whole = all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in both)
-    return (height, width) if whole else None
-
-
-def latent_shape(network_config: Mapping[str, Any]) -> tuple[int, int, int]:
-    """C, H, W of a sound folder's latents."""
-    both = sides(network_config["sample_size"])
-    assert both is not None
-    return network_config["in_channels"], *both

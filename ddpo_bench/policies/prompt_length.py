@@ -14,23 +14,25 @@ from ddpo_bench.protocols import SeenPrompt
 ENDS = 2  # tokens that stand for start and end
 
 
-def seen_prompt(tokenizer: Any, prompt: str) -> SeenPrompt:
+def seen_prompt(tokenizer: Any, prompt: str, limit: int | None = None) -> SeenPrompt:
     """The part of a prompt that fits into the text encoder.
 
     Args:
-        tokenizer: of transformers; its `model_max_length` counts the tokens for start and end.
+        tokenizer: of transformers.
+        limit: the tokens that are read, those for start and end included; None for the tokenizer's own
+            `model_max_length`.
     """
     tokens = tokenizer(prompt).input_ids
-    longest = tokenizer.model_max_length
+    longest = limit or tokenizer.model_max_length
     if len(tokens) < longest:
         return SeenPrompt(prompt, 0)
     kept = [*tokens[: longest - 1], tokens[-1]]  # also where all fit: a longer prompt may begin with the very same
     return SeenPrompt(tokenizer.decode(kept, skip_special_tokens=True), len(tokens) - longest)
 
 
-def is_longer(prompt: str, tokenizer: Path) -> bool:
-    """Whether a prompt has more tokens than fit; False where the tokenizer's folder does not tell."""
-    longest = longest_input(tokenizer)
+def is_longer(prompt: str, tokenizer: Path, limit: int | None = None) -> bool:
+    """Whether a prompt has more tokens than `limit`, or than fit; False where the tokenizer's folder does not tell."""
+    longest = limit or longest_input(tokenizer)
     if longest is None or len(prompt.encode()) + ENDS <= longest:  # a token is a byte at least
         return False
     return counter(tokenizer)(prompt) > longest
@@ -64,9 +66,11 @@ def counter(tokenizer: Path) -> Callable[[str], int]:
         fast.no_truncation()
         fast.no_padding()
         return lambda prompt: len(fast.encode(prompt).ids)
-    from transformers import CLIPTokenizer
+    from transformers import CLIPTokenizer, T5TokenizerFast
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    slow = CLIPTokenizer.from_pretrained(str(tokenizer))
+    slow = (T5TokenizerFast if (tokenizer / "spiece.model").is_file() else CLIPTokenizer).from_pretrained(
+        str(tokenizer)
+    )
     return lambda prompt: len(slow(prompt).input_ids)

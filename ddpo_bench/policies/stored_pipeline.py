@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass
 from pathlib import Path
@@ -12,15 +13,16 @@ import torch
 
 from ddpo_bench.architectures.build import build
 from ddpo_bench.architectures.published import of_hub_model
+from ddpo_bench.embedded import EMBEDDED
 from ddpo_bench.fingerprints import Inputs, hashes
 from ddpo_bench.options import option
+from ddpo_bench.policies.adapters import Adapter
 from ddpo_bench.policies.architecture import architecture_mistakes
+from ddpo_bench.policies.latent_size import latent_sides, sides, size_mistake, vae_factor
 from ddpo_bench.policies.pipeline_folder import (
     SCHEDULER,
     Layout,
     damaged,
-    latent_shape,
-    layout_mistakes,
     local_folder,
     model_path,
     place_mistakes,
@@ -29,21 +31,12 @@ from ddpo_bench.policies.pipeline_folder import (
 from ddpo_bench.policies.precision import resolve_precision
 from ddpo_bench.policies.prompt_length import is_longer
 from ddpo_bench.policies.stored_weights import NotReadable, part_shapes, read_json
+from ddpo_bench.policies.wrong_folder import layout_mistakes
 from ddpo_bench.protocols import Footprint, Policy
 
-ATTENTION_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 FP32, BF16 = 4, 2  # bytes
+LARGEST_SIDE = 8192  # pixels
 Configs = Mapping[str, Mapping[str, Any]]  # by part
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """What of the network is trained."""
-
-    name: Literal["full", "lora"] = option(
-        "full", "what is trained: every weight, or low-rank updates of the attention projections"
-    )
-    rank: int = option(4, "rank of the LoRA matrices", minimum=1, maximum=4096)
 
 
 @dataclass
@@ -61,6 +54,16 @@ class StoredPipeline(Policy):
     precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", "precision of the network; weights and transition laws stay fp32; auto is bf16 where that is native"
     )
+    height: int | None = option(
+        None, "height of images; null is the model's own", minimum=1, maximum=LARGEST_SIDE, unit="pixels"
+    )
+    width: int | None = option(
+        None, "width of images; null is the model's own", minimum=1, maximum=LARGEST_SIDE, unit="pixels"
+    )
+    revision: str | None = option(None, "branch, tag or commit of a hub model; null is its main branch")
+    variant: str | None = option(
+        None, "weights to load where the model has several, such as fp16; null is those of no variant"
+    )
 
     layout: ClassVar[Layout]
 
@@ -72,40 +75,85 @@ class StoredPipeline(Policy):
         """The scheduler's configuration as the family's pipeline reads it."""
         return read_json(folder / SCHEDULER)
 
+    def own_sides(self, configs: Configs) -> tuple[int, int]:
+        """Height and width of the latents that the model was trained on."""
+        both = sides(configs[self.layout.trained]["sample_size"])
+        assert both is not None  # in a sound folder
+        return both
+
+    def patch_size(self, configs: Configs) -> int:
+        """Latents to a token of the network, along one side: latents are a multiple of it."""
+        return 1
+
+    def latent_shape_of(self, configs: Configs) -> tuple[int, int, int]:
+        """C, H, W."""
+        vae = configs["vae"]
+        both = latent_sides(self.own_sides(configs), self.height, self.width, vae_factor(vae))
+        return vae.get("latent_channels", 4), *both
+
+    def size_mistakes(self, configs: Configs) -> list[str]:
+        """What is wrong with the height and width of images."""
+        multiple = vae_factor(configs["vae"]) * self.patch_size(configs)
+        found = [size_mistake(key, getattr(self, key), multiple) for key in ("height", "width")]
+        return [mistake for mistake in found if mistake]
+
+    def reader(self, layout: Layout) -> tuple[str, int | None]:
+        """The tokenizer of the text encoder that reads furthest, and how many tokens that is; None for its own limit.
+
+        Args:
+            layout: of a folder: without the parts that it leaves out.
+        """
+        return layout.tokenizers[0], None
+
     def conditioning_shapes(self, configs: Configs) -> dict[str, tuple[int, ...]]:
         """Shapes of one sample's conditioning without guidance, by name."""
         return {}
 
+    def pooled_numbers(self, configs: Configs) -> int:
+        """Length of the pooled vector that critics are given."""
+        return self.conditioning_shapes(configs).get("pooled", (0,))[0]
+
     def conditioning_numbers(self, configs: Configs) -> int:
         """Numbers in one sample's conditioning."""
-        return 0
+        once = sum(map(math.prod, self.conditioning_shapes(configs).values()))
+        return once * (1 + self.guided) + self.pooled_numbers(configs)
+
+    @property
+    def guided(self) -> bool:
+        return self.guidance_scale != 1.0
 
     def mistakes(self) -> list[str]:
         """What would keep `start` from loading the model, as far as can be told without loading it."""
-        if self.model == "embedded":
-            return []
         folder = self.local_folder()
-        return self.named(place_mistakes(self.model, self.layout) or (self.sound(folder) if folder else []))
+        return self.named(place_mistakes(self.model, self.layout)) or (self.sound(folder) if folder else [])
 
     def architecture_mistakes(self) -> list[str]:
-        folder = None if self.model == "embedded" else self.local_folder()
-        return self.named(architecture_mistakes(folder, self.layout)) if folder else []
+        folder = None if self.model in EMBEDDED else self.local_folder()
+        return self.folder_architecture_mistakes(folder) if folder else []
+
+    def folder_architecture_mistakes(self, folder: Path) -> list[str]:
+        return self.named(architecture_mistakes(folder, self.layout.of(folder), self.variant))
 
     def sound(self, folder: Path) -> list[str]:
-        """What is wrong with a folder."""
+        """What is wrong with a folder, or with the options for it."""
         try:
-            return layout_mistakes(folder, self.layout) or [
-                *self.folder_mistakes(folder),
-                *damaged(folder, self.layout),
-            ]
+            wrong = layout_mistakes(folder, self.layout, self.variant)
+            if not wrong and self.model not in EMBEDDED:
+                wrong = [*self.folder_mistakes(folder), *damaged(folder, self.layout.of(folder), self.variant)]
+            return self.named(wrong) or self.option_mistakes(folder)
         except NotReadable as error:
-            return [str(error)]
+            return self.named([str(error)])
+
+    def option_mistakes(self, folder: Path) -> list[str]:
+        """Options that do not go with a sound folder."""
+        weights = self.weight_shapes(self.layout.trained) if self.adapter.name == "lora" else []
+        return [*self.size_mistakes(self.configs_of(folder)), *self.adapter.mistakes(weights)]
 
     def named(self, mistakes: Iterable[str]) -> list[str]:
         return [f"policy.model: {mistake}" for mistake in mistakes]
 
     def local_folder(self) -> Path | None:
-        return local_folder(self.model, self.layout)
+        return local_folder(self.model, self.layout, self.revision, self.variant)
 
     def inputs(self) -> Inputs:
         """The files of a local pipeline; a hub model is known by its name alone."""
@@ -118,20 +166,26 @@ class StoredPipeline(Policy):
         return self.scheduler_config_of(folder) if folder else None
 
     def too_long(self, prompts: Iterable[str]) -> list[str]:
-        folder = self.local_folder()
-        return [prompt for prompt in prompts if folder and is_longer(prompt, folder / self.layout.tokenizers[0])]
+        if (folder := self.local_folder()) is None:
+            return []
+        tokenizer, limit = self.reader(self.layout.of(folder))
+        return [prompt for prompt in prompts if is_longer(prompt, folder / tokenizer, limit)]
 
     def configs(self) -> Configs | None:
         """The parts' configurations: the folder's or, where it is not here, those of a published architecture."""
         if folder := self.local_folder():
-            return {part: read_json(folder / part / "config.json") for part in self.layout.networks}
+            return self.configs_of(folder)
         known = of_hub_model(self.model)
         return known.parts if known and {*self.layout.networks} <= {*known.parts} else None
+
+    def configs_of(self, folder: Path) -> Configs:
+        return {part: read_json(folder / part / "config.json") for part in self.layout.of(folder).networks}
 
     def weight_shapes(self, part: str) -> list[tuple[str, tuple[int, ...]]]:
         """Names and shapes of a part's weights, by the headers of their files or the published architecture."""
         if folder := self.local_folder():
-            return [(name, tuple(shape)) for name, shape in part_shapes(folder, part).items()]
+            stored = part_shapes(folder, part, self.variant)
+            return [(name, tuple(shape)) for name, shape in stored.items() if name not in self.layout.buffers]
         known = of_hub_model(self.model)
         weights = build(known, part, "meta").named_parameters() if known else ()
         return [(name, tuple(weight.shape)) for name, weight in weights]
@@ -142,14 +196,14 @@ class StoredPipeline(Policy):
         if configs is None:
             return None
         half = resolve_precision(self.precision, device) is torch.bfloat16
-        network, *others = (self.weight_shapes(part) for part in self.layout.networks)
+        network, *others = (self.weight_shapes(part) for part in configs)
         numbers, *frozen = (sum(math.prod(shape) for _, shape in part) for part in (network, *others))
         trained, weights = numbers, numbers * (2 * FP32 + BF16 * half)  # the trained and the pretrained, and autocast's
         if self.adapter.name == "lora":
-            adapted = [shape for name, shape in network if name.removesuffix(".weight").endswith(ATTENTION_PROJECTIONS)]
-            trained = self.adapter.rank * sum(map(sum, adapted))
+            trained = self.adapter.numbers(network)
             weights = numbers * (BF16 if half else FP32) + trained * FP32
-        latents = math.prod(latent_shape(configs[self.layout.trained]))
+        latents = math.prod(self.latent_shape_of(configs))
         text = self.conditioning_numbers(configs) * (BF16 if half else FP32)
-        present = sum(frozen) if device.type == "cpu" else 0  # on a GPU they give way to the activations of learning
-        return Footprint(trained, weights + present * FP32, latents * FP32, text)
+        sizes = [BF16 if half and part in self.layout.large else FP32 for part in list(configs)[1:]]
+        present = sum(map(operator.mul, frozen, sizes))  # on a GPU they give way to the activations of learning
+        return Footprint(trained, weights + present * (device.type == "cpu"), latents * FP32, text)

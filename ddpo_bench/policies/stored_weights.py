@@ -26,10 +26,15 @@ def weights_name(part: str) -> str:
     return "model" if part.startswith("text_encoder") else "diffusion_pytorch_model"
 
 
-def weight_files(folder: Path, part: str) -> Iterator[Path]:
-    """The safetensors files of a part's weights, of a variant such as fp16 where there are no others; empty where some
-    are missing."""
-    found = stored(folder, part, "")
+def weight_files(folder: Path, part: str, wanted: str | None = None) -> Iterator[Path]:
+    """The safetensors files of a part's weights; empty where some are missing.
+
+    Args:
+        wanted: the variant that is read where the part has it, such as fp16; elsewhere, and without one, the weights of
+            no variant are, or those of any where there are no others.
+    """
+    found = stored(folder, part, f".{wanted}") if wanted else []
+    found = found or stored(folder, part, "")
     for variant in () if found else variants(folder, part):
         found = found or stored(folder, part, f".{variant}")
     yield from found
@@ -54,17 +59,18 @@ def variants(folder: Path, part: str) -> list[str]:
     return sorted({path.name.split(".")[-2] for path in (*whole, *parts)})
 
 
-def variant_of(folder: Path, parts: Iterable[str]) -> str | None:
-    """The variant that must be named to load a folder; None where these parts have weights of no variant."""
-    for part in parts:
+def variant_of(folder: Path, parts: Iterable[str], wanted: str | None = None) -> str | None:
+    """The variant that must be named to load a folder: the one that is wanted, or what some part has no weights but of;
+    None where all parts have weights of no variant."""
+    for part in () if wanted else parts:
         if not stored(folder, part, "") and (names := variants(folder, part)):
             return names[0]
-    return None
+    return wanted
 
 
-def part_shapes(folder: Path, part: str) -> dict[str, list[int]]:
+def part_shapes(folder: Path, part: str, variant: str | None = None) -> dict[str, list[int]]:
     """Shapes of a part's weights by name."""
-    return {name: shape for path in weight_files(folder, part) for name, shape in shapes(path).items()}
+    return {name: shape for path in weight_files(folder, part, variant) for name, shape in shapes(path).items()}
 
 
 def shapes(path: Path) -> dict[str, list[int]]:

@@ -78,10 +78,3 @@ class RandomWeights(DiffusersPolicy):
 
     def output(self, network: Any, x_t: Tensor, timesteps: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         return output(self.published, network, x_t, timesteps, tensors)
-
-    def images(self, latents: Tensor) -> Tensor:
-        """Images [N, 3, H, W], float32 in [0, 1]."""
-        config = self.pipeline.vae.config
-        latents = latents / config.scaling_factor + (config.shift_factor or 0.0)
-        images = self.pipeline.vae.decode(latents, return_dict=False)[0]
-        return (images.float() / 2 + 0.5).clamp(0, 1)

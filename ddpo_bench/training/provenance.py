@@ -30,6 +30,7 @@ def provenance(config: RunConfig, policy: Policy) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": torch.cuda.get_device_name(policy.device) if on_gpu else processor_name(),
+        "model": policy.origin(),
         "precision": str(policy.resolved_precision).removeprefix("torch."),
         "schedule": f"{class_name(policy.scheduler_config)} of the model, sampled by {config.sampler.name}",
         "gpu_share": gpu_share(),

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ddpo_bench.algorithm_bases.law import law_of
 from ddpo_bench.config import run_config
+from ddpo_bench.policies.adapters import Adapter
 from ddpo_bench.policies.stable_diffusion import StableDiffusion
-from ddpo_bench.policies.stored_pipeline import Adapter
 from ddpo_bench.run_folder.metrics import read_rows
 from ddpo_bench.samplers.ddim import DDIM
 from ddpo_bench.training.trainer import compiles, train

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.architectures.flops import count
+from ddpo_bench.policies.adapters import Adapter
 from ddpo_bench.policies.pass_cost import saved_bytes
 from ddpo_bench.policies.stable_diffusion import StableDiffusion
-from ddpo_bench.policies.stored_pipeline import Adapter
 
 CPU = torch.device("cpu")
 

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ddpo_bench.noise import Noise
+from ddpo_bench.policies.adapters import Adapter
 from ddpo_bench.policies.loading import ModelNotFound
 from ddpo_bench.policies.stable_diffusion import StableDiffusion
-from ddpo_bench.policies.stored_pipeline import Adapter
 from ddpo_bench.policies.stored_weights import weights_name
 from ddpo_bench.samplers.ddim import DDIM
 from ddpo_bench.training.sampling import decode_in_batches, final_latents, sample_batches
@@ -61,14 +61,17 @@ def without_index(*names: str) -> Callable[[Path], None]:
     return change
 
 
-OTHER = "only a StableDiffusionPipeline can be trained"
+OTHER = "and this policy trains only a StableDiffusionPipeline"
 REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
-    "sdxl": (index(_class_name="StableDiffusionXLPipeline"), f"is a StableDiffusionXLPipeline, and {OTHER}"),
-    "inpainting": (index(_class_name="StableDiffusionInpaintPipeline"), OTHER),
-    "image to image": (index(_class_name="StableDiffusionImg2ImgPipeline"), OTHER),
-    "controlnet": (index(_class_name="StableDiffusionControlNetPipeline"), OTHER),
-    "sd3": (index(_class_name="StableDiffusion3Pipeline"), OTHER),
-    "flux": (index(_class_name="FluxPipeline"), OTHER),
+    "sdxl": (
+        index(_class_name="StableDiffusionXLPipeline"),
+        "StableDiffusionXLPipeline, which another policy trains. Write name: sdxl",
+    ),
+    "inpainting": (index(_class_name="StableDiffusionInpaintPipeline"), f"an inpainting pipeline, {OTHER}"),
+    "image to image": (index(_class_name="StableDiffusionImg2ImgPipeline"), f"an image-to-image pipeline, {OTHER}"),
+    "controlnet": (index(_class_name="StableDiffusionControlNetPipeline"), f"a ControlNet pipeline, {OTHER}"),
+    "sd3": (index(_class_name="StableDiffusion3Pipeline"), "Write name: stable_diffusion_3."),
+    "flux": (index(_class_name="FluxPipeline"), "Write name: flux."),
     "lora": (without_index("pytorch_lora_weights.safetensors"), "holds LoRA weights alone"),
     "one part": (without_index("config.json"), "holds a ControlNetModel alone"),
     "one file": (without_index("v1-5-pruned.safetensors"), "from_single_file"),

@@ -6,47 +6,47 @@ import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+import tiny_pipelines
 import torch
 from every_plugin import make, sampler_for
+from tiny_pipelines import QUICK
 from torch import Tensor
 
 from ddpo_bench.algorithm_bases.transitions import transitions
 from ddpo_bench.config import run_config
 from ddpo_bench.noise import Noise
-from ddpo_bench.options import options_of
 from ddpo_bench.protocols import Policy, Rollout
-from ddpo_bench.registry import get, names
+from ddpo_bench.registry import names
 from ddpo_bench.rewards.jpeg import JpegCompressibility
 from ddpo_bench.training.sampling import joined, sample_batches
 
 CPU = torch.device("cpu")
 PROMPTS = ["a dog", "two cats", "a frog", "an apple", "a cow and a pig", "three bees", "a horse"]
 MICRO_BATCH, STEPS = 4, 3  # 7 prompts: a full batch and one of three
-VARIANTS: dict[str, list[dict[str, Any]]] = {  # every pair of two settings
-    "stable_diffusion": [
-        {"adapter": {"name": adapter}, "guidance_scale": guidance, "precision": precision}
-        for adapter, guidance, precision in (
-            ("full", 1.0, "fp32"),
-            ("lora", 3.0, "fp32"),
-            ("full", 3.0, "bf16"),
-            ("lora", 1.0, "bf16"),
-        )
-    ]
-}
+EVERY_PAIR = [  # of two settings
+    {"adapter": {"name": adapter}, "guidance_scale": guidance, "precision": precision}
+    for adapter, guidance, precision in (
+        ("full", 1.0, "fp32"),
+        ("lora", 3.0, "fp32"),
+        ("full", 3.0, "bf16"),
+        ("lora", 1.0, "bf16"),
+    )
+]
+OF_FAMILIES = dict.fromkeys(tiny_pipelines.FAMILIES, EVERY_PAIR[1:3]) | {"stable_diffusion": EVERY_PAIR}
+VARIANTS = [(name, options) for name in names("policy") for options in OF_FAMILIES.get(name, [{}])]
 Make = Callable[..., Policy]
 
 
 @pytest.fixture(
-    params=[(name, options) for name in names("policy") for options in VARIANTS.get(name, [{}])],
+    params=VARIANTS,
     ids=lambda param: "-".join([param[0], *map(str, param[1].values())]),
 )
-def make_policy(request: pytest.FixtureRequest, tiny_model: Path) -> Make:
+def make_policy(request: pytest.FixtureRequest, tiny_pipeline: Callable[[str], Path]) -> Make:
     """Makes and starts a policy with the same options each time."""
     name, options = request.param
-    model = {"model": str(tiny_model)} if "model" in options_of(get("policy", name)) else {}
+    model = {"model": str(tiny_pipeline(name))} | QUICK.get(name, {}) if name in tiny_pipelines.FAMILIES else {}
 
     def make_one(seed: int = 0) -> Policy:
         policy = run_config({"policy": {"name": name, **model, **options}}, "test").policy.build()

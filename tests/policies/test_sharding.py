@@ -13,9 +13,9 @@ from torch import Tensor
 
 from ddpo_bench.algorithm_bases.optimiser import Optimiser
 from ddpo_bench.config import run_config
+from ddpo_bench.policies.adapters import Adapter
 from ddpo_bench.policies.sharding import is_asked_for, is_sharded, sharding_mistakes
 from ddpo_bench.policies.stable_diffusion import StableDiffusion
-from ddpo_bench.policies.stored_pipeline import Adapter
 from ddpo_bench.preflight.startup import config_mistakes
 from ddpo_bench.protocols import CopyName
 from ddpo_bench.training.ema import Ema

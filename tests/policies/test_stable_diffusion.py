@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from ddpo_bench.policies.adapters import Adapter
 from ddpo_bench.policies.loading import ModelNotFound
 from ddpo_bench.policies.precision import choose_attention
 from ddpo_bench.policies.stable_diffusion import StableDiffusion
-from ddpo_bench.policies.stored_pipeline import Adapter
 
 CPU = torch.device("cpu")
 VARIANTS = list(itertools.product(["full", "lora"], [1.0, 3.0], ["fp32", "bf16"]))

@@ -26,12 +26,12 @@ def is_quick(sampler: str, algorithm: str) -> bool:
 
 
 @pytest.fixture
-def train_in(tiny_run: Callable[..., RunConfig], tiny_model: Path, tmp_path: Path) -> Train:
+def train_in(tiny_run: Callable[..., RunConfig], tiny_pipeline: Callable[[str], Path], tmp_path: Path) -> Train:
     def run(
         policy: str, sampler: str, algorithm: str, micro_batch: int, folder: str = "", epochs: int = 2
     ) -> list[dict[str, Any]]:
         config = run_of(
-            tiny_run, tiny_model, policy, sampler, algorithm,
+            tiny_run, tiny_pipeline, policy, sampler, algorithm,
             advantages="batch",
             samples_per_epoch=8,  # at 16 all of them at once, at 3 the last two
             epochs=epochs,

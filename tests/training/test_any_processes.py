@@ -37,10 +37,10 @@ def groups() -> Iterator[list[Group]]:
 
 
 @pytest.fixture
-def run(tiny_run: Make, tiny_model: Path) -> Make:
+def run(tiny_run: Make, tiny_pipeline: Callable[[str], Path]) -> Make:
     def make(policy: str, sampler: str, algorithm: str, **changes: Any) -> RunConfig:
         sizes = {"samples_per_epoch": 10, "micro_batch": 3, "epochs": 2}
-        return run_of(tiny_run, tiny_model, policy, sampler, algorithm, **sizes | changes)
+        return run_of(tiny_run, tiny_pipeline, policy, sampler, algorithm, **sizes | changes)
 
     return make
 
