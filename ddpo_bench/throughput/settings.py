@@ -113,7 +113,8 @@ def with_precision(config: RunConfig, precision: str) -> Choice:
 
 
 def plain_settings(own: Sequence[Setting]) -> Iterator[Setting]:
-    """The plain loop runs networks as they are."""
-    for setting in {setting.compared: setting for setting in reversed(own)}.values():
+    """The plain loop runs networks as they are, and samples them by DDIM alone."""
+    sampled = [setting for setting in reversed(own) if setting.config.sampler.name == "ddim"]
+    for setting in {setting.compared: setting for setting in sampled}.values():
         config = replace(setting.config, compile="none", gradient_checkpointing=False)
         yield replace(setting, label="ppo", loop=PLAIN, config=config)

@@ -13,6 +13,7 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from every_plugin import make
 from torch import Tensor
 
+from ddpo_bench.conformance.closed_forms import flow_law
 from ddpo_bench.protocols import Sampler
 from ddpo_bench.samplers.window import Window, of_epoch
 
@@ -29,18 +30,16 @@ def started(name: str, config: dict[str, Any] = SCHEDULE, **options: Any) -> Any
     return sampler
 
 
-def sigmas() -> Tensor:
-    theirs = FlowMatchEulerDiscreteScheduler(shift=3.0)
-    theirs.set_timesteps(STEPS)
-    return theirs.sigmas.double()
+def scheduler() -> FlowMatchEulerDiscreteScheduler:
+    made = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    made.set_timesteps(STEPS)
+    return made
 
 
 def flow_sde(x: Tensor, v: Tensor, s: Tensor, k: int, eta: float) -> Law:
-    """`sde_step_with_logprob` of Flow-GRPO."""
-    sigma, sigma_max, dt = s[k], s[1], s[k + 1] - s[k]
-    std_dev_t = (sigma / (1 - (sigma_max if sigma == 1 else sigma))).sqrt() * eta
-    mean = x * (1 + std_dev_t**2 / (2 * sigma) * dt) + v * (1 + std_dev_t**2 * (1 - sigma) / (2 * sigma)) * dt
-    return mean, std_dev_t * (-dt).sqrt()
+    """Flow-GRPO's step as conformance judges others by it."""
+    law = flow_law(scheduler(), v[None], scheduler().timesteps[k : k + 1], x[None], eta)
+    return law.mean[0], law.std[0]
 
 
 def dance_sde(x: Tensor, v: Tensor, s: Tensor, k: int, eta: float) -> Law:
@@ -91,7 +90,7 @@ def of_dance(s: Tensor, k: int) -> Tensor:
     ],
 )
 def test_the_law_is_the_published_one_in_every_form(name: str, published: Callable[..., Law], eta: float) -> None:
-    sampler, s = started(name, eta=eta), sigmas()
+    sampler, s = started(name, eta=eta), scheduler().sigmas.double()
     x, v = torch.randn(2, STEPS, 4, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     law = sampler.law(v.float(), x.float(), torch.arange(STEPS), 1.0)
     mean, std = zip(*(published(x[k], v[k], s, k, eta) for k in range(STEPS)), strict=True)

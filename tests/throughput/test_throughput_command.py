@@ -11,7 +11,9 @@ import torch
 
 from ddpo_bench.architectures import published
 from ddpo_bench.cli import main
+from ddpo_bench.config import run_config
 from ddpo_bench.throughput import random_weights
+from ddpo_bench.throughput.settings import settings
 
 FILE = """
 policy: {{name: stable_diffusion, model: {model}, precision: fp32, guidance_scale: 3.0, adapter: {{name: lora}}}}
@@ -55,6 +57,12 @@ def test_a_configuration_is_measured_next_to_the_plain_loop(
     shown = capsys.readouterr().out
     assert "plain loop" in shown
     assert "Time of an image by phase" in shown
+
+
+def test_the_plain_loop_stands_next_to_ddim_alone() -> None:
+    configs = {name: run_config({"sampler": name, "micro_batch": 1}, "test") for name in ("ddim", "flow_sde")}
+    loops = [(it.loop, it.config.sampler.name) for it in settings(configs, None, [], [], [], False)]
+    assert sorted(loops) == [("ddpo-bench", "ddim"), ("ddpo-bench", "flow_sde"), ("plain loop", "ddim")]
 
 
 def test_an_architecture_needs_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from ddpo_bench.config import run_config
 from ddpo_bench.parsing import ConfigError
 from ddpo_bench.preflight.startup import config_mistakes
 from ddpo_bench.registry import get
+from ddpo_bench.training.generate import sample_images
 from ddpo_bench.training.trainer import train
 
 TINY: dict[str, Any] = {
@@ -51,6 +52,11 @@ def test_no_algorithm_learns_from_log_probs_that_do_not_exist(
             config_mistakes(run_config(TINY | {"policy": policy, "sampler": sampler, "algorithm": algorithm}, "test"))
             == []
         )
+
+
+def test_pictures_need_no_density() -> None:
+    config = run_config(TINY | {"policy": "pooled", "sampler": "dpm2"}, "test")  # with ppo, which is not asked
+    assert sample_images(config, ["a", "b"], 0, None).shape == (2, 8, 8, 3)
 
 
 @pytest.mark.parametrize("algorithm", ["frozen", "draft"])
