@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 import tiny_pipelines
 import torch
+from every_plugin import fits
 from torch import Tensor
 
 from ddpo_bench import registry
+from ddpo_bench.algorithm_bases.law import law_of
 from ddpo_bench.options import options_of
 from ddpo_bench.policies.diffusers_policy import DiffusersPolicy
 from ddpo_bench.policies.loading import import_pipeline
@@ -46,7 +48,7 @@ def theirs(policy: DiffusersPolicy, folder: Path) -> Any:
     pipeline = import_pipeline(policy.layout.pipeline).from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     if isinstance(pipeline.scheduler, DDIMScheduler):
-        pipeline.scheduler = DDIMScheduler.from_config(policy.scheduler_config)
+        pipeline.scheduler = DDIMScheduler.from_config(policy.scheduler_config, set_alpha_to_one=False)
     return pipeline
 
 
@@ -56,11 +58,15 @@ def as_tokens(policy: DiffusersPolicy, x_t: Tensor) -> Tensor:
     return policy.pipeline._pack_latents(x_t, *x_t.shape) if packs else x_t
 
 
-def next_latents(scheduler: Any, output: Tensor, k: int, x_t: Tensor) -> Tensor:
-    """After step k of a pipeline's scheduler."""
-    if hasattr(scheduler, "sigmas"):
-        return x_t + (scheduler.sigmas[k + 1] - scheduler.sigmas[k]) * output
-    return scheduler.step(output, scheduler.timesteps[k], x_t).prev_sample
+@torch.no_grad()
+def drawn(policy: DiffusersPolicy, x_t: Tensor) -> Tensor:
+    """x_0 by the deterministic sampler that fits the policy's scheduler."""
+    ddim, ode = (registry.get("sampler", name) for name in ("ddim", "ode"))
+    sampler = next(it for it in (ode(STEPS), ddim(STEPS, eta=0.0)) if fits(it, policy.scheduler_config))
+    sampler.start(policy.scheduler_config, CPU)
+    for k in range(STEPS):
+        x_t = law_of(policy, sampler, x_t, torch.tensor([k]), policy.encode([PROMPT])).mean
+    return x_t
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -77,13 +83,7 @@ def test_latents_and_images_are_those_of_diffusers_own_pipeline(
     asked |= {"height": height, "width": width, "num_inference_steps": STEPS, "latents": as_tokens(policy, x_t)}
     expected = pipeline(PROMPT, output_type="latent", **asked).images
     images = pipeline(PROMPT, output_type="pt", **asked).images
-    conditioning = policy.encode([PROMPT])
-    for k, t in enumerate(pipeline.scheduler.timesteps):
-        output = policy.predict(x_t, t[None], conditioning).detach()
-        if policy.guided:
-            unconditional, conditional = output.chunk(2)
-            output = unconditional + guidance * (conditional - unconditional)
-        x_t = next_latents(pipeline.scheduler, output, k, x_t)
+    x_t = drawn(policy, x_t)
     torch.testing.assert_close(as_tokens(policy, x_t), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(policy.decode(x_t), images, rtol=1e-5, atol=1e-5)
     assert images.shape == (1, 3, height, width)
