@@ -11,7 +11,7 @@ def density_mistake(config: RunConfig) -> str | None:
     algorithm, sampler = get("algorithm", config.algorithm.name), config.sampler
     if not learns_from(algorithm, "transitions") or len(sampler.build().noisy_steps):
         return None
-    key, remedy = "sampler", "Choose a sampler with noise (ddim, flow_sde, dance_sde or cps)"
+    key, remedy = "sampler", "Choose flow_sde, dance_sde or cps"
     if "eta" in sampler.options:
         key, remedy = "sampler.eta", "Use eta > 0"
         if sampler.options["eta"]:

@@ -32,7 +32,7 @@ ETA, STEPS = r"^sampler\.eta: {} has no noisy step .* Use eta > 0, or", r"^sampl
         ("pooled_diffusion", {"name": "ddim", "eta": 0.0}, ETA.format("ddim")),
         ("pooled", {"name": "cps", "eta": 0.0}, ETA.format("cps")),
         ("pooled", {"name": "dance_sde", "steps": 1}, STEPS.format("dance_sde")),
-        ("pooled", {"name": "ode"}, r"^sampler: ode has no noisy step .* Choose a sampler with noise"),
+        ("pooled", {"name": "ode"}, r"^sampler: ode has no noisy step .* Choose flow_sde, dance_sde or cps, or"),
         ("pooled", {"name": "dpm2"}, r"^sampler: dpm2 has no noisy step"),
     ],
 )
