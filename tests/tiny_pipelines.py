@@ -182,9 +182,7 @@ def unet(**options: Any) -> Any:
 def ddim() -> Any:
     from diffusers import DDIMScheduler
 
-    return DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", steps_offset=1, clip_sample=False
-    )
+    return DDIMScheduler.from_config(DIFFUSION)
 
 
 FAMILIES: dict[str, Callable[..., None]] = {
@@ -194,7 +192,16 @@ FAMILIES: dict[str, Callable[..., None]] = {
     "flux": flux,
 }
 FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000}
-SCHEDULES = {"sdxl": {"_class_name": "DDIMScheduler"}, "stable_diffusion_3": FLOW, "flux": FLOW}  # at a glance
+DIFFUSION = {
+    "_class_name": "DDIMScheduler",
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "clip_sample": False,
+    "set_alpha_to_one": False,  # as in Stable Diffusion: the last step leads to timestep 0
+}
+SCHEDULES = {"sdxl": DIFFUSION, "stable_diffusion_3": FLOW, "flux": FLOW}  # by family, where a model must be given
 QUICK: dict[str, dict[str, Any]] = {  # options with which a family is quick
     "stable_diffusion_3": {"max_sequence_length": 18},
     "flux": {"max_sequence_length": 18, "height": 16, "width": 16},

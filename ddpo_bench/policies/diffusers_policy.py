@@ -150,7 +150,9 @@ class DiffusersPolicy(StoredPipeline):
             folder = self.local_folder() or self.downloaded(kind)
             if self.model not in EMBEDDED:
                 refuse(self.folder_architecture_mistakes(folder))
-            networks = self.layout.of(folder).networks
+            present = self.layout.of(folder)
+            networks = present.networks
+            absent = {part: None for part in self.layout.parts if part not in present.parts}
             precisions = {"default": torch.float32} | {part: self.kept_in(part) for part in networks}
             pipeline = kind.from_pretrained(
                 str(folder),
@@ -158,6 +160,7 @@ class DiffusersPolicy(StoredPipeline):
                 use_safetensors=True,
                 variant=variant_of(folder, networks, self.variant),
                 **{dtype_argument(): precisions},
+                **absent,
                 **self.without,
             )
         refuse(self.named(weight_mistakes(pipeline, networks, folder)))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,11 @@ from typing import Any
 import pytest
 import tiny_pipelines
 import torch
-from every_plugin import fits
 from torch import Tensor
 
 from ddpo_bench import registry
-from ddpo_bench.algorithm_bases.law import law_of
 from ddpo_bench.options import options_of
+from ddpo_bench.policies.adapters import Adapter
 from ddpo_bench.policies.diffusers_policy import DiffusersPolicy
 from ddpo_bench.policies.loading import import_pipeline
 
@@ -43,12 +45,9 @@ def started(family: str, folder: Path, **options: Any) -> DiffusersPolicy:
 
 def theirs(policy: DiffusersPolicy, folder: Path) -> Any:
     """Diffusers' own pipeline, whose steps are deterministic."""
-    from diffusers import DDIMScheduler
-
-    pipeline = import_pipeline(policy.layout.pipeline).from_pretrained(folder)
+    absent = {part: None for part in policy.layout.parts if part not in policy.present.parts}
+    pipeline = import_pipeline(policy.layout.pipeline).from_pretrained(folder, **absent)
     pipeline.set_progress_bar_config(disable=True)
-    if isinstance(pipeline.scheduler, DDIMScheduler):
-        pipeline.scheduler = DDIMScheduler.from_config(policy.scheduler_config, set_alpha_to_one=False)
     return pipeline
 
 
@@ -58,36 +57,91 @@ def as_tokens(policy: DiffusersPolicy, x_t: Tensor) -> Tensor:
     return policy.pipeline._pack_latents(x_t, *x_t.shape) if packs else x_t
 
 
-@torch.no_grad()
-def drawn(policy: DiffusersPolicy, x_t: Tensor) -> Tensor:
-    """x_0 by the deterministic sampler that fits the policy's scheduler."""
-    ddim, ode = (registry.get("sampler", name) for name in ("ddim", "ode"))
-    sampler = next(it for it in (ode(STEPS), ddim(STEPS, eta=0.0)) if fits(it, policy.scheduler_config))
+def drawn(policy: DiffusersPolicy, x_t: Tensor, timesteps: Tensor) -> Tensor:
+    """The deterministic sampler's latents.
+
+    Args:
+        timesteps: as the pipeline has them.
+    """
+    name, options = ("ode", {}) if policy.scheduler_config["_class_name"].startswith("Flow") else ("ddim", {"eta": 0.0})
+    sampler, conditioning = registry.get("sampler", name)(steps=STEPS, **options), policy.encode([PROMPT])
     sampler.start(policy.scheduler_config, CPU)
+    torch.testing.assert_close(sampler.timesteps, timesteps, rtol=1e-6, atol=0)
     for k in range(STEPS):
-        x_t = law_of(policy, sampler, x_t, torch.tensor([k]), policy.encode([PROMPT])).mean
+        output = policy.predict(x_t, sampler.timesteps[k : k + 1], conditioning).detach()
+        x_t = sampler.law(output, x_t, torch.tensor([k]), policy.guidance_scale).mean
     return x_t
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+WITHOUT_T5 = ("stable_diffusion_3", {"with_t5": False, "use_dynamic_shifting": True, "base_image_seq_len": 4})
+SCHNELL = ("flux", {"distilled": False, "use_dynamic_shifting": False, "shift": 1.0})
+
+
+@pytest.mark.parametrize(("family", "built"), [*((family, {}) for family in FAMILIES), WITHOUT_T5, SCHNELL])
 @pytest.mark.parametrize(("guidance", "size"), [(3.0, {}), (1.0, {"height": 16, "width": 8})])
 def test_latents_and_images_are_those_of_diffusers_own_pipeline(
-    family: str, guidance: float, size: dict[str, int], tiny_pipeline: Folders
+    family: str, built: dict[str, Any], guidance: float, size: dict[str, int], tiny_pipeline: Folders, tmp_path: Path
 ) -> None:
-    policy = started(family, tiny_pipeline(family), guidance_scale=guidance, **OPTIONS.get(family, {}) | size)
-    pipeline, asked = theirs(policy, tiny_pipeline(family)), {"guidance_scale": guidance} | CALLS.get(family, {})
-    if family == "flux" and not policy.guided:
-        del asked["negative_prompt"]
+    folder = tiny_pipelines.build(family, tmp_path / "built", **built) if built else tiny_pipeline(family)
+    options = OPTIONS.get(family, {}) if "distilled" not in built else {}
+    policy = started(family, folder, guidance_scale=guidance, **options | size)
+    pipeline, asked = theirs(policy, folder), {"guidance_scale": guidance} | CALLS.get(family, {})
+    if not policy.guided:
+        asked.pop("negative_prompt", None)
     x_t = torch.randn(1, *policy.latent_shape, generator=torch.Generator().manual_seed(0))
     height, width = (2 * side for side in x_t.shape[2:])
     asked |= {"height": height, "width": width, "num_inference_steps": STEPS, "latents": as_tokens(policy, x_t)}
     expected = pipeline(PROMPT, output_type="latent", **asked).images
     images = pipeline(PROMPT, output_type="pt", **asked).images
-    x_t = drawn(policy, x_t)
-    torch.testing.assert_close(as_tokens(policy, x_t), expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(policy.decode(x_t), images, rtol=1e-5, atol=1e-5)
+    x_0 = drawn(policy, x_t, pipeline.scheduler.timesteps)
+    torch.testing.assert_close(as_tokens(policy, x_0), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(policy.decode(x_0), images, rtol=1e-4, atol=1e-5)
     assert images.shape == (1, 3, height, width)
-    assert (expected - asked["latents"]).abs().max() > 0.1
+    assert (x_0 - x_t).abs().max() > 0.1
+    assert len(policy.origin()["notes"]) == bool(built)
+
+
+def test_a_folder_of_another_family_is_refused_with_that_familys_name(tiny_pipeline: Folders) -> None:
+    for family, other in itertools.permutations(FAMILIES, 2):
+        (mistake,) = registry.get("policy", family)(model=str(tiny_pipeline(other))).mistakes()
+        assert mistake.startswith(f"policy.model: {tiny_pipeline(other)} is a ")
+        assert mistake.endswith(f", which another policy trains. Write name: {other}.")
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "mistake"),
+    [
+        ("sdxl", {"model": "embedded"}, "Write name: stable_diffusion."),
+        ("sdxl", {"height": 15}, "policy.height: 15: must be a multiple of 2 for this model. Write 14 or 16."),
+        ("flux", {"width": 6}, "policy.width: 6: must be a multiple of 4 for this model. Write 4 or 8."),
+        ("stable_diffusion_3", {"width": 64}, "policy.width: this model's positions end at 32 pixels. Write less."),
+        ("stable_diffusion_3", {"variant": "fp16"}, "transformer has no weights of variant 'fp16'. It has: none."),
+        ("stable_diffusion_3", {"max_sequence_length": 0}, "this model has a T5 text encoder. Write 256."),
+        (
+            "flux",
+            {"adapter": Adapter("lora", target_modules=("to_qq",))},
+            "policy.adapter.target_modules: unknown layer 'to_qq'. Did you mean 'to_q'? Known: ",
+        ),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused_in_one_line(
+    family: str, options: dict[str, Any], mistake: str, tiny_pipeline: Folders
+) -> None:
+    (found,) = registry.get("policy", family)(**{"model": str(tiny_pipeline(family))} | options).mistakes()
+    assert mistake in found
+    assert "\n" not in found
+
+
+@pytest.mark.parametrize(("family", "expected"), [("flux", "for inpainting"), ("stable_diffusion_3", "latents have 4")])
+def test_a_transformer_that_needs_images_too_is_refused(
+    family: str, expected: str, tiny_pipeline: Folders, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_pipeline(family), tmp_path / "model"))
+    config = folder / "transformer" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"in_channels": 96}))
+    (mistake,) = registry.get("policy", family)(str(folder)).mistakes()
+    assert "in_channels: 96, but" in mistake
+    assert expected in mistake
 
 
 @pytest.mark.parametrize("family", FAMILIES)

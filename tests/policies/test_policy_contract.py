@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_pipelines
@@ -23,6 +24,7 @@ from ddpo_bench.rewards.jpeg import JpegCompressibility
 from ddpo_bench.training.sampling import joined, sample_batches
 
 CPU = torch.device("cpu")
+Make = Callable[..., Policy]
 PROMPTS = ["a dog", "two cats", "a frog", "an apple", "a cow and a pig", "three bees", "a horse"]
 MICRO_BATCH, STEPS = 4, 3  # 7 prompts: a full batch and one of three
 EVERY_PAIR = [  # of two settings
@@ -34,13 +36,22 @@ EVERY_PAIR = [  # of two settings
         ("lora", 1.0, "bf16"),
     )
 ]
-OF_FAMILIES = dict.fromkeys(tiny_pipelines.FAMILIES, EVERY_PAIR[1:3]) | {"stable_diffusion": EVERY_PAIR}
-VARIANTS = [(name, options) for name in names("policy") for options in OF_FAMILIES.get(name, [{}])]
-Make = Callable[..., Policy]
+
+
+def variants() -> Iterator[Any]:
+    """Every policy with its options; of the other families those two that have all of these settings."""
+    for name in names("policy"):
+        if name == "stable_diffusion":
+            yield from ((name, options) for options in EVERY_PAIR)
+        elif name in tiny_pipelines.FAMILIES:
+            yield name, EVERY_PAIR[1]
+            yield pytest.param((name, EVERY_PAIR[2]), marks=pytest.mark.long)
+        else:
+            yield name, {}
 
 
 @pytest.fixture(
-    params=VARIANTS,
+    params=variants(),
     ids=lambda param: "-".join([param[0], *map(str, param[1].values())]),
 )
 def make_policy(request: pytest.FixtureRequest, tiny_pipeline: Callable[[str], Path]) -> Make:
