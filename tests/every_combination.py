@@ -20,14 +20,16 @@ ABSOLUTE = 1e-6  # of metrics that are 0 but for rounding: ratios less 1, KL of 
 ONE_OF_A_KIND = ("ppo", "sac", "nft", "draft")  # on transitions, with a replay, on final samples, through the sampler
 COMMON = ("ddim", "flow_sde")  # samplers, one of each process
 SMALL = "pooled_diffusion"
+OF_OTHER_FAMILIES = ("ppo", "draft")  # than Stable Diffusion: scored transitions, and gradients through the decoder
 # Adam's first steps have the rate's size even where a gradient is little but rounding, unless epsilon is well above it.
 GENTLE = {"learning_rate": 1e-3, "adam_epsilon": 1e-2}
 
 
 def combinations(is_quick: Callable[[str, str], bool]) -> list[Any]:
-    """Every algorithm on a small made-up network, one of each kind with every family, and one with every sampler.
+    """Every algorithm on a small made-up network, one of each kind with Stable Diffusion, one with every sampler.
 
-    All are `long`, except for those on small networks whose sampler and algorithm are quick.
+    Other families have two of the kinds.  All are `long`, except for those on small networks whose sampler and
+    algorithm are quick.
     """
     found = []
     for policy, sampler, algorithm in itertools.product(names("policy"), names("sampler"), names("algorithm")):
@@ -35,7 +37,8 @@ def combinations(is_quick: Callable[[str, str], bool]) -> list[Any]:
         if not fits(make("sampler", sampler), schedule_of(policy)):
             continue
         of_a_kind = "ppo" if make("sampler", sampler).noisy_steps else "nft"
-        wanted = algorithm in ONE_OF_A_KIND if sampler in COMMON else small and algorithm == of_a_kind
+        kinds = ONE_OF_A_KIND if small or policy == "stable_diffusion" else OF_OTHER_FAMILIES
+        wanted = algorithm in kinds if sampler in COMMON else small and algorithm == of_a_kind
         if wanted or (small and policy == SMALL):
             quick = small and is_quick(sampler, algorithm)
             found.append(pytest.param(policy, sampler, algorithm, marks=[] if quick else pytest.mark.long))

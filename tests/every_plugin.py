@@ -22,7 +22,7 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or
     ("prompts", "from_file"): {"path": "prompts.txt"},
     ("algorithm", "nft"): {"passes": 2},
     ("algorithm", "dgpo"): {"passes": 3},
-    ("algorithm", "sac"): {"critic_updates": 5, "batch": 32},
+    ("algorithm", "sac"): {"critic_updates": 5, "batch": 8},
     ("algorithm", "trpo"): {"cg_iterations": 3},  # more of them carry rounding on
 }
 GROUPS = {"advantages": "group", "samples_per_prompt": 2}

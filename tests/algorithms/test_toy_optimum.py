@@ -23,7 +23,7 @@ SETTINGS: dict[str, dict[str, Any]] = {  # that serve an algorithm better than i
     "awm": {"timestep_fraction": 1.0},  # of four steps the last is one that must be learned
     "grpo_guard": {"clip_range": Quantity(0.1, MEAN_UNITS)},
     "dppo": {"delta": Quantity(0.02, MEAN_UNITS)},
-    "dpok": {"clip_range": Quantity(0.2, MEAN_UNITS), "kl_weight": 0.0},
+    "dpok": {"clip_range": Quantity(0.2, MEAN_UNITS), "kl_weight": 0.0, "epochs": 20},
     "trpo": {"max_kl": Quantity(0.2, MEAN_UNITS), "epochs": 30},
     "trpo_penalty": {"max_kl": Quantity(0.2, MEAN_UNITS)},
     "sac": {"batch": 64, "critic_updates": 15, "actor_updates": 10, "alpha": 0.0, "epochs": 25, "samples": 64},
