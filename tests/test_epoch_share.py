@@ -25,6 +25,6 @@ def test_the_network_takes_most_of_an_epoch_of_the_default_suite() -> None:
     suite = yaml.safe_load((ROOT / "suites" / "algos.yaml").read_text())
     (ppo,) = [chosen for chosen in suite["matrix"]["algorithm"] if isinstance(chosen, dict) and chosen["name"] == "ppo"]
     reward = {"name": suite["matrix"]["reward"][0]}
-    config = run_config(suite["base"] | {"algorithm": ppo, "reward": reward, "epochs": 4}, "algos.yaml")
+    config = run_config(suite["base"] | {"algorithm": ppo, "reward": reward, "epochs": 3}, "algos.yaml")
     shares = [needed / epoch for needed, epoch in epoch_share.epoch_seconds(config)]
     assert statistics.median(shares) >= EXPECTED - TOLERANCE
