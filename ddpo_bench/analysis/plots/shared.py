@@ -45,13 +45,15 @@ class Appearance(NamedTuple):
 
 
 def appearance(records: list[RunRecord], label: str) -> Appearance:
-    """One colour an algorithm, one line style an option set of it."""
+    """One colour an algorithm, one line style an option set of it; when colours run out, a line style an algorithm."""
     names = {record.label: record.algorithm for record in records}
-    others = sorted(set(names.values()) - set(COLOURS))
-    colours = COLOURS | {name: FURTHER_COLOURS[i % len(FURTHER_COLOURS)] for i, name in enumerate(others)}
-    variants = [other for other, name in names.items() if name == names[label]]
-    variant = variants.index(label)
-    return Appearance(colours[names[label]], LINE_STYLES[variant % len(LINE_STYLES)], MARKERS[variant % len(MARKERS)])
+    name, others = names[label], sorted(set(names.values()) - set(COLOURS))
+    variant = [other for other, algorithm in names.items() if algorithm == name].index(label)
+    colour = COLOURS.get(name)
+    if colour is None:
+        turn, place = divmod(others.index(name), len(FURTHER_COLOURS))
+        colour, variant = FURTHER_COLOURS[place], variant + turn
+    return Appearance(colour, LINE_STYLES[variant % len(LINE_STYLES)], MARKERS[variant % len(MARKERS)])
 
 
 def make_panels(
