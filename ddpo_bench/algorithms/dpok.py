@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from ddpo_kernels import ppo_loss
@@ -42,13 +42,15 @@ class DPOK(PretrainedPenalty):
         0.001, "weight of a step's exact KL to the pretrained policy, which is in mean units", minimum=0, maximum=1e9
     )
     value_updates: int = option(
-        20, "optimiser steps of the value network in an epoch, before those of the policy", minimum=1,
+        20, "optimiser steps of the value network in an epoch, after those of the policy", minimum=1,
         maximum=LARGEST_COUNT,
     )  # fmt: skip
     value_batch: int = option(
         256, "noisy latents in an optimiser step of the value network", minimum=1, maximum=LARGEST_COUNT
     )
     value_learning_rate: float = option(1e-3, "learning rate of the value network", above=0, maximum=100)
+
+    version: ClassVar[int] = 2  # the value network is fitted to a rollout after the policy learned from it
 
     def start(self, policy: Policy, seed: int) -> None:
         super().start(policy, seed)
@@ -70,12 +72,17 @@ class DPOK(PretrainedPenalty):
         return self.value(x_t, rollout.sampler.timesteps[steps], rollout.conditioning.pooled[samples])
 
     def update(self, policy: Policy, rollout: Rollout) -> dict[str, float]:
-        """Fit the value network to the rollout, then learn from what it did not foresee."""
+        """Learn from what the value network did not foresee, then fit it to the rollout.
+
+        In this order, since a network fitted to these advantages first would have learned them by heart, and a baseline
+        that knows a sample's own reward takes the signal away.
+        """
         if not self.rollouts_seen:
             self.make_value(rollout.conditioning.pooled.shape[-1], policy.device)
         averages = Averages()
+        metrics = super().update(policy, rollout)
         self.fit(rollout, averages)
-        return super().update(policy, rollout) | averages.result()
+        return metrics | averages.result()
 
     def fit(self, rollout: Rollout, averages: Averages) -> None:
         """Regress the value network on the advantages of trajectories at random noisy latents of them."""

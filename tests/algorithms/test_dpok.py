@@ -62,3 +62,15 @@ def test_the_value_network_learns_which_advantages_to_expect() -> None:
     with torch.no_grad():
         values = algorithm.values(rollout, rollout.states(samples, steps), samples, steps)
     assert (values - rollout.advantages).square().mean() < 0.1
+
+
+def test_the_policy_learns_before_the_value_network_sees_its_rewards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A baseline that knows a sample's own reward would take the signal away."""
+    order: list[str] = []
+    for name in ("surrogate", "fit"):
+        method = getattr(DPOK, name)
+        monkeypatch.setattr(DPOK, name, lambda *given, name=name, method=method: order.append(name) or method(*given))
+    policy, algorithm = LinearPolicy(), DPOK(value_updates=1)
+    algorithm.start(policy, seed=0)
+    algorithm.update(policy, draw_rollout(policy))
+    assert order.index("fit") == len(order) - 1 > 0
