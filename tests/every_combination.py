@@ -1,4 +1,4 @@
-"""A tiny run for every policy family, sampler and algorithm, and how far its numbers may move."""
+"""Tiny runs in which every policy family, sampler and algorithm occurs, and how far their numbers may move."""
 
 from __future__ import annotations
 

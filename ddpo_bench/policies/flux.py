@@ -14,7 +14,7 @@ from ddpo_bench.options import option
 from ddpo_bench.policies.adapters import Adapter
 from ddpo_bench.policies.diffusers_policy import paired
 from ddpo_bench.policies.flow_pipeline import JOINT_ATTENTION, FlowPipeline
-from ddpo_bench.policies.pipeline_folder import Layout
+from ddpo_bench.policies.pipeline_folder import CLIP_TOKENIZER, T5_TOKENIZER, Layout
 from ddpo_bench.policies.stored_pipeline import Configs
 from ddpo_bench.policies.stored_weights import read_json
 from ddpo_bench.protocols import Conditioning
@@ -64,8 +64,8 @@ class Flux(FlowPipeline):
             "vae": ("AutoencoderKL",),
             "text_encoder": ("CLIPTextModel",),
             "text_encoder_2": ("T5EncoderModel",),
-            "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
-            "tokenizer_2": ("T5TokenizerFast", "T5Tokenizer"),
+            "tokenizer": CLIP_TOKENIZER,
+            "tokenizer_2": T5_TOKENIZER,
         },
         large=("text_encoder_2",),
     )

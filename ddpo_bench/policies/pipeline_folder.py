@@ -12,6 +12,8 @@ from ddpo_bench.embedded import EMBEDDED
 from ddpo_bench.policies.stored_weights import NotSafetensors, read_json, shapes, variants, weight_files
 
 SCHEDULER = "scheduler/scheduler_config.json"
+CLIP_TOKENIZER = ("CLIPTokenizer", "CLIPTokenizerFast")  # classes that a folder may name
+T5_TOKENIZER = ("T5TokenizerFast", "T5Tokenizer")
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
 READ = ("json", "txt", "model", "safetensors")  # endings of settings, vocabularies and weights
 

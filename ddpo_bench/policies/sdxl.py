@@ -12,7 +12,7 @@ from torch import Tensor
 from ddpo_bench.options import option
 from ddpo_bench.policies.diffusers_policy import DiffusersPolicy, paired
 from ddpo_bench.policies.latent_size import vae_factor
-from ddpo_bench.policies.pipeline_folder import SCHEDULER, Layout
+from ddpo_bench.policies.pipeline_folder import CLIP_TOKENIZER, SCHEDULER, Layout
 from ddpo_bench.policies.stored_pipeline import LARGEST_SIDE, Configs
 from ddpo_bench.policies.stored_weights import read_json
 from ddpo_bench.policies.unet_folder import unet_mistakes
@@ -20,7 +20,6 @@ from ddpo_bench.protocols import Conditioning
 from ddpo_bench.registry import register
 
 TOKENS = 77
-CLIP_TOKENIZER = ("CLIPTokenizer", "CLIPTokenizerFast")
 CONDITIONS = {"addition_embed_type": "text_time"}  # of the UNet: a pooled text embedding, and sizes
 
 

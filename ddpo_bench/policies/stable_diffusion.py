@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddpo_bench.options import option
 from ddpo_bench.policies.diffusers_policy import DiffusersPolicy, paired
-from ddpo_bench.policies.pipeline_folder import SCHEDULER, Layout
+from ddpo_bench.policies.pipeline_folder import CLIP_TOKENIZER, SCHEDULER, Layout
 from ddpo_bench.policies.stored_pipeline import Configs
 from ddpo_bench.policies.stored_weights import read_json
 from ddpo_bench.policies.unet_folder import unet_mistakes
@@ -35,7 +35,7 @@ class StableDiffusion(DiffusersPolicy):
             "unet": ("UNet2DConditionModel",),
             "vae": ("AutoencoderKL",),
             "text_encoder": ("CLIPTextModel",),
-            "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+            "tokenizer": CLIP_TOKENIZER,
         },
     )
     without: ClassVar[dict[str, Any]] = {"scheduler": None, "safety_checker": None, "requires_safety_checker": False}

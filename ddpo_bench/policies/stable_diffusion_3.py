@@ -13,7 +13,7 @@ from ddpo_bench.options import option
 from ddpo_bench.policies.diffusers_policy import paired
 from ddpo_bench.policies.flow_pipeline import FlowPipeline, JointAttentionAdapter
 from ddpo_bench.policies.latent_size import sides
-from ddpo_bench.policies.pipeline_folder import Layout
+from ddpo_bench.policies.pipeline_folder import CLIP_TOKENIZER, T5_TOKENIZER, Layout
 from ddpo_bench.policies.stored_pipeline import Configs
 from ddpo_bench.policies.stored_weights import read_json
 from ddpo_bench.protocols import Conditioning
@@ -21,7 +21,6 @@ from ddpo_bench.registry import register
 
 CLIP_TOKENS = 77
 CLIP = ("CLIPTextModelWithProjection",)
-CLIP_TOKENIZER = ("CLIPTokenizer", "CLIPTokenizerFast")
 
 
 @register("policy", "stable_diffusion_3")
@@ -50,7 +49,7 @@ class StableDiffusion3(FlowPipeline):
             "text_encoder_3": ("T5EncoderModel",),
             "tokenizer": CLIP_TOKENIZER,
             "tokenizer_2": CLIP_TOKENIZER,
-            "tokenizer_3": ("T5TokenizerFast", "T5Tokenizer"),
+            "tokenizer_3": T5_TOKENIZER,
         },
         optional=("text_encoder_3", "tokenizer_3"),
         buffers=("pos_embed.pos_embed",),

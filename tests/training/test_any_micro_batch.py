@@ -1,4 +1,4 @@
-"""Runs give the same numbers whatever the micro-batch: for every policy family, sampler and algorithm, in fp32.
+"""Runs give the same numbers whatever the micro-batch: in the combinations of `every_combination`, in fp32.
 
 Noise, prompts and shuffles are the same bits.  What is left is rounding, since a network may round differently at
 another batch size, and Adam carries it on.

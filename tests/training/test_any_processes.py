@@ -1,4 +1,4 @@
-"""A run's numbers are the same on one, two or three processes: for every policy family, sampler and algorithm, in fp32.
+"""A run's numbers are the same on one, two or three processes: in the combinations of `every_combination`, in fp32.
 
 What is left is rounding: of sums in another order, and of a network at another batch size.  Nothing divides: 10 samples
 in micro-batches of 3 on 3 processes, of which one then repeats a sample for nothing.
