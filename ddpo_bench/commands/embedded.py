@@ -1,4 +1,4 @@
-"""`ddpo-bench embedded`: train the embedded model, or measure its quality."""
+"""`ddpo-bench embedded`: train the embedded models, or measure their quality."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from ddpo_bench.commands.command import Command, positive
 EXAMPLES = """\
 examples:
   ddpo-bench embedded train --work embedded-work     run the whole recipe, or resume it in the folder
+  ddpo-bench embedded train --flow-only cuda         train only the flow model, on a GPU
   ddpo-bench embedded evaluate                       measure the numbers in the model card
 """
 
@@ -17,7 +18,7 @@ examples:
 def add_options(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     train = actions.add_parser(
-        "train", help="render the data, train autoencoder, denoiser and verifier, save the model"
+        "train", help="render the data, train autoencoder, denoiser, verifier and flow model, save the models"
     )
     train.add_argument(
         "--work",
@@ -25,6 +26,11 @@ def add_options(parser: ArgumentParser) -> None:
         default=Path("embedded-work"),
         metavar="DIR",
         help="folder for data and checkpoints (default: embedded-work)",
+    )
+    train.add_argument(
+        "--flow-only",
+        choices=["cpu", "cuda"],
+        help="train only the flow model, on this device, from the UNet in the folder, or else from the embedded one",
     )
     evaluate = actions.add_parser("evaluate", help="measure the quality of a model")
     evaluate.add_argument("--model", type=Path, metavar="DIR", help="the model's folder (default: the embedded model)")
@@ -40,11 +46,13 @@ def add_options(parser: ArgumentParser) -> None:
 def execute(args: Namespace) -> int:
     from ddpo_bench.embedded import MODEL_FOLDER, recipe
 
-    if args.action == "train":
+    if args.action == "train" and args.flow_only:
+        recipe.train_flow_only(args.work, args.flow_only)
+    elif args.action == "train":
         recipe.train(args.work)
     else:
         recipe.evaluate(args.model or MODEL_FOLDER, args.samples)
     return 0
 
 
-COMMAND = Command("train the embedded model, or measure its quality", EXAMPLES, add_options, execute, resumable=True)
+COMMAND = Command("train the embedded models, or measure their quality", EXAMPLES, add_options, execute, resumable=True)

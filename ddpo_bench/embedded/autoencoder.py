@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
-from ddpo_bench.embedded.fit import Schedule, fit
+from ddpo_bench.embedded.fit import Schedule, autocast, fit
 from ddpo_bench.embedded.render import render
 from ddpo_bench.embedded.scenes import Scene, sample_scene
 
@@ -46,7 +46,7 @@ def autoencoder_loss(model: nn.Module, seed: tuple[int, int], size: int) -> Tens
     """L1 + 4 MSE in pixels of [-1, 1], plus the weighted KL to a unit Gaussian."""
     _, images = scene_batch((1, *seed), size)
     torch.manual_seed(seed[0] * 64 + seed[1])
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(torch.device("cpu")):
         posterior = model.encode(images).latent_dist  # type: ignore[operator]
         decoded = model.decode(posterior.sample()).sample.float()  # type: ignore[operator]
     kl = posterior.kl().float().mean() / posterior.mean[0].numel()

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ddpo_bench.embedded.autoencoder import scene_batch
-from ddpo_bench.embedded.fit import Schedule, fit
+from ddpo_bench.embedded.fit import Schedule, autocast, fit, world_and_rank
 from ddpo_bench.embedded.scenes import Scene, caption, sample_scene
 
 SCHEDULE = Schedule(steps=3600, batch=192)
@@ -129,7 +128,7 @@ def training_caption(scene: Scene, rng: np.random.Generator) -> str:
 @torch.no_grad()
 def cache_latents(autoencoder: AutoencoderKL, folder: Path, count: int = CACHED_SCENES) -> None:
     """Write this rank's share of the latent cache, in chunks of 1,000; chunks that exist are not written again."""
-    world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    world, rank = world_and_rank()
     folder.mkdir(parents=True, exist_ok=True)
     for chunk in range(rank, count // 1000, world):
         path = folder / f"{chunk:04d}.pt"
@@ -138,7 +137,7 @@ def cache_latents(autoencoder: AutoencoderKL, folder: Path, count: int = CACHED_
         parts = []
         for part in range(8):
             _, images = scene_batch((2, chunk, part), 125)
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast(torch.device("cpu")):
                 parts.append(autoencoder.encode(images).latent_dist.mode().to(torch.float16))
         partial = path.with_suffix(".partial")
         torch.save(torch.cat(parts), partial)
@@ -175,7 +174,7 @@ class VelocityLoss:
         strata = (torch.arange(size) + torch.rand(size, generator=generator)) / size
         timesteps = (strata * len(self.weight)).long()
         signal, sigma = self.signal[timesteps].view(-1, 1, 1, 1), self.noise[timesteps].view(-1, 1, 1, 1)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             velocity = model(signal * latents + sigma * noise, timesteps, tokens).float()
         error = (velocity - (signal * noise - sigma * latents)).square().mean(dim=(1, 2, 3))
         return (self.weight[timesteps] * error).mean() / self.weight.mean()

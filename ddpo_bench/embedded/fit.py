@@ -55,12 +55,30 @@ class Muon(torch.optim.Optimizer):
 def orthogonalise(matrix: Tensor) -> Tensor:
     """Five Newton-Schulz steps towards the nearest semi-orthogonal matrix (Jordan et al. 2024)."""
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
+    x = matrix.T if tall else matrix
+    x = x.bfloat16() if has_bfloat16(matrix.device) else x
     x = x / (x.norm() + 1e-7)
     for _ in range(5):
         gram = x @ x.T
         x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
     return (x.T if tall else x).to(matrix.dtype)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes bf16 faster than fp32; a CPU without instructions for it emulates them slowly."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """Autocast to bf16 where the device has it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=has_bfloat16(device))
+
+
+def world_and_rank() -> tuple[int, int]:
+    """The number of processes that train together, and the index of this one."""
+    return (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
 
 
 Loss = Callable[[nn.Module, tuple[int, int], int], Tensor]
@@ -77,7 +95,7 @@ def fit(name: str, model: nn.Module, loss_at: Loss, schedule: Schedule, folder: 
         schedule: the length and step sizes.
         folder: where checkpoints are written.
     """
-    world, rank = (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
+    world, rank = world_and_rank()
     path = folder / f"{name}.pt"
     average = copy.deepcopy(model).requires_grad_(False)
     optimisers = make_optimisers(model, schedule)
@@ -113,8 +131,9 @@ def average_gradients(model: nn.Module, world: int) -> None:
 
 
 def make_optimisers(model: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
-    """Muon for hidden matrices and convolutions; AdamW for embeddings, norms, biases, first and last layers."""
-    edges = ("embed", "conv_in", "conv_out", "head")
+    """Muon for hidden matrices and convolutions; AdamW for embeddings, norms (with what modulates them), biases, first
+    and last layers."""
+    edges = ("embed", "norm", "conv_in", "conv_out", "head", "transformer.proj_out")
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     hidden = [p for name, p in trained if p.ndim >= 2 and not any(edge in name for edge in edges)]
     chosen = {id(p) for p in hidden}
@@ -154,7 +173,7 @@ def restore(path: Path, model: nn.Module, average: nn.Module, optimisers: list[t
     """Load a checkpoint into the given objects and return the step to resume from, 0 without one."""
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(state["model"])
     average.load_state_dict(state["average"])
     for optimiser, saved in zip(optimisers, state["optimisers"], strict=True):

@@ -1,4 +1,4 @@
-"""The recipe of the embedded model: autoencoder, denoiser, verifier, the folder to ship, and measurements of quality.
+"""The recipe of the embedded models: autoencoder, denoiser, verifier, flow model, the folders to ship, their quality.
 
 `ddpo-bench embedded train` runs it; every stage resumes from its last checkpoint in the work folder.
 """
@@ -13,29 +13,51 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusion3Pipeline, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ddpo_bench.embedded import MODEL_FOLDER
 from ddpo_bench.embedded.autoencoder import reconstruction_psnr, scene_batch, train_autoencoder
 from ddpo_bench.embedded.denoiser import Denoiser, build_scheduler, cache_latents, load_latents, train_denoiser
+from ddpo_bench.embedded.flow import FlowModel, flow_pipeline, train_flow
 from ddpo_bench.embedded.scenes import Scene, caption, sample_scene
 from ddpo_bench.embedded.tokenizer import build_tokenizer
-from ddpo_bench.embedded.verifier import Verifier
+from ddpo_bench.embedded.verifier import FILE, Verifier
 from ddpo_bench.embedded.verifier_training import accuracy, train_verifier
 from ddpo_bench.files import refuse_unwritable
 
-STEPS, GUIDANCE = 20, 3.0  # of the pictures on which quality is measured
+STEPS = 20  # of the pictures on which quality is measured
+CALLS = {
+    StableDiffusionPipeline: {"guidance_scale": 3.0},
+    StableDiffusion3Pipeline: {"guidance_scale": 1.0, "max_sequence_length": 16},  # its teacher's guidance is built in
+}
 
 
 def train(work: Path) -> None:
-    """Run all stages, data parallel over the CPU cores, and save the model in `work/model`."""
+    """Run all stages, data parallel over the CPU cores, and save the models in `work/model` and `work/flow_model`."""
     ranks = max(1, os.cpu_count() or 1)
     work.mkdir(parents=True, exist_ok=True)
     for stage in (autoencoder_stage, denoiser_stage, verifier_stage):
         in_parallel(stage, work, ranks)
     assemble(work)
     evaluate(work / "model", samples=512)
+    train_flow_only(work, "cpu")
+
+
+def train_flow_only(work: Path, device: str) -> None:
+    """Run the flow stage, and save the model in `work/flow_model`.
+
+    Args:
+        work: the folder of checkpoints; its `model` is the teacher, and the shipped one where it has none.
+        device: cpu, for one process on each core, or cuda, for one process on one GPU.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    if device == "cpu":
+        in_parallel(flow_stage, work, max(1, os.cpu_count() or 1))
+    model = train_flow(teacher_of(work), work, torch.device(device))  # on a CPU finished: loaded from its checkpoint
+    flow_pipeline(model, teacher_of(work)).save_pretrained(work / "flow_model")
+    evaluate(work / "flow_model", samples=512)
 
 
 def in_parallel(stage: Callable[[Path], object], work: Path, ranks: int) -> None:
@@ -72,6 +94,14 @@ def verifier_stage(work: Path) -> Verifier:
     return train_verifier(train_autoencoder(work), data, work)
 
 
+def flow_stage(work: Path) -> FlowModel:
+    return train_flow(teacher_of(work), work, torch.device("cpu"))
+
+
+def teacher_of(work: Path) -> Path:
+    return work / "model" if (work / "model").exists() else MODEL_FOLDER
+
+
 def assemble(work: Path) -> None:
     """Write the StableDiffusionPipeline folder in fp16, with the verifier in a subfolder."""
     tokenizer = build_tokenizer()
@@ -97,27 +127,24 @@ def assemble(work: Path) -> None:
     save_file(weights, folder / "verifier" / "verifier.safetensors")
 
 
+@torch.no_grad()
 def evaluate(model: Path, samples: int) -> dict[str, float]:
-    """Measure reconstruction, and what the verifier sees in generated pictures; print it and write `quality.json`.
+    """Measure what the verifier sees in generated pictures, and in the UNet's folder also what stands next to the UNet:
+    the autoencoder and the verifier; print it and write `quality.json`.
 
     Args:
         model: the folder of the pipeline.
-        samples: number of pictures to generate, with 20 steps and guidance 3, each from a random caption.
+        samples: number of pictures to generate, with 20 steps, each from a random caption.
     """
     refuse_unwritable(model / "quality.json")
-    pipeline = StableDiffusionPipeline.from_pretrained(model, safety_checker=None).to(torch.float32)
+    pipeline = load_pipeline(model)
     pipeline.set_progress_bar_config(disable=True)
+    own = model / "verifier" / "verifier.safetensors"
     verifier = Verifier()
-    weights = load_file(model / "verifier" / "verifier.safetensors")
+    weights = load_file(own if own.exists() else FILE)
     verifier.load_state_dict({name: value.float() for name, value in weights.items()})
     verifier.eval()
-    scenes, rendered = scene_batch((99, 0), samples)
-    decoded = pipeline.vae.decode(pipeline.vae.encode(rendered).latent_dist.mode()).sample
-    quality = {"psnr_db": reconstruction_psnr(pipeline.vae)}
-    quality |= {f"verifier_on_rendered/{k}": v for k, v in accuracy(verifier, rendered / 2 + 0.5, scenes).items()}
-    quality |= {
-        f"verifier_on_decoded/{k}": v for k, v in accuracy(verifier, (decoded / 2 + 0.5).clamp(0, 1), scenes).items()
-    }
+    quality = companions(pipeline.vae, verifier, samples) if own.exists() else {}
     rng = np.random.default_rng(7)
     asked = [sample_scene(rng) for _ in range(samples)]
     quality |= {f"generated/{k}": v for k, v in accuracy(verifier, generate(pipeline, asked), asked).items()}
@@ -128,7 +155,28 @@ def evaluate(model: Path, samples: int) -> dict[str, float]:
     return quality
 
 
-def generate(pipeline: StableDiffusionPipeline, scenes: list[Scene]) -> Tensor:
+def load_pipeline(folder: Path) -> StableDiffusionPipeline | StableDiffusion3Pipeline:
+    """Either model's pipeline, in fp32."""
+    if (folder / "transformer").exists():  # its two T5 parts are null in the index, and diffusers asks for them
+        return StableDiffusion3Pipeline.from_pretrained(
+            folder, text_encoder_3=None, tokenizer_3=None, torch_dtype=torch.float32
+        )
+    return StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, torch_dtype=torch.float32)
+
+
+def companions(autoencoder: AutoencoderKL, verifier: Verifier, samples: int) -> dict[str, float]:
+    """Reconstruction by the autoencoder, and accuracy of the verifier on rendered and reconstructed scenes."""
+    scenes, rendered = scene_batch((99, 0), samples)
+    decoded = autoencoder.decode(autoencoder.encode(rendered).latent_dist.mode()).sample
+    seen = {"rendered": rendered / 2 + 0.5, "decoded": (decoded / 2 + 0.5).clamp(0, 1)}
+    return {"psnr_db": reconstruction_psnr(autoencoder)} | {
+        f"verifier_on_{name}/{head}": value
+        for name, images in seen.items()
+        for head, value in accuracy(verifier, images, scenes).items()
+    }
+
+
+def generate(pipeline: StableDiffusionPipeline | StableDiffusion3Pipeline, scenes: list[Scene]) -> Tensor:
     """Pictures generated from the full captions of scenes, [N, 3, 64, 64] in [0, 1]."""
     generator = torch.Generator().manual_seed(7)
     prompts = [caption(scene) for scene in scenes]
@@ -136,9 +184,9 @@ def generate(pipeline: StableDiffusionPipeline, scenes: list[Scene]) -> Tensor:
         pipeline(
             prompts[start : start + 64],
             num_inference_steps=STEPS,
-            guidance_scale=GUIDANCE,
             generator=generator,
             output_type="pt",
+            **CALLS[type(pipeline)],
         ).images
         for start in range(0, len(prompts), 64)
     ]

@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from ddpo_bench.embedded.autoencoder import scene_batch
 from ddpo_bench.embedded.denoiser import LatentScenes
-from ddpo_bench.embedded.fit import Schedule, fit
+from ddpo_bench.embedded.fit import Schedule, autocast, fit
 from ddpo_bench.embedded.scenes import COLOURS, NOUNS, PATTERNS, Scene
 from ddpo_bench.embedded.verifier import Verifier
 
@@ -42,7 +42,7 @@ class VerifierLoss:
         latents = self.data.latents[torch.from_numpy(index)].float()
         scale = rng.uniform(0, LATENT_NOISE, (len(index), 1, 1, 1)).astype(np.float32) / self.data.scaling_factor
         latents = latents + torch.from_numpy(scale * rng.standard_normal(latents.shape, np.float32))
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(torch.device("cpu")):
             images = self.autoencoder.decode(latents.contiguous(memory_format=torch.channels_last)).sample
         return (images.float() / 2 + 0.5).clamp(0, 1)
 
