@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tiny_pipelines
 from every_plugin import MADE_UP
 from followed_page import Page
 from run_rows import rows_of
@@ -15,11 +16,14 @@ from ddpo_bench import registry
 PLUGINS = Page("plugins.md", "my_plugins")
 ALGORITHMS = Page("algorithms/adding.md", "my_algorithms")
 SAMPLERS = Page("samplers.md", "my_samplers")
-PAGES = [PLUGINS, ALGORITHMS, SAMPLERS]
+POLICIES = Page("policies.md", "my_policies")
+PAGES = [PLUGINS, ALGORITHMS, SAMPLERS, POLICIES]
 
 
 @pytest.fixture(params=PAGES, ids=lambda page: page.package)
 def page(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    if request.param is POLICIES:
+        tiny_pipelines.build("aura_flow", tmp_path / "my-aura-flow")
     with request.param.installed(tmp_path, monkeypatch):
         yield request.param
 

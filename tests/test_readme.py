@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from run_rows import rows_of
 
-from ddpo_bench import registry
+from ddpo_bench import cli, registry
 from ddpo_bench.config import run_config
 from ddpo_bench.training.trainer import train
 
@@ -44,6 +44,16 @@ def test_its_pictures_and_pages_exist() -> None:
 
 def test_it_has_at_most_150_lines() -> None:
     assert len(README.splitlines()) <= 150
+
+
+def test_its_example_suite_is_planned(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["run", "mine.yaml", "--dry-run"]) == 0
+    assert "18 runs" in capsys.readouterr().out
 
 
 def test_its_example_algorithm_trains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

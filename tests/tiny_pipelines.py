@@ -132,6 +132,30 @@ def flux(folder: Path, distilled: bool = True, **scheduler: Any) -> None:
     ).save_pretrained(folder)
 
 
+def aura_flow(folder: Path) -> None:
+    from diffusers import AuraFlowPipeline, AuraFlowTransformer2DModel, FlowMatchEulerDiscreteScheduler
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    transformer = AuraFlowTransformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        num_mmdit_layers=1,
+        num_single_dit_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=HEADS,
+        joint_attention_dim=WIDTH,
+        caption_projection_dim=WIDTH,
+        pos_embed_max_size=64,
+    )
+    for weight in transformer.parameters():
+        weight.data *= 2  # so that attention matters, which LoRA changes
+    encoder, tokenizer = t5(folder.parent / f"{folder.name}-t5")
+    config = UMT5Config(**encoder.config.to_dict() | {"model_type": "umt5"})
+    AuraFlowPipeline(
+        tokenizer, UMT5EncoderModel(config), vae(4), transformer, FlowMatchEulerDiscreteScheduler(shift=1.73)
+    ).save_pretrained(folder)
+
+
 def sdxl(folder: Path) -> None:
     from diffusers import StableDiffusionXLPipeline
 
@@ -190,6 +214,7 @@ FAMILIES: dict[str, Callable[..., None]] = {
     "sdxl": sdxl,
     "stable_diffusion_3": stable_diffusion_3,
     "flux": flux,
+    "aura_flow": aura_flow,  # made up in docs/policies.md
 }
 FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000}
 DIFFUSION = {
@@ -201,8 +226,14 @@ DIFFUSION = {
     "clip_sample": False,
     "set_alpha_to_one": False,  # as in Stable Diffusion: the last step leads to timestep 0
 }
-SCHEDULES = {"sdxl": DIFFUSION, "stable_diffusion_3": FLOW, "flux": FLOW}  # by family, where a model must be given
+SCHEDULES = {
+    "sdxl": DIFFUSION,
+    "stable_diffusion_3": FLOW,
+    "flux": FLOW,
+    "aura_flow": FLOW,
+}  # by family, where a model must be given
 QUICK: dict[str, dict[str, Any]] = {  # options with which a family is quick
+    "aura_flow": {"max_sequence_length": 18},
     "stable_diffusion_3": {"max_sequence_length": 18},
     "flux": {"max_sequence_length": 18, "height": 16, "width": 16},
 }

@@ -25,6 +25,7 @@ CPU, PROMPT, STEPS = torch.device("cpu"), "a dog", 3
 FAMILIES = sorted(tiny_pipelines.FAMILIES)
 Folders = Callable[[str], Path]
 CALLS: dict[str, dict[str, Any]] = {  # what a pipeline is told, other than stable_diffusion's
+    "aura_flow": {"max_sequence_length": 18},
     "stable_diffusion_3": {"max_sequence_length": 18},
     "flux": {"max_sequence_length": 18, "guidance_scale": 2.0, "true_cfg_scale": 3.0, "negative_prompt": ""},
     "sdxl": {"original_size": (40, 24), "crops_coords_top_left": (1, 2)},

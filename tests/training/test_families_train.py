@@ -9,7 +9,6 @@ import pytest
 import torch
 from every_combination import run_of
 from run_rows import rows_of
-from tiny_pipelines import SCHEDULES
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.preflight import memory
@@ -18,12 +17,12 @@ from ddpo_bench.training.trainer import train
 
 DIFFUSION = [("ddim", "ppo"), ("ddim", "nft")]
 FLOW = [("flow_sde", "ppo"), ("dance_sde", "sac"), ("cps", "draft"), ("ode", "nft"), ("dpm2", "nft")]
-PAIRS = {"sdxl": DIFFUSION}
+PAIRS = {"sdxl": DIFFUSION, "stable_diffusion_3": FLOW, "flux": FLOW}
 
 
 @pytest.mark.parametrize(
     ("family", "sampler", "algorithm"),
-    [(family, *pair) for family in sorted(SCHEDULES) for pair in PAIRS.get(family, FLOW)],
+    [(family, *pair) for family, pairs in PAIRS.items() for pair in pairs],
 )
 def test_every_family_trains(
     tiny_run: Callable[..., RunConfig],
