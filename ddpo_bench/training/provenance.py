@@ -13,14 +13,14 @@ import torch
 
 from ddpo_bench import processes
 from ddpo_bench.config import Choice, RunConfig
-from ddpo_bench.protocols import Policy
+from ddpo_bench.protocols import Policy, Sampler
 from ddpo_bench.quantity import Quantity
 from ddpo_bench.samplers.scheduler_classes import class_name
 from ddpo_bench.training.gpu_share import gpu_share
 from ddpo_bench.training.run_identity import origins
 
 
-def provenance(config: RunConfig, policy: Policy) -> dict[str, Any]:
+def provenance(config: RunConfig, policy: Policy, sampler: Sampler) -> dict[str, Any]:
     """The content of provenance.json once a run has started."""
     on_gpu = policy.device.type == "cuda"
     return {
@@ -33,6 +33,7 @@ def provenance(config: RunConfig, policy: Policy) -> dict[str, Any]:
         "model": policy.origin(),
         "precision": str(policy.resolved_precision).removeprefix("torch."),
         "schedule": f"{class_name(policy.scheduler_config)} of the model, sampled by {config.sampler.name}",
+        "noisy_steps": len(sampler.noisy_steps),
         "gpu_share": gpu_share(),
         "threads": torch.get_num_threads(),
         "processes": processes.count(),

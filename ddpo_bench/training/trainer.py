@@ -69,7 +69,7 @@ def run_epochs(config: RunConfig, folder: Path, device: torch.device, record: Re
     reward: Reward = config.reward.build()
     reward.start(device)
     training_prompts, evaluation_prompts = prompt_sides(config, policy)
-    origin = provenance(config, policy)
+    origin = provenance(config, policy, sampler)
     on_host = is_kept_on_host(config, policy, sampler, algorithm, record)
     origin["rollout_device"] = "host" if on_host else str(device)
     trial = Trial(config, policy, sampler, training_prompts, reward, algorithm, on_host)

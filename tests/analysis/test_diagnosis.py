@@ -44,11 +44,11 @@ def healthy(**columns: Any) -> list[dict[str, Any]]:
 
 def found_in(
     *, algorithm: dict[str, Any] | None = None, config: dict[str, Any] | None = None, end: float = 0.14,
-    epochs: int = 6, micro_batch: int = 64, **columns: Any,
+    epochs: int = 6, micro_batch: int = 64, noisy_steps: int = 0, **columns: Any,
 ) -> list[str]:  # fmt: skip
     settings = CONFIG | (config or {}) | {"algorithm": PPO | (algorithm or {})}
     evaluated = [{"eval/diversity": 0.25}, {"eval/diversity": end}]
-    run = Metrics(settings, healthy(**columns)[:epochs], evaluated, micro_batch)
+    run = Metrics(settings, healthy(**columns)[:epochs], evaluated, micro_batch, noisy_steps)
     return [finding.name for finding in findings(run)]
 
 
@@ -63,6 +63,7 @@ def test_nothing_is_wrong_with_a_healthy_run_and_the_baseline_is_not_judged() ->
     [
         ("ratio-not-one", {"ratio_deviation_max": 4e-5}, {"ratio_deviation_max": 9e-6}),
         ("ratio-not-one", UNEQUAL | {"ratio_deviation_max": 2e-4}, UNEQUAL | {"ratio_deviation_max": 4e-5}),
+        ("ratio-not-one", {"ratio_deviation_max": 4e-5}, {"ratio_deviation_max": 4e-5, "noisy_steps": 9}),
         ("no-advantages", {"no_advantage_fraction": 0.5}, {"no_advantage_fraction": 0.45}),
         ("no-advantages", {"no_advantage_fraction": None, "advantage_std": 0.0}, {"no_advantage_fraction": None}),
         ("no-advantages", {"dpo/tied_fraction": 0.7}, {"dpo/tied_fraction": 0.1, "no_advantage_fraction": 0.9}),

@@ -96,6 +96,7 @@ def test_the_folder_tells_what_was_run_on_what_and_how_it_ended(finished: Path, 
     known = json.loads((finished / "provenance.json").read_text())
     assert known["precision"] == "float32"
     assert known["schedule"] == "DDIMScheduler of the model, sampled by ddim"
+    assert known["noisy_steps"] == yaml.safe_load((finished / "config.yaml").read_text())["sampler"]["steps"]
     assert known["quantities"] == {"algorithm.clip_range": {"nats": 1.6, "mean_units": 1.6 / 256}}
     assert {
         "ddpo_bench",

@@ -69,7 +69,8 @@ def findings(run: Metrics) -> list[Finding]:
 def metrics_of(record: RunRecord) -> Metrics:
     micro_batch = record.provenance.get("micro_batch") or record.config.get("micro_batch")
     known = micro_batch if isinstance(micro_batch, int) else 0
-    return Metrics(record.config, record.epochs, record.evaluated, known)
+    noisy_steps = int(record.provenance.get("noisy_steps", 0))
+    return Metrics(record.config, record.epochs, record.evaluated, known, noisy_steps)
 
 
 def diagnosis(records: Iterable[RunRecord]) -> list[str]:

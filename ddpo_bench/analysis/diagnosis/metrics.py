@@ -19,12 +19,14 @@ class Metrics:
         epochs: rows of training, one an epoch.
         evaluated: rows of evaluations, the pretrained model's first.
         micro_batch: that the run used; 0 where it is not known.
+        noisy_steps: of a trajectory, those that have a density; 0 where there are none, or it is not known.
     """
 
     config: Mapping[str, Any]
     epochs: Sequence[Row]
     evaluated: Sequence[Row] = field(default=())
     micro_batch: int = 0
+    noisy_steps: int = 0
 
     @property
     def algorithm(self) -> Mapping[str, Any]:

@@ -12,7 +12,6 @@ ALMOST_ALL = 0.9  # of the transitions that can be clipped
 LONG = 6  # epochs before a trend is one
 GROWTH = 2  # of the KL between the middle and the last third of a run: by then a bounded one has levelled off
 SMALLEST_NATS = 1.0  # below, a policy is still the pretrained one
-WITHOUT_NOISE_AT_THE_END = ("dance_sde", "cps")  # samplers whose last step is not trained
 PENALTIES = {  # metric to the option that is its weight
     "kl_penalty": "kl_weight",
     "nft/pretrained_mse": "kl_weight",
@@ -40,8 +39,7 @@ def tolerance(run: Metrics, row: Row) -> float:
 def batches_agree(run: Metrics, row: Row) -> bool:
     """Whether learning went through the network in batches as large as those of sampling."""
     samples, sampler = run.config.get("samples_per_epoch", 0), run.config.get("sampler", {})
-    steps = sampler.get("steps", 0) - (sampler.get("name") in WITHOUT_NOISE_AT_THE_END)
-    steps = (sampler.get("window") or {}).get("steps", steps)
+    steps = (sampler.get("window") or {}).get("steps", run.noisy_steps or sampler.get("steps", 0))
     trained = max(1, int(steps * run.algorithm.get("timestep_fraction", 1.0) + 1e-9))
     minibatches, micro_batch = run.algorithm.get("minibatches", 0), run.micro_batch
     alone = run.config.get("resources", {}).get("processes", 1) == 1
