@@ -12,7 +12,7 @@ from ddpo_kernels import AffineStep, Backend, BackendUnavailable, check_backend,
 from torch import Tensor
 
 from ddpo_bench.options import option
-from ddpo_bench.protocols import Law, Sampler
+from ddpo_bench.protocols import Law
 from ddpo_bench.registry import register
 from ddpo_bench.samplers.ddim_schedule import (
     Coefficients,
@@ -23,12 +23,12 @@ from ddpo_bench.samplers.ddim_schedule import (
 from ddpo_bench.samplers.ddim_thresholding import ThresholdedLaw
 from ddpo_bench.samplers.law import AffineLaw
 from ddpo_bench.samplers.noise_schedule import NoiseSchedule, noise_schedule
-from ddpo_bench.samplers.window import WINDOW, Window
+from ddpo_bench.samplers.window import WINDOW, Window, Windowed
 
 
 @register("sampler", "ddim")
 @dataclass
-class DDIM(Sampler):
+class DDIM(Windowed):
     """DDIM, whose noise is that of DDPO at eta = 1 and none at eta = 0 (Song et al. 2021)."""
 
     steps: int = option(10, "number of denoising steps in a trajectory", minimum=1, maximum=1000, unit="steps")
@@ -36,10 +36,6 @@ class DDIM(Sampler):
         1.0, "share of the DDPM posterior's noise; at 0 a step has no density, and so no log-prob", minimum=0, maximum=1
     )
     window: Window | None = option(None, WINDOW)
-
-    def __post_init__(self) -> None:
-        if self.window and (mistake := self.window.mistake(len(self.noisy_steps))):
-            raise ValueError(mistake)
 
     @property
     def noisy_steps(self) -> range:

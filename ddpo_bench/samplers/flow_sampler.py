@@ -21,7 +21,7 @@ from ddpo_bench.options import option
 from ddpo_bench.protocols import Law, Sampler
 from ddpo_bench.samplers.flow_schedule import flow_schedule
 from ddpo_bench.samplers.law import AffineLaw, law_table
-from ddpo_bench.samplers.window import WINDOW, Window
+from ddpo_bench.samplers.window import WINDOW, Window, Windowed
 
 
 class Rows(NamedTuple):
@@ -91,16 +91,12 @@ class FlowSampler(Sampler):
 
 
 @dataclass
-class NoisyFlowSampler(FlowSampler):
+class NoisyFlowSampler(FlowSampler, Windowed):
     """A flow sampler with noise, which `eta` scales; at eta = 0 it is the ODE."""
 
     window: Window | None = option(None, WINDOW)
 
     eta: float = 0.0  # an option of each sampler, since its scale is another in each
-
-    def __post_init__(self) -> None:
-        if self.window and (mistake := self.window.mistake(len(self.noisy_steps))):
-            raise ValueError(mistake)
 
     @property
     def noisy_steps(self) -> range:

@@ -56,14 +56,18 @@ class Window:
 
 
 class Windowed(Sampler, Protocol):
-    """A sampler of which some steps alone may be noisy."""
+    """A sampler of which some steps alone may be noisy; a dataclass with the option `window`."""
 
     window: Window | None
+
+    def __post_init__(self) -> None:
+        if self.window and (mistake := self.window.mistake(len(self.noisy_steps))):
+            raise ValueError(mistake)
 
     def with_noise_in(self, steps: range) -> Windowed:
         """The same schedule, deterministic at every other step: of standard deviation 0 and without a density."""
 
-    def only(self, steps: range) -> Windowed:
+    def only(self, steps: range) -> Sampler:
         """These steps alone, counted from 0."""
 
 
