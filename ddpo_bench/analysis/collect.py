@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,20 @@ def collect(results: Path, planned: bool = True) -> list[RunRecord]:
     if not any(folder.is_dir() for folder in folders):
         raise ResultsError(nothing_in(results))
     setups = {home_of(cell): cell.get("label", "") for cell in plan.get("cells", [])}
-    return tell_apart([read_run(folder, setups.get(folder.parent.name, "")) for folder in folders])
+    return tell_apart(crossed([read_run(folder, setups.get(folder.parent.name, "")) for folder in folders]))
+
+
+def crossed(records: list[RunRecord]) -> list[RunRecord]:
+    """The records with setups that hold several algorithms named after both: "ppo small"."""
+    algorithms: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        algorithms[record.setup].add(record.algorithm)
+    return [
+        replace(record, setup=f"{record.algorithm} {record.setup}")
+        if record.setup and len(algorithms[record.setup] - {""}) > 1
+        else record
+        for record in records
+    ]
 
 
 def planned_folders(results: Path, plan: dict[str, Any]) -> list[Path]:

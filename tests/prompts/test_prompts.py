@@ -63,6 +63,15 @@ def test_simple_animals_are_45_with_articles() -> None:
     assert {"a dog", "an ant", "a sheep"} <= prompts
 
 
+def test_patterned_animals_name_animal_colour_and_pattern() -> None:
+    prompts = [prompt for prompt, _ in drawn("patterned_animals", 2000)]
+    scenes = [parse_caption(prompt) for prompt in prompts]
+    assert all(scene and scene.colour and scene.pattern != "plain" for scene in scenes)
+    assert len({(scene.nouns, scene.colour, scene.pattern) for scene in scenes if scene}) == len(set(prompts)) > 900
+    assert {scene.pattern for scene in scenes if scene} == {"striped", "dotted", "checkered"}
+    assert "a dog on a blue striped background" in prompts
+
+
 def test_nouns_activities_pairs_every_animal_with_every_activity() -> None:
     prompts = {prompt for prompt, _ in drawn("nouns_activities", 2000)}
     assert len(prompts) == 45 * 3

@@ -133,18 +133,30 @@ def test_a_space_may_be_given_for_each_setup_or_each_algorithm(tmp_path: Path) -
     ]
 
 
-def test_a_table_calls_cells_by_their_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def write_runs(suite: Suite, results: Path) -> list[str]:
+    """Lay out the folders of a suite that has not run, and return the labels of its runs."""
     from ddpo_bench.analysis.collect import collect
     from ddpo_bench.checksummed import write_checksummed_yaml
     from ddpo_bench.sweep.plan_file import write_plan
 
+    write_plan(suite, results)
+    for run in runs_of(suite):
+        (results / run.folder).mkdir(parents=True)
+        write_checksummed_yaml(results / run.folder / "config.yaml", run.config.to_dict())
+    return list(dict.fromkeys(record.label for record in collect(results)))
+
+
+def test_a_table_calls_cells_by_their_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frozen = {"label": "untrained", "algorithm": "frozen"}
     suite = load(tmp_path, frozen, PPO, GRPO, matrix={"reward": ["target_colour"], "sampler.steps": [2, 3]})
-    write_plan(suite, tmp_path)
-    for run in runs_of(suite):
-        (tmp_path / run.folder).mkdir(parents=True)
-        write_checksummed_yaml(tmp_path / run.folder / "config.yaml", run.config.to_dict())
     labels = [f"{label} sampler.steps={steps}" for label in ("untrained", "ppo", "grpo") for steps in (2, 3)]
-    assert list(dict.fromkeys(record.label for record in collect(tmp_path))) == labels
+    assert write_runs(suite, tmp_path) == labels
     assert cli.main(["ls", str(tmp_path)]) == 0
     assert "frozen, ppo" in capsys.readouterr().out
+
+
+def test_setups_crossed_with_algorithms_are_named_after_both(tmp_path: Path) -> None:
+    algorithms = ["frozen", {"name": "ppo", "learning_rate": 1e-5}]
+    setups = [{"label": "short", "sampler.steps": 2}, {"label": "long", "sampler.steps": 8}]
+    suite = load(tmp_path, *setups, matrix={"reward": ["target_colour"], "algorithm": algorithms})
+    assert write_runs(suite, tmp_path) == ["frozen short", "ppo short", "frozen long", "ppo long"]
