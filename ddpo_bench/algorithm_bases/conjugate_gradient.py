@@ -21,7 +21,7 @@ def conjugate_gradient(
         damping: lambda in units of F's curvature along `right`, right^T F right / right^T right, so that it means the
             same whatever the scale of a model's parameters.
     Returns:
-        x [P]; x^T (F + lambda I) x; and the norm of the residual relative to that of `right`.
+        x [P]; its curvature x^T F x, without the damping; and the norm of the residual relative to that of `right`.
     """
     x, residual, direction = right.new_zeros(right.shape), right.clone(), right.clone()
     square = start = right @ right
@@ -38,4 +38,4 @@ def conjugate_gradient(
         if square.item() < CONVERGED * start.item():
             break
         direction = residual + square / previous * direction
-    return x, x @ (right - residual), (square / start).sqrt()
+    return x, x @ (right - residual) - shift * (x @ x), (square / start).sqrt()

@@ -54,6 +54,7 @@ class TRPO(Algorithm):
         maximum=1,
     )
 
+    version: ClassVar[int] = 2  # damping does not shorten the step
     sharded: ClassVar[bool] = False  # Fisher products set directions on whole weights
 
     def mistakes(self, config: RunConfig) -> list[str]:

@@ -36,13 +36,18 @@ def collect(results: Path, planned: bool = True) -> list[RunRecord]:
 
 
 def crossed(records: list[RunRecord]) -> list[RunRecord]:
-    """The records with setups that hold several algorithms named after both: "ppo small"."""
+    """The records with setups of several algorithms named after the algorithm, and the setup where the reward does not
+    tell it: "ppo", or "ppo small"."""
     algorithms: dict[str, set[str]] = defaultdict(set)
-    for record in records:
+    setups: dict[str, set[str]] = defaultdict(set)
+    started = [record for record in records if record.algorithm]
+    for record in started:
         algorithms[record.setup].add(record.algorithm)
+        setups[record.reward].add(record.setup)
+    told = all(len(found) == 1 for found in setups.values())
     return [
-        replace(record, setup=f"{record.algorithm} {record.setup}")
-        if record.setup and len(algorithms[record.setup] - {""}) > 1
+        replace(record, setup=record.algorithm if told else f"{record.algorithm} {record.setup}")
+        if record.setup and record.algorithm and len(algorithms[record.setup]) > 1
         else record
         for record in records
     ]

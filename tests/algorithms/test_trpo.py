@@ -70,7 +70,7 @@ def test_conjugate_gradients_solve_the_damped_system() -> None:
     found, curvature, residual = conjugate_gradient(matrix.mv, right, 20, damping=0.1)
     damped = matrix + 0.1 * (right @ matrix @ right) / (right @ right) * torch.eye(8)
     torch.testing.assert_close(found, torch.linalg.solve(damped, right), rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(curvature, found @ damped @ found, rtol=1e-4, atol=0)
+    torch.testing.assert_close(curvature, found @ matrix @ found, rtol=1e-4, atol=0)
     assert residual < 1e-5
 
 
@@ -94,6 +94,12 @@ def test_the_step_is_that_of_the_explicit_natural_gradient() -> None:
     torch.testing.assert_close(matrix @ step.detach(), matrix @ expected, rtol=1e-3, atol=1e-6)
     assert row["trpo/step_share"] == 1
     assert 0.999 * MAX_KL < row["kl_behaviour"] <= MAX_KL
+
+
+@pytest.mark.usefixtures("float64")
+def test_damping_does_not_shorten_the_step() -> None:
+    _, row = updated(LinearPolicy(), fisher_fraction=1.0, cg_damping=10.0)
+    assert row["kl_behaviour"] >= 0.6 * MAX_KL  # 0.8^2 where rounding alone puts the full step above it
 
 
 def test_no_update_passes_the_limit_of_the_kl_and_each_improves_the_surrogate() -> None:

@@ -160,3 +160,10 @@ def test_setups_crossed_with_algorithms_are_named_after_both(tmp_path: Path) -> 
     setups = [{"label": "short", "sampler.steps": 2}, {"label": "long", "sampler.steps": 8}]
     suite = load(tmp_path, *setups, matrix={"reward": ["target_colour"], "algorithm": algorithms})
     assert write_runs(suite, tmp_path) == ["frozen short", "ppo short", "frozen long", "ppo long"]
+
+
+def test_setups_that_follow_from_the_reward_are_not_named(tmp_path: Path) -> None:
+    setups = [{"label": "size", "reward": "jpeg_compressibility"}, {"label": "colour", "reward": "target_colour"}]
+    matrix = {"algorithm": ["frozen", {"name": "ppo", "learning_rate": 1e-5}], "setup": setups}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"matrix": matrix, "seeds": [0]}))
+    assert write_runs(load_suite(tmp_path / "mine.yaml"), tmp_path) == ["frozen", "ppo"]
