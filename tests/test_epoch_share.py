@@ -24,7 +24,7 @@ TOLERANCE = 0.05  # caches shared with other work move the seconds of memory-bou
 def test_the_network_takes_most_of_an_epoch_of_the_default_suite() -> None:
     suite = yaml.safe_load((ROOT / "suites" / "algos.yaml").read_text())
     (ppo,) = [chosen for chosen in suite["matrix"]["algorithm"] if isinstance(chosen, dict) and chosen["name"] == "ppo"]
-    reward = {"name": suite["matrix"]["reward"][0]}
-    config = run_config(suite["base"] | {"algorithm": ppo, "reward": reward, "epochs": 3}, "algos.yaml")
+    setup = {key: value for key, value in suite["matrix"]["setup"][0].items() if key != "label"}
+    config = run_config(suite["base"] | setup | {"algorithm": ppo, "epochs": 3}, "algos.yaml")
     shares = [needed / epoch for needed, epoch in epoch_share.epoch_seconds(config)]
     assert statistics.median(shares) >= EXPECTED - TOLERANCE
