@@ -36,6 +36,7 @@ VERBS = (
     "compare",
     "profile",
     "sample",
+    "export",
     "list",
     "validate",
     "check",

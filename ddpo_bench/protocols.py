@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
@@ -268,6 +269,14 @@ class Policy(Protocol):
     def blend(self, name: CopyName, decay: float) -> None:
         """copy = decay * copy + (1 - decay) * weights."""
         self.copies.blend(name, decay)
+
+    def save_trained(self, trained: Mapping[str, Tensor], folder: Path) -> None:
+        """Write what was trained so that others load it; also before `start`.
+
+        Args:
+            trained: what `state_dict` gave, or an average of it.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot be exported: it has no method `save_trained`.")
 
     def origin(self) -> dict[str, Any]:
         """Where a started policy's model comes from, and notes on it, for the provenance of a run."""

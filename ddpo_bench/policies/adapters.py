@@ -61,15 +61,9 @@ def add_lora(network: Any, adapter: Adapter, seed: int) -> None:
         seed: of the matrices A.
     """
     from diffusers.training_utils import cast_training_params
-    from peft import LoraConfig
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    config = LoraConfig(
-        r=adapter.rank,
-        lora_alpha=adapter.alpha or adapter.rank,
-        init_lora_weights="gaussian",
-        target_modules=list(adapter.target_modules),
-    )
+    config = lora_config(adapter)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network.add_adapter(config)
@@ -77,3 +71,15 @@ def add_lora(network: Any, adapter: Adapter, seed: int) -> None:
     for module in network.modules():
         if isinstance(module, BaseTunerLayer):
             module.cast_input_dtype_enabled = False  # to fp32, from which autocast would round it back
+
+
+def lora_config(adapter: Adapter) -> Any:
+    """The adapter as peft knows it."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha or adapter.rank,
+        init_lora_weights="gaussian",
+        target_modules=list(adapter.target_modules),
+    )

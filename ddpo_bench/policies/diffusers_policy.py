@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from ddpo_bench import processes
 from ddpo_bench.copies import Copies
 from ddpo_bench.embedded import EMBEDDED
 from ddpo_bench.policies.adapters import add_lora
@@ -296,18 +295,13 @@ class DiffusersPolicy(StoredPipeline):
         for name, parameter in parameters.items():
             copy_whole(state[name], parameter)
 
-    def save_for_diffusers(self, folder: Path) -> None:
-        """Write what was trained as diffusers loads it: LoRA by `load_lora_weights`, else the whole pipeline.
-
-        Every process of a sharded run calls it; one writes.
-        """
-        state = self.state_dict()
-        if processes.rank() != 0:
-            return
+    def save_trained(self, trained: Mapping[str, Tensor], folder: Path) -> None:
         if self.adapter.name == "lora":
-            save_lora(self.pipeline, self.layout.trained, state, folder)
-        else:
-            save_pipeline(self.network, self.present, self.folder, state, folder)
+            save_lora(self.layout, self.adapter, trained, folder)
+            return
+        refuse(self.mistakes())
+        source = self.local_folder() or self.downloaded(import_pipeline(self.layout.pipeline))
+        save_pipeline(self.layout.of(source), source, self.variant, trained, folder)
 
 
 def paired(tensors: Mapping[str, Tensor], unconditional: Mapping[str, Tensor]) -> dict[str, Tensor]:

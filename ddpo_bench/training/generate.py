@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from ddpo_bench import processes
 from ddpo_bench.config import RunConfig
@@ -37,9 +39,7 @@ def sample_images(config: RunConfig, prompts: list[str], seed: int, run: Path | 
     device = processes.device()
     policy, sampler = start_policy(config, device)
     if run is not None:
-        state = load_newest(run, device)
-        if state is None:
-            raise NoCheckpoint(f"{run}: holds no checkpoint; is it the folder of a run (…/seed-<k>)?")
+        state = state_of(run, device)
         if "policy" in state:  # before the first epoch it is the pretrained model
             policy.load_state_dict(state["policy"])
         if "ema" in state:
@@ -48,3 +48,15 @@ def sample_images(config: RunConfig, prompts: list[str], seed: int, run: Path | 
     noise = Noise(seed, 0, "rollout")  # a training's epochs begin with 1
     x_0 = final_latents(sample_batches(policy, sampler, policy.encode(prompts), micro_batch, noise), len(prompts))
     return to_pixels(decode_in_batches(policy, x_0, micro_batch))
+
+
+def state_of(run: Path, device: torch.device) -> dict[str, Any]:
+    """The state in the newest checkpoint of a run.
+
+    Raises:
+        NoCheckpoint: where it has none.
+    """
+    state = load_newest(run, device)
+    if state is None:
+        raise NoCheckpoint(f"{run}: holds no checkpoint; is it the folder of a run (…/seed-<k>)?")
+    return state
