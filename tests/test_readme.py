@@ -33,7 +33,7 @@ def grid(text: str) -> list[str]:
 
 def test_its_table_is_the_committed_one() -> None:
     shown = README.split("<!-- results")[1].split("<!-- end of results -->")[0]
-    assert grid(shown) == grid(committed("results/algos-tuned/table.md"))
+    assert grid(shown) == grid(committed("results/algos/table.md"))
 
 
 def test_its_pictures_and_pages_exist() -> None:
