@@ -74,6 +74,7 @@ def option(
     above: float | None = None,
     below: float | None = None,
     unit: str | None = None,
+    in_label: bool = True,
 ) -> Any:
     """A dataclass field with its documentation and bounds.
 
@@ -83,8 +84,9 @@ def option(
         help: one line that explains the option.
         minimum, maximum, above, below: bounds of the number, or of each number in a list.
         unit: the unit of the number, shown in the documentation.
+        in_label: whether another value makes another plugin to readers of metrics and tables.
     """
-    metadata = {"help": help, "bounds": Bounds(minimum, maximum, above, below), "unit": unit}
+    metadata = {"help": help, "bounds": Bounds(minimum, maximum, above, below), "unit": unit, "in_label": in_label}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -83,7 +83,7 @@ def label(kind: str, plugin: Any) -> str:
     name = next((name for name in names(kind) if _known[kind][name] is type(plugin)), None)
     if name is None:
         return type(plugin).__name__
-    options = [f for f in dataclasses.fields(plugin) if f.init]
+    options = [f for f in dataclasses.fields(plugin) if f.init and f.metadata.get("in_label", True)]
     changed = [f"{f.name}={getattr(plugin, f.name)}" for f in options if getattr(plugin, f.name) != default_of(f)]
     return " ".join([name, *changed]).replace("/", ":")
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import tiny_rewards
 from tiny_pipelines import SCHEDULES
 
 from ddpo_bench import registry
@@ -44,8 +45,13 @@ def register_made_up_plugins() -> None:
         importlib.import_module(path.stem)
 
 
+def options_for(kind: str, name: str) -> dict[str, Any]:
+    """Options that a plugin requires, or with which it is quick; a learned reward's are small models, made now."""
+    return OPTIONS.get((kind, name), {}) | (tiny_rewards.options_of(name) if kind == "reward" else {})
+
+
 def make(kind: str, name: str, **options: Any) -> Any:
-    return registry.get(kind, name)(**OPTIONS.get((kind, name), {}) | options)
+    return registry.get(kind, name)(**options_for(kind, name) | options)
 
 
 def fits(sampler: Any, scheduler_config: Mapping[str, Any]) -> bool:

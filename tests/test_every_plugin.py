@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from every_combination import COMMON
-from every_plugin import NEEDS, OPTIONS, make, policy_for, sampler_for
+from every_plugin import NEEDS, make, options_for, policy_for, sampler_for
 from run_rows import numbers, rows_of
 
 from ddpo_bench.config import ConfigError, RunConfig, run_config
@@ -42,6 +42,7 @@ EVERY = [
     for name in names(kind)
     if kind != "prompts" and "model" not in options_of(get(kind, name))  # pipelines train in tests/training
 ]
+EVERY.append(("reward", "aesthetic"))  # the other rewards with a model are loaded and called alike
 LARGER = {"samples_per_epoch": 64, "micro_batch": 64, "evaluation": {"samples": 32}}
 LEARNABLE = [  # samplers: one of each process
     (kind, name)
@@ -57,7 +58,7 @@ def config_of(user_files: Path) -> MakeConfig:
 
     def make_config(kind: str, name: str, **changes: Any) -> RunConfig:
         rate = {"learning_rate": 0.01} if "learning_rate" in options_of(get(kind, name)) else {}
-        data = BASE | NEEDS.get((kind, name), {}) | {kind: {"name": name, **rate, **OPTIONS.get((kind, name), {})}}
+        data = BASE | NEEDS.get((kind, name), {}) | {kind: {"name": name, **rate, **options_for(kind, name)}}
         if kind == "policy":
             data["sampler"] = sampler_for(make("policy", name))
         if kind == "sampler":

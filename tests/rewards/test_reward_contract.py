@@ -57,6 +57,7 @@ def test_images_are_left_alone_and_no_gradient_flows(reward: Reward, images: Ten
 def test_a_differentiable_reward_has_the_gradient_of_its_scores(name: str, images: Tensor) -> None:
     """Against the difference quotient in the direction of the gradient."""
     reward, still = make("reward", name), images.clone().requires_grad_()
+    reward.start(torch.device("cpu"))
     (gradient,) = torch.autograd.grad(reward(still, PROMPTS, [{}] * 4).scores.sum(), still)
     direction = gradient / gradient.norm()
     ahead, behind = (reward(images + side * 0.01 * direction, PROMPTS, [{}] * 4).scores.sum() for side in (1, -1))

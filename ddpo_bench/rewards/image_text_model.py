@@ -1,0 +1,110 @@
+"""A model of transformers that embeds images and texts in one space, CLIP or SigLIP, as learned rewards use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ddpo_bench.rewards.checking import RewardError
+from ddpo_bench.rewards.image_preparation import preparation
+from ddpo_bench.rewards.model_files import one_line, type_mistake
+
+
+class ImageTextModel:
+    """A model in fp32 whose weights are frozen, and through which gradients flow to the images.
+
+    Args:
+        kind: its class in transformers: CLIPModel or SiglipModel.
+        folder: of its configuration and its weights, as safetensors.
+        processor: folder of its tokenizer and image processor.
+        device: where it runs.
+        batch_size: images or texts at a time.
+    Raises:
+        RewardError: where a folder is not what it must be, in one line.
+    """
+
+    def __init__(self, kind: str, folder: Path, processor: Path, device: torch.device, batch_size: int):
+        self.device, self.batch_size = device, batch_size
+        self.model = load_model(kind, folder, device)
+        self.tokenizer, self.prepare = load_processor(processor)
+        self.longest = self.model.config.text_config.max_position_embeddings
+        reads_mask = kind == "CLIPModel"  # SigLIP was trained to attend to its padding
+        self.text_inputs = ["input_ids", "attention_mask"] if reads_mask else ["input_ids"]
+
+    def images(self, images: Tensor) -> Tensor:
+        """Embeddings [N, D] of images [N, 3, H, W] in [0, 1], float64 of length 1."""
+        parts = images.to(self.device).split(self.batch_size)
+        return unit(torch.cat([pooled(self.model.get_image_features(self.prepare(part))) for part in parts]))
+
+    @torch.no_grad()
+    def texts(self, prompts: list[str]) -> Tensor:
+        """Embeddings [N, D] of prompts, float64 of length 1; what is beyond the model's length is cut off.
+
+        Nothing is kept for the next call: embeddings differ in their last bits with the batch, and a resumed run must
+        repeat the numbers of one that was never stopped.
+        """
+        different = list(dict.fromkeys(prompts))
+        read = self.tokenizer(
+            different, padding="max_length", truncation=True, max_length=self.longest, return_tensors="pt"
+        ).to(self.device)
+        given = {name: read[name].split(self.batch_size) for name in self.text_inputs}
+        parts = [dict(zip(given, part, strict=True)) for part in zip(*given.values(), strict=True)]
+        embeddings = torch.cat([pooled(self.model.get_text_features(**part)) for part in parts])
+        return unit(embeddings)[[different.index(prompt) for prompt in prompts]]
+
+    def cosines(self, images: Tensor, prompts: list[str]) -> Tensor:
+        """Cosine [N] of each image's embedding and that of its prompt, float64, on the images' device."""
+        return (self.images(images) * self.texts(prompts)).sum(dim=1).to(images.device)
+
+    def tokens_cut(self, prompts: list[str]) -> list[int]:
+        """How many tokens of each prompt the model does not read."""
+        read = self.tokenizer(prompts, verbose=False)["input_ids"]
+        return [max(0, len(tokens) - self.longest) for tokens in read]
+
+
+def pooled(features: Any) -> Tensor:
+    """The embeddings that `get_image_features` returns: bare before transformers 5, in an output object since."""
+    found: Tensor = features if isinstance(features, Tensor) else features.pooler_output
+    return found
+
+
+def unit(embeddings: Tensor) -> Tensor:
+    return F.normalize(embeddings.double(), dim=-1)
+
+
+def load_model(kind: str, folder: Path, device: torch.device) -> Any:
+    import transformers
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    model_class = getattr(transformers, kind)
+    if mistake := type_mistake(folder, model_class.config_class.model_type):
+        raise RewardError(mistake)
+    try:
+        model, loaded = model_class.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+        model = model.to(device)
+    except Exception as error:  # of safetensors, of transformers or, for a device, of torch
+        raise RewardError(f"no {kind} could be loaded from {folder} to {device}: {one_line(error)}") from error
+    if absent := sorted(loaded["missing_keys"]):
+        raise RewardError(f"{folder} lacks {len(absent)} of the weights of a {kind}, {absent[0]} first. Save it again.")
+    return model.eval().requires_grad_(False)
+
+
+def load_processor(folder: Path) -> tuple[Any, Any]:
+    from transformers import AutoImageProcessor, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        settings = AutoImageProcessor.from_pretrained(folder, local_files_only=True).to_dict()
+        return tokenizer, preparation(settings)
+    except Exception as error:  # a missing file, an unknown class, a package that a tokenizer needs
+        raise RewardError(
+            f"no tokenizer and image processor could be loaded from {folder}: {one_line(error)}"
+        ) from error

@@ -1,0 +1,70 @@
+"""The base of rewards that are a model of images and texts: their options, files and loading."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field
+from typing import ClassVar
+
+import torch
+
+from ddpo_bench.fingerprints import Inputs
+from ddpo_bench.options import LARGEST_COUNT, option
+from ddpo_bench.protocols import Reward
+from ddpo_bench.registry import label
+from ddpo_bench.rewards.checking import RewardError
+from ddpo_bench.rewards.image_text_model import ImageTextModel
+from ddpo_bench.rewards.model_files import SETTINGS, WEIGHTS, folder_of, input_hashes, place_mistake
+
+
+@dataclass
+class LearnedReward(Reward):
+    """The options of a learned reward; a subclass gives `model` its default, and scores with `encoders`."""
+
+    model: str = option(MISSING, "a folder saved by transformers, or a hub name")
+    revision: str | None = option(None, "branch, tag or commit of a hub model; null is its main branch")
+    device: str | None = option(
+        None, "where the model runs, such as cuda:1 or cpu; null is where the policy runs", in_label=False
+    )
+    batch_size: int = option(
+        32, "images that the model is given at a time", minimum=1, maximum=LARGEST_COUNT, in_label=False
+    )
+    encoders: ImageTextModel = field(init=False, repr=False, compare=False)
+
+    differentiable: ClassVar[bool] = True
+    tolerance: ClassVar[float] = 1e-4  # fp32 networks round differently at another batch size
+    kind: ClassVar[str] = "CLIPModel"  # the model's class in transformers
+    model_type: ClassVar[str] = "clip"
+
+    def __post_init__(self) -> None:
+        if mistake := place_mistake(self.model, self.model_type):
+            raise ValueError(f"model: {mistake}")
+        try:
+            torch.device(self.device or "cpu")
+        except RuntimeError:
+            raise ValueError(f"device: expected one such as cpu, cuda or cuda:1, got {self.device!r}.") from None
+
+    def processor_name(self) -> str:
+        """Folder or hub name of the tokenizer and the image processor."""
+        return self.model
+
+    def inputs(self) -> Inputs:
+        """The files of local models; a hub model is known by its name and revision."""
+        found = input_hashes(self.model, [*SETTINGS, *WEIGHTS])
+        return {"model": found} if found else {}
+
+    def start(self, device: torch.device) -> None:
+        """Load the model, in fp32.
+
+        Raises:
+            RewardError: where it cannot be fetched or loaded, in one line.
+        """
+        try:
+            self.load(torch.device(self.device) if self.device else device)
+        except RewardError as error:
+            raise RewardError(f"reward {label('reward', self)}: {error}") from error
+
+    def load(self, device: torch.device) -> None:
+        folder = folder_of(self.model, self.revision, [*SETTINGS, *WEIGHTS])
+        apart = self.processor_name() != self.model
+        processor = folder_of(self.processor_name(), None, SETTINGS) if apart else folder
+        self.encoders = ImageTextModel(self.kind, folder, processor, device, self.batch_size)

@@ -1,0 +1,111 @@
+"""Random tiny models of the classes that learned rewards load, in folders with the files that the hub's have."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import tiny_pipelines
+import torch
+
+SIDE, PATCH, WIDTH, PROJECTION, TOKENS = 16, 8, 16, 12, 16
+TOWER = {"hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+VISION = {**TOWER, "image_size": SIDE, "patch_size": PATCH, "initializer_range": 0.3}
+CLIP_PICTURES = {  # as openai/clip-vit-large-patch14 has it
+    "crop_size": SIDE,
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_resize": True,
+    "feature_extractor_type": "CLIPFeatureExtractor",
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "resample": 3,
+    "size": SIDE,
+}
+SIGLIP_PICTURES = {  # as google/siglip2-so400m-patch14-384 has it
+    "do_convert_rgb": None,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_processor_type": "SiglipImageProcessor",
+    "image_std": [0.5, 0.5, 0.5],
+    "processor_class": "SiglipProcessor",
+    "resample": 2,
+    "rescale_factor": 1 / 255,
+    "size": {"height": SIDE, "width": SIDE},
+}
+HEAD = {0: (8, PROJECTION), 2: (6, 8), 4: (5, 6), 6: (4, 5), 7: (1, 4)}  # layers.N.weight, dropout between them
+
+
+def clip(folder: Path) -> None:
+    from transformers import CLIPConfig, CLIPModel
+
+    tokenizer = tiny_pipelines.clip_tokenizer()
+    text = {
+        **TOWER,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": TOKENS,
+        "initializer_range": 0.3,
+        **{f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")},
+    }
+    CLIPModel(CLIPConfig(text_config=text, vision_config=VISION, projection_dim=PROJECTION)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(CLIP_PICTURES))
+
+
+def siglip(folder: Path) -> None:
+    from transformers import SiglipConfig, SiglipModel
+
+    _, tokenizer = tiny_pipelines.t5(folder)
+    text = {**TOWER, "vocab_size": len(tokenizer), "max_position_embeddings": TOKENS, "projection_size": WIDTH}
+    model = SiglipModel(SiglipConfig(text_config=text, vision_config=VISION))
+    with torch.no_grad():
+        model.logit_scale.fill_(2.0)
+        model.logit_bias.fill_(-3.0)
+    model.save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(SIGLIP_PICTURES))
+
+
+def head(folder: Path) -> None:
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    shapes = {f"layers.{number}.weight": shape for number, shape in HEAD.items()}
+    shapes |= {f"layers.{number}.bias": shape[:1] for number, shape in HEAD.items()}
+    save_file({name: torch.randn(shape) for name, shape in shapes.items()}, folder / "model.safetensors")
+
+
+@cache
+def folder_of(part: str) -> Path:
+    """The folder of a clip, siglip or head, made when it is first asked for, the same at every call."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    folder = Path(kept().name) / part
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        {"clip": clip, "siglip": siglip, "head": head}[part](folder)
+    return folder
+
+
+@cache
+def kept() -> TemporaryDirectory[str]:
+    """Deleted as the process ends."""
+    return TemporaryDirectory(prefix="tiny-rewards-")
+
+
+PARTS = {
+    "aesthetic": {"model": "clip", "head": "head"},
+    "clip_score": {"model": "clip"},
+    "pickscore": {"model": "clip", "processor": "clip"},
+    "siglip_score": {"model": "siglip"},
+}
+
+
+def options_of(reward: str) -> dict[str, Any]:
+    """Of a learned reward, so that it loads the tiny models; of another reward none."""
+    return {option: str(folder_of(part)) for option, part in PARTS.get(reward, {}).items()}
