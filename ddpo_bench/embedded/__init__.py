@@ -3,4 +3,5 @@
 from pathlib import Path
 
 MODEL_FOLDER = Path(__file__).parent / "model"
-EMBEDDED = {"embedded": MODEL_FOLDER}  # by the name that `policy.model` gives
+FLOW_MODEL_FOLDER = Path(__file__).parent / "flow_model"
+EMBEDDED = {"embedded": MODEL_FOLDER, "embedded-flow": FLOW_MODEL_FOLDER}  # by the name that `policy.model` gives

@@ -23,8 +23,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from ddpo_bench.embedded.fit import Schedule, autocast, fit
 from ddpo_bench.embedded.flow_pairs import FlowPairs, cache_pairs, load_pairs
 
-SCHEDULES = {"cpu": Schedule(steps=2500, batch=128), "cuda": Schedule(steps=8000, batch=1024)}
-PAIRS = {"cpu": 120_000, "cuda": 1_000_000}
+SCHEDULES = {"cpu": Schedule(steps=3400, batch=128), "cuda": Schedule(steps=8000, batch=1024)}
+PAIRS = {"cpu": 145_000, "cuda": 1_000_000}
 IMAGE_TOKENS = 16  # 8 x 8 latents in patches of 2 x 2
 MOST_ZEROS = 256  # zero tokens that StableDiffusion3Pipeline puts in the place of T5's, by default
 

@@ -114,8 +114,10 @@ def place_mistakes(model: str, layout: Layout) -> list[str]:
         return []
     if folder.is_file():
         return [f"{model} is a file. {from_file(layout)}"]
-    names = " or ".join(EMBEDDED)
-    return [f"{model!r} is neither a folder nor a hub name like 'owner/name'. Write {names}, or mend the path."]
+    pipelines = {name: read_json(own / "model_index.json")["_class_name"] for name, own in EMBEDDED.items()}
+    fitting = [name for name, pipeline in pipelines.items() if pipeline == layout.pipeline]
+    remedy = f"Write {fitting[0]}, or mend the path." if fitting else "Mend the path."
+    return [f"{model!r} is neither a folder nor a hub name like 'owner/name'. {remedy}"]
 
 
 def from_file(layout: Layout) -> str:

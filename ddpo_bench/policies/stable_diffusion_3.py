@@ -1,4 +1,5 @@
-"""Stable Diffusion 3 and 3.5 (Esser et al. 2024) as a policy: any StableDiffusion3Pipeline folder or hub name."""
+"""Stable Diffusion 3 and 3.5 (Esser et al. 2024), and the embedded flow model, as a policy: any
+StableDiffusion3Pipeline folder or hub name."""
 
 from __future__ import annotations
 
@@ -26,9 +27,9 @@ CLIP = ("CLIPTextModelWithProjection",)
 @register("policy", "stable_diffusion_3")
 @dataclass
 class StableDiffusion3(FlowPipeline):
-    """Stable Diffusion 3 or 3.5, with or without its T5, with classifier-free guidance as part of the policy."""
+    """Stable Diffusion 3, 3.5 or the embedded flow model, with classifier-free guidance as part of the policy."""
 
-    model: str = option(MISSING, "a folder saved by StableDiffusion3Pipeline, or a hub name")
+    model: str = option(MISSING, "embedded-flow, a folder saved by StableDiffusion3Pipeline, or a hub name")
     adapter: JointAttentionAdapter = option(JointAttentionAdapter(), "what of the network is trained")
     max_sequence_length: int = option(
         256,
