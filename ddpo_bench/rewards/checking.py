@@ -1,8 +1,12 @@
-"""Scoring with every reward's promises held: one finite float64 score an image, or one clear line."""
+"""Scoring with every reward's promises held: one finite float64 score an image, or one clear line.
+
+An image may stay without a score, NaN, where the reward says why: in the entry "failure" of its info.
+"""
 
 from __future__ import annotations
 
 import copy
+import sys
 from typing import Any
 
 import numpy as np
@@ -14,6 +18,8 @@ from ddpo_bench.registry import label
 from ddpo_bench.rewards.process_state import kept_process_state
 from ddpo_bench.rewards.python_function import PythonFunction
 from ddpo_bench.rewards.user_code import told
+
+FAILURE = "failure"  # the info that holds why an image has no score; "" where it has one
 
 
 class RewardError(Exception):
@@ -27,7 +33,8 @@ def score(reward: Reward, images: Tensor, prompts: list[str], metadata: list[Met
         images: [N, 3, H, W], float in [0, 1], on any device.
         prompts, metadata: N of each.
     Returns:
-        scores [N], float64 on the CPU (from any tensor, array or list of numbers); info as lists of N entries.
+        scores [N], float64 on the CPU (from any tensor, array or list of numbers), NaN where info["failure"] says why
+        there is none; info as lists of N entries.
     Raises:
         RewardError: naming the reward, and the prompt where one is to blame.
     """
@@ -38,8 +45,18 @@ def score(reward: Reward, images: Tensor, prompts: list[str], metadata: list[Met
     output = called(who, reward, images, prompts, metadata)
     if not isinstance(output, RewardOutput):
         raise RewardError(f"{who}: returned {type(output).__name__}, not a RewardOutput.")
-    scores = checked_scores(who, output.scores, prompts)
-    return RewardOutput(scores, checked_info(who, output.info, len(prompts)))
+    info = checked_info(who, output.info, len(prompts))
+    failures = info.get(FAILURE, [""] * len(prompts))
+    scores = checked_scores(who, output.scores, prompts, failures)
+    if any(failures):
+        print(f"{who}: {missing(scores, failures)}", file=sys.stderr, flush=True)
+    return RewardOutput(scores, info)
+
+
+def missing(scores: Tensor, failures: list[Any]) -> str:
+    """How many images have no score, and why the first of them has none."""
+    count, first = int(scores.isnan().sum()), next(filter(None, failures))
+    return f"{count} of {len(scores)} images have no score, the first because: {first}"
 
 
 def called(who: str, reward: Reward, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> Any:
@@ -61,12 +78,17 @@ def is_shipped(reward: Reward) -> bool:
     return kind.__module__.startswith("ddpo_bench.rewards.") and kind is not PythonFunction
 
 
-def checked_scores(who: str, raw: Any, prompts: list[str]) -> Tensor:
+def checked_scores(who: str, raw: Any, prompts: list[str], failures: list[Any]) -> Tensor:
     scores, count = to_float64(who, raw), len(prompts)
     if scores.shape != (count,):
         found = list(scores.shape)
         raise RewardError(f"{who}: returned scores of shape {found} for {count} images; return shape [{count}].")
-    bad = (~torch.isfinite(scores)).nonzero().flatten().tolist()
+    named = torch.tensor([bool(failure) for failure in failures])
+    if not scores[named].isnan().all():
+        raise RewardError(
+            f"{who}: info 'failure' names a reason for an image that has a score; return NaN as its score."
+        )
+    bad = (~torch.isfinite(scores) & ~named).nonzero().flatten().tolist()
     if bad:
         value, prompt = float(scores[bad[0]]), prompts[bad[0]]
         raise RewardError(f"{who}: {len(bad)} of {count} scores are not finite, first {value} for {prompt!r}.")

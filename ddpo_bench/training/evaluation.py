@@ -25,7 +25,7 @@ from ddpo_bench.rewards.judges import judges
 from ddpo_bench.training.finite import check_finite
 from ddpo_bench.training.image_statistics import diversity, image_statistics
 from ddpo_bench.training.phases import Phases
-from ddpo_bench.training.rollout import derived_seed, draw_prompts, scored_by_all, seed_globals
+from ddpo_bench.training.rollout import derived_seed, draw_prompts, mean_of_scored, scored_by_all, seed_globals
 from ddpo_bench.training.sampling import decode_in_batches, joined, reference_kl, sample_batches
 
 EVALUATION = 1_000_000_007  # separates evaluation seeds from training seeds
@@ -93,10 +93,12 @@ class Evaluator:
     def judge(self, images: Tensor) -> dict[str, float]:
         """What the images are worth to every reward, and what they look like."""
         own = processes.share(len(images))
-        row = {
-            f"eval/{name}": scored_by_all(judge, images[own], self.prompts, self.metadata).mean().item()
-            for name, judge in sorted(self.judges.items())
-        }
+        row = {}
+        for name, judge in sorted(self.judges.items()):
+            scores, _ = scored_by_all(judge, images[own], self.prompts, self.metadata)
+            row[f"eval/{name}"] = mean_of_scored(scores)
+            if missing := int(scores.isnan().sum()):
+                row["scores_missing"] = row.get("scores_missing", 0) + missing
         return row | {f"eval/image/{name}": value for name, value in image_statistics(images).items()}
 
     def sample(self, prompts: list[str], purpose: Purpose) -> tuple[Conditioning, Trajectories, Tensor]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,13 +27,16 @@ from ddpo_bench.protocols import (
     Metadata,
     Policy,
     Reward,
+    RewardOutput,
     Rollout,
     Sampler,
     Trajectories,
 )
-from ddpo_bench.rewards.checking import score
+from ddpo_bench.registry import label
+from ddpo_bench.rewards.checking import FAILURE, RewardError, score
 from ddpo_bench.samplers.window import of_epoch
 from ddpo_bench.training.finite import check_finite
+from ddpo_bench.training.missing_scores import advantages_of, with_means
 from ddpo_bench.training.sampling import decode_in_batches, final_latents, joined, sample_batches
 
 
@@ -70,21 +75,67 @@ def seed_globals(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def scored_by_all(reward: Reward, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> Tensor:
-    """Scores of all images, [N], float64, each by the process whose share it is in.
+def scored_by_all(
+    reward: Reward, images: Tensor, prompts: list[str], metadata: list[Metadata]
+) -> tuple[Tensor, dict[str, float]]:
+    """Scores of all images, each by the process whose share it is in, and the means of the numbers in their info.
 
     Args:
         images: [share, 3, H, W], those of this process.
         prompts, metadata: N of each.
+    Returns:
+        [N], float64, NaN where an image has no score; and the means over the images that have the number.
     Raises:
+        RewardError: where no image has a score.
         Exception: what the reward raised on any of the processes.
     """
     own = processes.share(len(prompts))
-    scores = torch.zeros(0, dtype=torch.float64)
+    output = RewardOutput(torch.zeros(0, dtype=torch.float64))
     with one_error_for_all():
         if len(images):
-            scores = score(reward, images, prompts[own], metadata[own]).scores
-    return processes.gathered(scores, len(prompts))
+            output = score(reward, images, prompts[own], metadata[own])
+    scores = processes.gathered(output.scores, len(prompts))
+    if scores.isnan().all():
+        reasons = [reason for failures in processes.everyones(output.info.get(FAILURE, [])) for reason in failures]
+        raise RewardError(f"reward {label('reward', reward)}: no image got a score, the first because: {reasons[0]}")
+    return scores, means_of_numbers(output.info, len(prompts))
+
+
+def means_of_numbers(info: dict[str, list[Any]], count: int) -> dict[str, float]:
+    """The mean of each number that rewards measure besides scores, over the images that have it.
+
+    Args:
+        info: of this process's share of `count` images.
+    """
+    numbers = {
+        key: [math.nan if value is None else float(value) for value in values]
+        for key, values in info.items()
+        if all(value is None or isinstance(value, (int, float)) for value in values)
+    }
+    size = len(range(count)[processes.share(count)])
+    means: dict[str, float] = {}
+    for key in sorted(set().union(*processes.everyones(list(numbers)))):
+        own = torch.tensor(numbers.get(key, [math.nan] * size), dtype=torch.float64)
+        measured = mean_of_scored(processes.gathered(own, count))
+        means |= {key: measured} if math.isfinite(measured) else {}
+    return means
+
+
+def mean_of_scored(values: Tensor) -> float:
+    """The mean of those that are not NaN; NaN where all are."""
+    return values[~values.isnan()].mean().item()
+
+
+def spread(rewards: Tensor) -> dict[str, float]:
+    """Of the rewards [N] that are not NaN, and how many are."""
+    scored = rewards[~rewards.isnan()]
+    missing = len(rewards) - len(scored)
+    return {
+        "reward_mean": scored.mean().item(),
+        "reward_std": scored.std(correction=0).item(),
+        "reward_max": scored.max().item(),
+        **({"scores_missing": missing} if missing else {}),
+    }
 
 
 def signal(prompts: list[str], rewards: Tensor, advantages: Tensor, estimator: AdvantageEstimator) -> dict[str, float]:
@@ -92,9 +143,11 @@ def signal(prompts: list[str], rewards: Tensor, advantages: Tensor, estimator: A
 
     Args:
         prompts: N, as the policy reads them.
-        rewards, advantages: [N].
+        rewards, advantages: [N]; NaN where a sample has no score.
     """
-    sizes = advantages.abs().cpu()
+    scored = ~rewards.isnan()
+    prompts, rewards = [prompts[n] for n in scored.nonzero().flatten()], rewards[scored]
+    sizes = advantages.cpu()[scored].abs()
     found = {"no_advantage_fraction": (sizes == 0).double().mean().item()}
     if hasattr(estimator, "clip"):
         found["advantage_clipped_fraction"] = (sizes >= estimator.clip).double().mean().item()
@@ -146,24 +199,24 @@ class Collector:
         sums = images.flatten(1).sum(1, keepdim=True)  # finite where all pixels are
         check_finite(epoch - 1, images=processes.gathered(sums, len(prompts)))
         sampled = time.perf_counter()
-        rewards = scored_by_all(self.reward, images, prompts, metadata)
+        rewards, measured = scored_by_all(self.reward, images, prompts, metadata)
         scored = time.perf_counter()
         seen = [self.policy.seen(prompt) for prompt in prompts]
-        advantages = self.advantages.update([prompt.text for prompt in seen], rewards)
+        texts = [prompt.text for prompt in seen]
+        advantages = advantages_of(self.advantages, texts, rewards)
         check_finite(epoch - 1, advantages=advantages)
         advantages = advantages.to(self.policy.device)
         rollout = Rollout(
-            prompts, metadata, conditioning, noise, x_0, rewards, advantages, trajectories, self.reward,
-            noisy_part if trajectories else sampler, self.micro_batch,
+            prompts, metadata, conditioning, noise, x_0, with_means(texts, rewards), advantages, trajectories,
+            self.reward, noisy_part if trajectories else sampler, self.micro_batch,
             NetworkPasses(work=len(prompts) * len(self.sampler.timesteps)),
         )  # fmt: skip
         metrics = {
-            "reward_mean": rewards.mean().item(),
-            "reward_std": rewards.std(correction=0).item(),
-            "reward_max": rewards.max().item(),
+            **spread(rewards),
+            **{f"reward/{name}": mean for name, mean in measured.items()},
             "prompts_truncated": sum(prompt.tokens_cut > 0 for prompt in seen),
             "advantage_std": advantages.std(correction=0).item(),
-            **signal([prompt.text for prompt in seen], rewards, advantages, self.advantages),
+            **signal(texts, rewards, advantages, self.advantages),
             "seconds_sampling": sampled - clock,
             "seconds_reward": scored - sampled,
             "images_per_second": len(prompts) / (sampled - clock),

@@ -129,3 +129,17 @@ def test_the_line_names_the_registered_reward_and_its_options(images: Tensor) ->
     images[0] = float("nan")
     with pytest.raises(RewardError, match=r"^reward target_colour colour=red: "):
         score(get("reward", "target_colour")("red"), images, PROMPTS, [{}] * 4)
+
+
+def test_an_image_may_stay_without_a_score_where_the_reward_says_why(
+    images: Tensor, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nan = float("nan")
+    output = scored(images, [1.0, nan, 2.0, nan], {"failure": ["", "server refused", "", "timed out"]})
+    assert output.scores.isnan().tolist() == [False, True, False, True]
+    line = "reward Returns: 2 of 4 images have no score, the first because: server refused"
+    assert capsys.readouterr().err.strip() == line
+    with pytest.raises(RewardError, match="1 of 4 scores are not finite, first nan for 'a bee'"):
+        scored(images, [1.0, nan, 2.0, nan], {"failure": ["", "server refused", "", ""]})
+    with pytest.raises(RewardError, match="info 'failure' says why an image has no score, but it has one"):
+        scored(images, [1.0, 0.0, 2.0, 3.0], {"failure": ["", "server refused", "", ""]})
