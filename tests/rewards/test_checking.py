@@ -141,5 +141,5 @@ def test_an_image_may_stay_without_a_score_where_the_reward_says_why(
     assert capsys.readouterr().err.strip() == line
     with pytest.raises(RewardError, match="1 of 4 scores are not finite, first nan for 'a bee'"):
         scored(images, [1.0, nan, 2.0, nan], {"failure": ["", "server refused", "", ""]})
-    with pytest.raises(RewardError, match="info 'failure' says why an image has no score, but it has one"):
+    with pytest.raises(RewardError, match="info 'failure' names a reason for an image that has a score"):
         scored(images, [1.0, 0.0, 2.0, 3.0], {"failure": ["", "server refused", "", ""]})
