@@ -42,7 +42,7 @@ def described(cls: type, prefix: str = "") -> Iterator[Described]:
     """The options of a dataclass and of those nested in it, without options that hold plugins."""
     hints = type_hints(cls)
     for name, option in options_of(cls).items():
-        hint, metadata = hints[name], option.metadata
+        hint, metadata = hints[option.name], option.metadata
         if "kind" in metadata:
             continue
         if is_nested(hint):

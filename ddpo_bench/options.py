@@ -93,8 +93,13 @@ def option(
 
 
 def options_of(cls: type) -> dict[str, dataclasses.Field[Any]]:
-    """The fields of a dataclass that a configuration can set, by name."""
-    return {f.name: f for f in dataclasses.fields(cls) if f.init}
+    """The fields of a dataclass that a configuration can set, by their keys there."""
+    return {key_of(f): f for f in dataclasses.fields(cls) if f.init}
+
+
+def key_of(option: dataclasses.Field[Any]) -> str:
+    """An option's key in a configuration: `from_` is `from`, which Python has for itself."""
+    return option.name.removesuffix("_")
 
 
 def is_required(option: dataclasses.Field[Any]) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ddpo_bench import registry
 from ddpo_bench.fingerprints import Inputs
-from ddpo_bench.options import bound_mistakes, brief, is_required, options_of
+from ddpo_bench.options import bound_mistakes, brief, is_required, key_of, options_of
 
 
 class ConfigError(Exception):
@@ -94,11 +94,11 @@ def well_formed(cls: type, data: Any, where: str, mistakes: list[str]) -> dict[s
             values[key] = choose(kind, value, prefix + key, mistakes)
         else:
             own: list[str] = []
-            converted = convert(hints[key], value, prefix + key, own)
+            converted = convert(hints[known[key].name], value, prefix + key, own)
             if own := own or list(bound_mistakes(known[key], converted, prefix + key)):
                 mistakes += own
             else:
-                values[key] = converted
+                values[known[key].name] = converted
     for name, f in known.items():
         if is_required(f) and name not in data:
             mistakes.append(f"{prefix}{name}: is required.")
@@ -212,7 +212,7 @@ def to_plain(value: Any) -> Any:
     if hasattr(value, "plain"):  # of a quantity, "1.6 nats"
         return value.plain()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
+        return {key_of(f): to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -11,6 +11,7 @@ import torch
 
 from ddpo_bench import registry
 from ddpo_bench.options import option
+from ddpo_bench.policies.stored_lora import NotLora, lora_file
 
 ATTENTION_PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 Shapes = Iterable[tuple[str, tuple[int, ...]]]  # of a network's weights, by name
@@ -28,6 +29,9 @@ class Adapter:
     target_modules: tuple[str, ...] = option(
         ATTENTION_PROJECTIONS, "layers that LoRA updates, each by its name or by the end of its name after a dot"
     )
+    from_: str | None = option(
+        None, "a LoRA to start from: a file, a folder of diffusers or peft, or an exported run; null is a new one"
+    )
 
     def updates(self, layer: str) -> bool:
         """Whether LoRA updates a layer, by its name."""
@@ -41,7 +45,12 @@ class Adapter:
     def mistakes(self, weights: Shapes) -> list[str]:
         """Targets that the network does not have, each with the nearest ones that exist."""
         if self.name != "lora":
-            return []
+            return ["policy.adapter.from: starts a LoRA. Write name: lora."] if self.from_ else []
+        if self.from_:
+            try:
+                lora_file(self.from_)
+            except NotLora as error:
+                return [f"policy.adapter.from: {self.from_} {error}"]
         layers = [name.removesuffix(".weight") for name, shape in weights if len(shape) in (2, 4)]
         if not self.target_modules:
             return ["policy.adapter.target_modules: is empty. Leave it out for the family's own layers."]

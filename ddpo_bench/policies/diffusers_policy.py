@@ -24,6 +24,7 @@ from ddpo_bench.policies.adapters import add_lora
 from ddpo_bench.policies.cheaper_passes import checkpoint_gradients, compile_repeated
 from ddpo_bench.policies.latent_size import as_the_vae_made_them
 from ddpo_bench.policies.loading import dtype_argument, import_pipeline, naming_model_trouble, refuse, weight_mistakes
+from ddpo_bench.policies.lora_start import start_from
 from ddpo_bench.policies.offloading import Offloading
 from ddpo_bench.policies.pass_cost import pass_cost
 from ddpo_bench.policies.precision import choose_attention, choose_layout, resolve_precision, tf32_where
@@ -31,6 +32,7 @@ from ddpo_bench.policies.prompt_cache import PromptCache
 from ddpo_bench.policies.prompt_length import seen_prompt
 from ddpo_bench.policies.saving import save_lora, save_pipeline
 from ddpo_bench.policies.sharding import is_sharded, release, shard
+from ddpo_bench.policies.stored_lora import read_lora
 from ddpo_bench.policies.stored_pipeline import StoredPipeline
 from ddpo_bench.policies.stored_weights import variant_of
 from ddpo_bench.protocols import Conditioning, CopyName, PassCost, SeenPrompt
@@ -112,6 +114,9 @@ class DiffusersPolicy(StoredPipeline):
         self.channels_last = choose_layout(self.network, device, self.resolved_precision)
         if self.adapter.name == "lora":
             add_lora(self.network, self.adapter, seed)
+            if self.adapter.from_:
+                lora = read_lora(self.adapter.from_, self.layout, dict(self.network.config))
+                start_from(self.network, lora, self.adapter)
         else:
             self.network.requires_grad_(True)
         self.network.train()  # there is no dropout; checkpointed blocks need the flag
@@ -121,7 +126,7 @@ class DiffusersPolicy(StoredPipeline):
 
     def make_copies(self) -> None:
         self.copies = Copies(self.parameters())
-        if self.adapter.name == "full":
+        if self.adapter.name == "full" or self.adapter.from_:
             self.keep("pretrained")
 
     def prepare_network(self, compile_blocks: bool, gradient_checkpointing: bool) -> None:
@@ -162,7 +167,7 @@ class DiffusersPolicy(StoredPipeline):
                 **absent,
                 **self.without,
             )
-        refuse(self.named(weight_mistakes(pipeline, networks, folder)))
+        refuse(self.named(weight_mistakes(pipeline, networks, folder)) or self.start_mistakes())
         for part in networks:
             getattr(pipeline, part).to(self.kept_in(part))
         return pipeline, folder
@@ -260,8 +265,8 @@ class DiffusersPolicy(StoredPipeline):
 
     @contextlib.contextmanager
     def copy(self, name: CopyName) -> Iterator[None]:
-        """Context in which `predict` is a copy, without gradients; the pretrained one of LoRA takes no memory."""
-        is_base = name == "pretrained" and self.adapter.name == "lora"
+        """Context in which `predict` is a copy, without gradients; the pretrained one of a new LoRA takes no memory."""
+        is_base = name == "pretrained" and self.adapter.name == "lora" and not self.adapter.from_
         release(self.units)
         with self.without_adapters() if is_base else super().copy(name):
             yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import operator
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ from ddpo_bench.options import option
 from ddpo_bench.policies.adapters import Adapter
 from ddpo_bench.policies.architecture import architecture_mistakes
 from ddpo_bench.policies.latent_size import latent_sides, sides, size_mistake, vae_factor
+from ddpo_bench.policies.lora_start import start_mistakes
 from ddpo_bench.policies.pipeline_folder import (
     SCHEDULER,
     Layout,
@@ -30,6 +32,7 @@ from ddpo_bench.policies.pipeline_folder import (
 )
 from ddpo_bench.policies.precision import resolve_precision
 from ddpo_bench.policies.prompt_length import is_longer
+from ddpo_bench.policies.stored_lora import NotLora, lora_file, read_lora
 from ddpo_bench.policies.stored_weights import NotReadable, part_shapes, read_json
 from ddpo_bench.policies.wrong_folder import layout_mistakes
 from ddpo_bench.protocols import Footprint, Policy
@@ -128,11 +131,22 @@ class StoredPipeline(Policy):
         return self.named(place_mistakes(self.model, self.layout)) or (self.sound(folder) if folder else [])
 
     def architecture_mistakes(self) -> list[str]:
-        folder = None if self.model in EMBEDDED else self.local_folder()
-        return self.folder_architecture_mistakes(folder) if folder else []
+        folder = self.local_folder()
+        wrong = [] if folder is None or self.model in EMBEDDED else self.folder_architecture_mistakes(folder)
+        return wrong or self.start_mistakes()
 
     def folder_architecture_mistakes(self, folder: Path) -> list[str]:
         return self.named(architecture_mistakes(folder, self.layout.of(folder), self.variant))
+
+    def start_mistakes(self) -> list[str]:
+        """What keeps the LoRA of `adapter.from` from being the start of this policy's."""
+        if not self.adapter.from_ or (configs := self.configs()) is None:
+            return []
+        try:
+            lora = read_lora(self.adapter.from_, self.layout, configs[self.layout.trained])
+        except NotLora as error:
+            return [f"policy.adapter.from: {self.adapter.from_} {error}"]
+        return list(start_mistakes(lora, self.adapter, self.weight_shapes(self.layout.trained)))
 
     def sound(self, folder: Path) -> list[str]:
         """What is wrong with a folder, or with the options for it."""
@@ -156,9 +170,15 @@ class StoredPipeline(Policy):
         return local_folder(self.model, self.layout, self.revision, self.variant)
 
     def inputs(self) -> Inputs:
-        """The files of a local pipeline; a hub model is known by its name alone."""
-        folder = model_path(self.model)
-        return {"model": hashes(folder, read_files(folder, self.layout))} if folder.is_dir() else {}
+        """The files of a local pipeline, and of the LoRA that is the start; a hub model is known by its name alone."""
+        folder, found = model_path(self.model), {}
+        if folder.is_dir():
+            found["model"] = hashes(folder, read_files(folder, self.layout))
+        if self.adapter.from_:
+            with contextlib.suppress(NotLora):  # of which `mistakes` tells
+                file = lora_file(self.adapter.from_)
+                found["adapter.from"] = hashes(file.parent, [file])
+        return found
 
     def stored_scheduler_config(self) -> dict[str, Any] | None:
         """The scheduler's configuration of a model without mistakes; None where it has not been downloaded yet."""
@@ -201,7 +221,7 @@ class StoredPipeline(Policy):
         trained, weights = numbers, numbers * (2 * FP32 + BF16 * half)  # the trained and the pretrained, and autocast's
         if self.adapter.name == "lora":
             trained = self.adapter.numbers(network)
-            weights = numbers * (BF16 if half else FP32) + trained * FP32
+            weights = numbers * (BF16 if half else FP32) + trained * FP32 * (2 if self.adapter.from_ else 1)
         latents = math.prod(self.latent_shape_of(configs))
         text = self.conditioning_numbers(configs) * (BF16 if half else FP32)
         sizes = [BF16 if half and part in self.layout.large else FP32 for part in list(configs)[1:]]

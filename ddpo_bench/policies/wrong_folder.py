@@ -38,7 +38,7 @@ def instead_of_a_pipeline(folder: Path, layout: Layout) -> str:
     """What a folder without an index is, as far as its files tell."""
     names = {path.name for path in folder.iterdir()}
     if names & {"pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin", "adapter_config.json"}:
-        return ": it holds LoRA weights alone. Fuse them with their model (fuse_lora) and save that pipeline."
+        return ": it holds LoRA weights alone. Give them as policy.adapter.from, and their base model here."
     if "config.json" in names:
         kind = read_json(folder / "config.json").get("_class_name", "model")
         return f": it holds a {kind} alone. Give the folder of a whole {layout.pipeline}."

@@ -164,7 +164,7 @@ def test_what_was_trained_draws_the_same_pictures_in_diffusers(
     folder = tiny_pipeline(family)
     own = options_of(registry.get("policy", family))["adapter"].default
     options = {"guidance_scale": 1.0 if family == "flux" else 2.0} | OPTIONS.get(family, {})
-    policy = started(family, folder, adapter=dataclasses.replace(own, name=adapter), **options)
+    policy = started(family, folder, adapter=dataclasses.replace(own, name=adapter, alpha=16), **options)
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
