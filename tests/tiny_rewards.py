@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,6 +11,8 @@ from typing import Any
 
 import tiny_pipelines
 import torch
+
+from ddpo_bench.embedded import MODEL_FOLDER
 
 SIDE, PATCH, WIDTH, PROJECTION, TOKENS = 16, 8, 16, 12, 16
 TOWER = {"hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -42,9 +45,10 @@ HEAD = {0: (8, PROJECTION), 2: (6, 8), 4: (5, 6), 6: (4, 5), 7: (1, 4)}  # layer
 
 
 def clip(folder: Path) -> None:
-    from transformers import CLIPConfig, CLIPModel
+    from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 
-    tokenizer = tiny_pipelines.clip_tokenizer()
+    shutil.copytree(MODEL_FOLDER / "tokenizer", folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     text = {
         **TOWER,
         "vocab_size": len(tokenizer),
@@ -53,7 +57,6 @@ def clip(folder: Path) -> None:
         **{f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")},
     }
     CLIPModel(CLIPConfig(text_config=text, vision_config=VISION, projection_dim=PROJECTION)).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(CLIP_PICTURES))
 
 
