@@ -1,4 +1,4 @@
-"""Learned rewards against plain calls of transformers in float64, on random tiny models of the hub's classes."""
+"""Learned rewards against plain calls of transformers, in float64 where it can, on random tiny models."""
 
 from __future__ import annotations
 
@@ -45,17 +45,18 @@ def embeddings(part: str, images: Tensor, prompts: list[str]) -> tuple[Tensor, T
     """Of images and prompts, of length 1, and their model; each prompt is read alone and without padding."""
     folder = tiny_rewards.folder_of(part)
     kind = transformers.CLIPModel if part == "clip" else transformers.SiglipModel
-    model = kind.from_pretrained(folder).double().eval()
+    model = kind.from_pretrained(folder).eval()
     read = transformers.AutoTokenizer.from_pretrained(folder)
     padding = (
         {"padding": "max_length", "max_length": tiny_rewards.TOKENS, "truncation": True} if part == "siglip" else {}
     )
     with torch.no_grad():
-        pictures = model.vision_model(processed(folder, images).double()).pooler_output
         ids = [read(prompt, return_tensors="pt", **padding)["input_ids"] for prompt in prompts]
-        texts = torch.cat([model.text_model(one).pooler_output for one in ids])
+        texts = torch.cat([model.text_model(one).pooler_output for one in ids])  # transformers 4 masks in fp32 alone
+        pictures = model.double().vision_model(processed(folder, images).double()).pooler_output
         if part == "clip":
-            pictures, texts = model.visual_projection(pictures), model.text_projection(texts)
+            pictures, texts = model.visual_projection(pictures), model.text_projection(texts.double())
+    texts = texts.double()
     return pictures / pictures.norm(dim=1, keepdim=True), texts / texts.norm(dim=1, keepdim=True), model
 
 
