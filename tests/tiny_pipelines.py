@@ -11,6 +11,17 @@ import torch
 
 HEADS, WIDTH = 2, 16  # of every text encoder
 POSITIONS = 16  # tokens that CLIP reads
+TEMPLATE = (  # of Qwen-Image
+    "Describe", " the", " image", " by", " detailing", " color", " shape", " size", " texture", " quantity", " text",
+    " spatial", " relationships", " of", " objects", " and", " background",
+)  # fmt: skip
+QWEN = {
+    "hidden_size": WIDTH,
+    "intermediate_size": WIDTH,
+    "num_hidden_layers": 2,
+    "num_attention_heads": HEADS,
+    "num_key_value_heads": HEADS,
+}
 
 
 def clip(projection: bool = False) -> Any:
@@ -156,6 +167,99 @@ def aura_flow(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
+def qwen_tokenizer(folder: Path) -> Any:
+    """A tokenizer of bytes, in which each word of Qwen-Image's template is a token, as in the model's own."""
+    from tokenizers.pre_tokenizers import ByteLevel
+    from transformers import Qwen2TokenizerFast
+
+    letters = {letter: number for number, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    folder.mkdir(parents=True)
+    (folder / "vocab.json").write_text(json.dumps(letters))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    tokenizer = Qwen2TokenizerFast.from_pretrained(folder, model_max_length=1024)
+    tokenizer.add_tokens([*TEMPLATE, "system", "user", "assistant"])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+        "<|im_start|>assistant\n"
+    )
+    return tokenizer
+
+
+def qwen_image(folder: Path) -> None:
+    from diffusers import (
+        AutoencoderKLQwenImage,
+        FlowMatchEulerDiscreteScheduler,
+        QwenImagePipeline,
+        QwenImageTransformer2DModel,
+    )
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    tokenizer = qwen_tokenizer(folder.parent / f"{folder.name}-tokenizer")
+    transformer = QwenImageTransformer2DModel(
+        in_channels=16,
+        out_channels=4,
+        num_layers=1,
+        attention_head_dim=WIDTH,
+        num_attention_heads=HEADS,
+        joint_attention_dim=WIDTH,
+        axes_dims_rope=(4, 6, 6),
+    )
+    decoder = AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=4,
+        dim_mult=[1, 1],
+        num_res_blocks=1,
+        temperal_downsample=[False],
+        latents_mean=[-0.7, 0.1, 0.3, -0.2],
+        latents_std=[2.8, 1.4, 2.3, 1.2],
+    )
+    sections = {"rope_type": "default", "type": "default", "mrope_section": [1, 1, 2], "rope_theta": 1e6}
+    config = Qwen2_5_VLConfig(
+        text_config=QWEN | {"vocab_size": len(tokenizer), "rope_scaling": sections},
+        vision_config={
+            "depth": 1,
+            "hidden_size": WIDTH,
+            "intermediate_size": 8,
+            "num_heads": 2,
+            "out_hidden_size": WIDTH,
+        },
+    )
+    dynamic = {"use_dynamic_shifting": True, "base_image_seq_len": 4, "max_image_seq_len": 64, "max_shift": 0.9}
+    QwenImagePipeline(
+        FlowMatchEulerDiscreteScheduler(**dynamic, shift_terminal=0.02),
+        decoder,
+        Qwen2_5_VLForConditionalGeneration(config),
+        tokenizer,
+        transformer,
+    ).save_pretrained(folder)
+
+
+def z_image(folder: Path) -> None:
+    from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
+    from transformers import Qwen3Config, Qwen3Model
+
+    tokenizer = qwen_tokenizer(folder.parent / f"{folder.name}-tokenizer")
+    transformer = ZImageTransformer2DModel(
+        in_channels=4,
+        dim=WIDTH,
+        n_layers=1,
+        n_refiner_layers=1,
+        n_heads=HEADS,
+        n_kv_heads=HEADS,
+        cap_feat_dim=WIDTH,
+        axes_dims=[4, 2, 2],
+        axes_lens=[128, 16, 16],
+    )
+    ZImagePipeline(
+        FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae(4, scaling_factor=0.3611, shift_factor=0.1159),
+        Qwen3Model(Qwen3Config(**QWEN, head_dim=8, vocab_size=len(tokenizer))),
+        tokenizer,
+        transformer,
+    ).save_pretrained(folder)
+
+
 def sdxl(folder: Path) -> None:
     from diffusers import StableDiffusionXLPipeline
 
@@ -214,6 +318,8 @@ FAMILIES: dict[str, Callable[..., None]] = {
     "sdxl": sdxl,
     "stable_diffusion_3": stable_diffusion_3,
     "flux": flux,
+    "qwen_image": qwen_image,
+    "z_image": z_image,
     "aura_flow": aura_flow,  # made up in docs/policies.md
 }
 FLOW = {"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000}
@@ -230,12 +336,16 @@ SCHEDULES = {
     "sdxl": DIFFUSION,
     "stable_diffusion_3": FLOW,
     "flux": FLOW,
+    "qwen_image": FLOW,
+    "z_image": FLOW,
     "aura_flow": FLOW,
 }  # by family, where a model must be given
 QUICK: dict[str, dict[str, Any]] = {  # options with which a family is quick
     "aura_flow": {"max_sequence_length": 18},
     "stable_diffusion_3": {"max_sequence_length": 18},
     "flux": {"max_sequence_length": 18, "height": 16, "width": 16},
+    "qwen_image": {"max_sequence_length": 24, "height": 16, "width": 16},
+    "z_image": {"max_sequence_length": 48, "height": 16, "width": 16},
 }
 
 

@@ -69,11 +69,18 @@ class DiffusersPolicy(StoredPipeline):
             tensors: of the conditioning, N entries each.
         """
 
+    def for_guidance(self, output: Tensor) -> Tensor:
+        """A pass under guidance, [2B, C, H, W], as uncond + guidance_scale (cond - uncond) combines it."""
+        return output
+
+    def decoded(self, vae: Any, latents: Tensor) -> Tensor:
+        """Images [N, 3, H, W], -1 to 1, as a VAE decodes latents of unit variance; differentiable."""
+        images: Tensor = vae.decode(as_the_vae_made_them(latents, vae.config), return_dict=False)[0]
+        return images
+
     def images(self, latents: Tensor) -> Tensor:
         """Images [N, 3, H, W], float32 in [0, 1]; differentiable.  The VAE is in fp32, where it never overflows."""
-        vae = self.pipeline.vae
-        images: Tensor = vae.decode(as_the_vae_made_them(latents, vae.config), return_dict=False)[0]
-        return (images.float() / 2 + 0.5).clamp(0, 1)
+        return (self.decoded(self.pipeline.vae, latents).float() / 2 + 0.5).clamp(0, 1)
 
     def pass_cost(self, device: torch.device, checkpointing: bool) -> PassCost | None:
         """Counted from the configurations; of LoRA without its own small products."""
@@ -85,9 +92,8 @@ class DiffusersPolicy(StoredPipeline):
         shapes = conditioning | {"x_t": self.latent_shape_of(configs)}
         half = resolve_precision(self.precision, device) is torch.bfloat16
         whole = self.adapter.name == "full"
-        cost = pass_cost(
-            network, configs["vae"], shapes, self.output, whole=whole, half=half, checkpointing=checkpointing
-        )
+        parts, calls = (network, configs["vae"]), (self.output, self.decoded)
+        cost = pass_cost(*parts, shapes, *calls, whole=whole, half=half, checkpointing=checkpointing)
         rows = 1 + self.guided
         return PassCost(rows * cost.forward, rows * cost.backward, cost.decoding, rows * cost.activations)
 
@@ -261,6 +267,8 @@ class DiffusersPolicy(StoredPipeline):
             }
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.resolved_precision is torch.bfloat16):
             output = self.output(self.network, x_t, timesteps, tensors)
+        if self.guided:
+            output = self.for_guidance(output)
         return output.contiguous() if self.channels_last else output
 
     @contextlib.contextmanager

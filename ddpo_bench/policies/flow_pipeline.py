@@ -12,6 +12,7 @@ from ddpo_bench.policies.diffusers_policy import DiffusersPolicy
 from ddpo_bench.policies.pipeline_folder import SCHEDULER
 from ddpo_bench.policies.stored_weights import read_json
 
+OWN_SIDE = 128  # of latents, of families whose network's configuration does not say it: 1024 pixels
 JOINT_ATTENTION = (  # of both streams of an MMDiT block, image and text
     "attn.to_q", "attn.to_k", "attn.to_v", "attn.to_out.0",
     "attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj", "attn.to_add_out",

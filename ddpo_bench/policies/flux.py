@@ -13,14 +13,13 @@ from ddpo_bench.architectures.packing import PATCH, packed, positions, unpacked
 from ddpo_bench.options import option
 from ddpo_bench.policies.adapters import Adapter
 from ddpo_bench.policies.diffusers_policy import paired
-from ddpo_bench.policies.flow_pipeline import JOINT_ATTENTION, FlowPipeline
+from ddpo_bench.policies.flow_pipeline import JOINT_ATTENTION, OWN_SIDE, FlowPipeline
 from ddpo_bench.policies.pipeline_folder import CLIP_TOKENIZER, T5_TOKENIZER, Layout
 from ddpo_bench.policies.stored_pipeline import Configs
 from ddpo_bench.policies.stored_weights import read_json
 from ddpo_bench.protocols import Conditioning
 from ddpo_bench.registry import register
 
-OWN_SIDE = 128  # of latents: 1024 pixels, whatever the network's configuration says
 GUIDANCE = 3.5  # the pipeline's default
 FEED_FORWARD = ("ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2")
 

@@ -25,6 +25,11 @@ def vae_factor(vae: Mapping[str, Any]) -> int:
     return 2 ** (len(vae.get("block_out_channels", (64,))) - 1)
 
 
+def vae_channels(vae: Mapping[str, Any]) -> int:
+    """Channels of a latent, by the VAE's configuration."""
+    return int(vae.get("z_dim") or vae.get("latent_channels", 4))
+
+
 def latent_sides(own: tuple[int, int], height: int | None, width: int | None, factor: int) -> tuple[int, int]:
     """Height and width of latents.
 

@@ -15,16 +15,17 @@ from ddpo_bench.protocols import PassCost
 
 Output = Callable[[Any, Tensor, Tensor, Mapping[str, Tensor]], Tensor]  # network, x_t, timesteps, conditioning
 Config = Mapping[str, Any]
+Decoded = Callable[[Any, Tensor], Tensor]  # VAE, latents
 known: dict[str, PassCost] = {}  # by everything that it depends on: counting takes seconds
 
 
 def pass_cost(
-    network: Config, vae: Config, shapes: Mapping[str, tuple[int, ...]], output: Output, **how: bool
+    network: Config, vae: Config, shapes: Mapping[str, tuple[int, ...]], output: Output, decoded: Decoded, **how: bool
 ) -> PassCost:
     """`counted`, once for the same network."""
     key = json.dumps([network, vae, shapes, how], sort_keys=True)
     if key not in known:
-        known[key] = counted(network, vae, shapes, output, **how)
+        known[key] = counted(network, vae, shapes, output, decoded, **how)
     return known[key]
 
 
@@ -33,6 +34,7 @@ def counted(
     vae: Config,
     shapes: Mapping[str, tuple[int, ...]],
     output: Output,
+    decoded: Decoded,
     whole: bool,
     half: bool,
     checkpointing: bool,
@@ -43,6 +45,7 @@ def counted(
         network, vae: configurations.
         shapes: of one sample's latents, as "x_t", and of its conditioning by name.
         output: calls the network.
+        decoded: calls the VAE.
         whole: whether every weight is trained; else none is, and the gradient goes through the activations alone.
         half: whether the network computes in bf16.
         checkpointing: whether activations are computed again instead of kept.
@@ -63,7 +66,7 @@ def counted(
             denoiser.enable_gradient_checkpointing()  # type: ignore[operator]
         activations = saved_bytes(forward, denoiser)
         latents = x_t.detach()
-        decoding = count(lambda: decoder.decode(latents, return_dict=False)[0], []).forward  # type: ignore[operator]
+        decoding = count(lambda: decoded(decoder, latents), []).forward
     return PassCost(flops.forward, flops.backward, decoding, activations)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from ddpo_bench.policies.stored_weights import NotSafetensors, read_json, shapes
 SCHEDULER = "scheduler/scheduler_config.json"
 CLIP_TOKENIZER = ("CLIPTokenizer", "CLIPTokenizerFast")  # classes that a folder may name
 T5_TOKENIZER = ("T5TokenizerFast", "T5Tokenizer")
+QWEN_TOKENIZER = ("Qwen2Tokenizer", "Qwen2TokenizerFast")
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("spiece.model",))
-READ = ("json", "txt", "model", "safetensors")  # endings of settings, vocabularies and weights
+READ = ("json", "txt", "model", "jinja", "safetensors")  # endings of settings, vocabularies, templates and weights
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Layout:
         optional: parts that a folder may leave out, as null in its index.
         buffers: of the trained network's stored tensors those that are no weights.
         large: frozen parts of billions of weights, which are loaded in the precision of the network.
+        since: the first version of diffusers whose pipeline this is.
     """
 
     pipeline: str
@@ -37,6 +40,7 @@ class Layout:
     optional: tuple[str, ...] = ()
     buffers: tuple[str, ...] = ()
     large: tuple[str, ...] = ()
+    since: str = "0.35"
 
     def of(self, folder: Path) -> Layout:
         """This layout without the optional parts that a folder leaves out.
@@ -61,6 +65,19 @@ class Layout:
     @property
     def tokenizers(self) -> list[str]:
         return [part for part in self.parts if part.startswith("tokenizer")]
+
+
+def too_old(layout: Layout) -> str | None:
+    """What to do where diffusers is older than a family's pipeline; None elsewhere."""
+    installed = version("diffusers")
+    if numbers(installed) >= numbers(layout.since):
+        return None
+    return f"policy.name: {layout.pipeline} needs diffusers {layout.since}, not {installed}: pip install -U diffusers."
+
+
+def numbers(release: str) -> list[int]:
+    """Major and minor of a version."""
+    return [int(number) for number in release.split(".")[:2]]
 
 
 def class_in(index: Mapping[str, Any], part: str) -> str | None:

@@ -39,7 +39,8 @@ def choose_attention(network: Any, device: torch.device, precision: torch.dtype)
 
     from ddpo_bench.policies.narrow_attention import NarrowAttnProcessor, has_narrow_heads
 
-    if all(type(processor) is AttnProcessor2_0 for processor in network.attn_processors.values()):
+    processors = getattr(network, "attn_processors", {}).values()
+    if processors and all(type(processor) is AttnProcessor2_0 for processor in processors):
         if precision is torch.bfloat16:
             network.set_attn_processor(AttnProcessor())
         elif has_narrow_heads(network):

@@ -26,7 +26,8 @@ def seen_prompt(tokenizer: Any, prompt: str, limit: int | None = None) -> SeenPr
     longest = limit or tokenizer.model_max_length
     if len(tokens) < longest:
         return SeenPrompt(prompt, 0)
-    kept = [*tokens[: longest - 1], tokens[-1]]  # also where all fit: a longer prompt may begin with the very same
+    end = [token for token in tokens[-1:] if token in tokenizer.all_special_ids]  # which some tokenizers do not add
+    kept = [*tokens[: longest - len(end)], *end]  # also where all fit: a longer prompt may begin with the very same
     return SeenPrompt(tokenizer.decode(kept, skip_special_tokens=True), len(tokens) - longest)
 
 
@@ -41,11 +42,17 @@ def is_longer(prompt: str, tokenizer: Path, limit: int | None = None) -> bool:
 @cache
 def longest_input(tokenizer: Path) -> int | None:
     """Tokens, start and end included; None where the tokenizer does not tell."""
-    try:
-        length = json.loads((tokenizer / "tokenizer_config.json").read_text(encoding="utf-8")).get("model_max_length")
-    except (OSError, ValueError, AttributeError):
-        return None
+    length = settings(tokenizer).get("model_max_length")
     return length if isinstance(length, int) else None
+
+
+def settings(tokenizer: Path) -> dict[str, Any]:
+    """What its configuration says; nothing where that cannot be read."""
+    try:
+        found = json.loads((tokenizer / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 @cache
@@ -66,11 +73,10 @@ def counter(tokenizer: Path) -> Callable[[str], int]:
         fast.no_truncation()
         fast.no_padding()
         return lambda prompt: len(fast.encode(prompt).ids)
-    from transformers import CLIPTokenizer, T5TokenizerFast
-    from transformers.utils import logging
+    import transformers
 
-    logging.set_verbosity_error()
-    slow = (T5TokenizerFast if (tokenizer / "spiece.model").is_file() else CLIPTokenizer).from_pretrained(
-        str(tokenizer)
-    )
+    transformers.utils.logging.set_verbosity_error()
+    default = "T5TokenizerFast" if (tokenizer / "spiece.model").is_file() else "CLIPTokenizer"
+    named = settings(tokenizer).get("tokenizer_class", default)
+    slow = getattr(transformers, named if hasattr(transformers, named) else default).from_pretrained(str(tokenizer))
     return lambda prompt: len(slow(prompt).input_ids)

@@ -19,7 +19,7 @@ from ddpo_bench.fingerprints import Inputs, hashes
 from ddpo_bench.options import option
 from ddpo_bench.policies.adapters import Adapter
 from ddpo_bench.policies.architecture import architecture_mistakes
-from ddpo_bench.policies.latent_size import latent_sides, sides, size_mistake, vae_factor
+from ddpo_bench.policies.latent_size import latent_sides, sides, size_mistake, vae_channels, vae_factor
 from ddpo_bench.policies.lora_start import start_mistakes
 from ddpo_bench.policies.pipeline_folder import (
     SCHEDULER,
@@ -29,6 +29,7 @@ from ddpo_bench.policies.pipeline_folder import (
     model_path,
     place_mistakes,
     read_files,
+    too_old,
 )
 from ddpo_bench.policies.precision import resolve_precision
 from ddpo_bench.policies.prompt_length import is_longer
@@ -92,7 +93,7 @@ class StoredPipeline(Policy):
         """C, H, W."""
         vae = configs["vae"]
         both = latent_sides(self.own_sides(configs), self.height, self.width, vae_factor(vae))
-        return vae.get("latent_channels", 4), *both
+        return vae_channels(vae), *both
 
     def size_mistakes(self, configs: Configs) -> list[str]:
         """What is wrong with the height and width of images."""
@@ -127,6 +128,8 @@ class StoredPipeline(Policy):
 
     def mistakes(self) -> list[str]:
         """What would keep `start` from loading the model, as far as can be told without loading it."""
+        if old := too_old(self.layout):
+            return [old]
         folder = self.local_folder()
         return self.named(place_mistakes(self.model, self.layout)) or (self.sound(folder) if folder else [])
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ddpo_bench import registry
 from ddpo_bench.options import options_of
+from ddpo_bench.policies import pipeline_folder
 from ddpo_bench.policies.adapters import Adapter
 from ddpo_bench.policies.diffusers_policy import DiffusersPolicy
 from ddpo_bench.policies.loading import import_pipeline
@@ -27,8 +28,15 @@ Folders = Callable[[str], Path]
 CALLS: dict[str, dict[str, Any]] = {  # what a pipeline is told, other than stable_diffusion's
     "aura_flow": {"max_sequence_length": 18},
     "stable_diffusion_3": {"max_sequence_length": 18},
-    "flux": {"max_sequence_length": 18, "guidance_scale": 2.0, "true_cfg_scale": 3.0, "negative_prompt": ""},
+    "flux": {"max_sequence_length": 18},
+    "qwen_image": {"max_sequence_length": 24},
+    "z_image": {"max_sequence_length": 48},
     "sdxl": {"original_size": (40, 24), "crops_coords_top_left": (1, 2)},
+}
+GUIDANCE: dict[str, Callable[[float], dict[str, Any]]] = {  # as a pipeline is told of it, where not plainly
+    "flux": lambda scale: {"guidance_scale": 2.0, "true_cfg_scale": scale, "negative_prompt": ""},
+    "qwen_image": lambda scale: {"true_cfg_scale": scale, "negative_prompt": " "},
+    "z_image": lambda scale: {"guidance_scale": scale - 1},
 }
 OPTIONS: dict[str, dict[str, Any]] = {  # and the policy, that they mean the same
     "flux": {"distilled_guidance": 2.0},
@@ -56,6 +64,14 @@ def as_tokens(policy: DiffusersPolicy, x_t: Tensor) -> Tensor:
     """Latents as the pipeline takes and returns them."""
     packs = hasattr(policy.pipeline, "_pack_latents")
     return policy.pipeline._pack_latents(x_t, *x_t.shape) if packs else x_t
+
+
+def told(policy: DiffusersPolicy, family: str, x_t: Tensor) -> dict[str, Any]:
+    """What a pipeline is told to draw as the policy does from x_t, [1, C, H, W]."""
+    guidance = GUIDANCE.get(family, lambda scale: {"guidance_scale": scale})(policy.guidance_scale)
+    size = {"height": 2 * x_t.shape[2], "width": 2 * x_t.shape[3]}
+    start = {"num_inference_steps": STEPS, "latents": as_tokens(policy, x_t)}
+    return guidance | size | start | CALLS.get(family, {})
 
 
 def drawn(policy: DiffusersPolicy, x_t: Tensor, timesteps: Tensor) -> Tensor:
@@ -86,18 +102,14 @@ def test_latents_and_images_are_those_of_diffusers_own_pipeline(
     folder = tiny_pipelines.build(family, tmp_path / "built", **built) if built else tiny_pipeline(family)
     options = OPTIONS.get(family, {}) if "distilled" not in built else {}
     policy = started(family, folder, guidance_scale=guidance, **options | size)
-    pipeline, asked = theirs(policy, folder), {"guidance_scale": guidance} | CALLS.get(family, {})
-    if not policy.guided:
-        asked.pop("negative_prompt", None)
     x_t = torch.randn(1, *policy.latent_shape, generator=torch.Generator().manual_seed(0))
-    height, width = (2 * side for side in x_t.shape[2:])
-    asked |= {"height": height, "width": width, "num_inference_steps": STEPS, "latents": as_tokens(policy, x_t)}
+    pipeline, asked = theirs(policy, folder), told(policy, family, x_t)
     expected = pipeline(PROMPT, output_type="latent", **asked).images
     images = pipeline(PROMPT, output_type="pt", **asked).images
     x_0 = drawn(policy, x_t, pipeline.scheduler.timesteps)
     torch.testing.assert_close(as_tokens(policy, x_0), expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(policy.decode(x_0), images, rtol=1e-4, atol=1e-5)
-    assert images.shape == (1, 3, height, width)
+    assert images.shape == (1, 3, asked["height"], asked["width"])
     assert (x_0 - x_t).abs().max() > 0.1
     assert len(policy.origin()["notes"]) == bool(built)
 
@@ -133,7 +145,15 @@ def test_what_a_model_cannot_do_is_refused_in_one_line(
     assert "\n" not in found
 
 
-@pytest.mark.parametrize(("family", "expected"), [("flux", "for inpainting"), ("stable_diffusion_3", "latents have 4")])
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        ("flux", "for inpainting"),
+        ("stable_diffusion_3", "latents have 4"),
+        ("qwen_image", "tokens have 16"),
+        ("z_image", "latents have 4"),
+    ],
+)
 def test_a_transformer_that_needs_images_too_is_refused(
     family: str, expected: str, tiny_pipeline: Folders, tmp_path: Path
 ) -> None:
@@ -145,9 +165,19 @@ def test_a_transformer_that_needs_images_too_is_refused(
     assert expected in mistake
 
 
+def test_a_pipeline_that_this_diffusers_does_not_have_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline_folder, "version", lambda name: "0.36.0")
+    (mistake,) = registry.get("policy", "qwen_image")(model="owner/name").mistakes()
+    assert mistake == "policy.name: QwenImagePipeline needs diffusers 0.37, not 0.36.0: pip install -U diffusers."
+    assert registry.get("policy", "z_image")(model="owner/name").mistakes() == []
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_samples_prediction_does_not_depend_on_those_with_it(family: str, tiny_pipeline: Folders) -> None:
-    policy, prompts = started(family, tiny_pipeline(family), guidance_scale=3.0), ["a dog", "two red cats", "a frog"]
+    policy, prompts = (
+        started(family, tiny_pipeline(family), guidance_scale=3.0),
+        ["a dog", "two red cats", "a small frog on a green lily pad"],
+    )
     x_t = torch.randn(3, *policy.latent_shape, generator=torch.Generator().manual_seed(0))
     timesteps, conditioning = torch.tensor([900.0, 500.0, 20.0]), policy.encode(prompts)
     together = policy.predict(x_t, timesteps, conditioning).unflatten(0, (2, 3))
@@ -163,16 +193,14 @@ def test_what_was_trained_draws_the_same_pictures_in_diffusers(
 ) -> None:
     folder = tiny_pipeline(family)
     own = options_of(registry.get("policy", family))["adapter"].default
-    options = {"guidance_scale": 1.0 if family == "flux" else 2.0} | OPTIONS.get(family, {})
-    policy = started(family, folder, adapter=dataclasses.replace(own, name=adapter, alpha=16), **options)
+    options = {"adapter": dataclasses.replace(own, name=adapter, alpha=16), "guidance_scale": 2.0}
+    policy = started(family, folder, **options | OPTIONS.get(family, {}))
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
     policy.save_trained(policy.state_dict(), tmp_path)
     x_t = torch.randn(1, *policy.latent_shape, generator=torch.Generator().manual_seed(0))
-    asked = CALLS.get(family, {}) | {"num_inference_steps": STEPS, "latents": as_tokens(policy, x_t)}
-    asked |= {"height": 2 * x_t.shape[2], "width": 2 * x_t.shape[3], "guidance_scale": 2.0}
-    asked.pop("true_cfg_scale", None)
+    asked = told(policy, family, x_t)
 
     def compare(base: Path, *weights: str | None) -> None:
         pipeline = theirs(policy, base)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_pipelines import qwen_tokenizer
 
 from ddpo_bench.embedded.tokenizer import MAX_LENGTH, build_tokenizer
 from ddpo_bench.policies.prompt_length import counter, longest_input, seen_prompt
@@ -44,6 +45,14 @@ def test_a_word_may_be_cut_in_the_middle() -> None:
     seen = seen_prompt(build_tokenizer(), "unknown " * 9)
     assert seen.text == "unknown unknown unknow"
     assert seen.tokens_cut > 0
+
+
+def test_a_tokenizer_without_an_end_token_gives_a_prompt_every_token_that_fits(tmp_path: Path) -> None:
+    tokenizer = qwen_tokenizer(tmp_path / "tokenizer")
+    assert seen_prompt(tokenizer, "a dog", 5) == ("a dog", 0)
+    assert seen_prompt(tokenizer, "a dogfish", 5) == ("a dog", 4)
+    (tmp_path / "tokenizer" / "tokenizer_config.json").write_text('{"tokenizer_class": "Qwen2Tokenizer"}')
+    assert counter(tmp_path / "tokenizer")("a dogfish") == 9
 
 
 def test_tokens_are_counted_without_the_model_as_with_it(tiny_model: Path) -> None:
