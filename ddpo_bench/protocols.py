@@ -319,6 +319,10 @@ class Reward(Protocol):
     offline: ClassVar[bool] = False
     tolerance: ClassVar[float] = 1e-6
 
+    def mistakes(self) -> list[str]:
+        """What on this machine would keep `start` from succeeding, each line beginning with the key to change."""
+        return []
+
     def start(self, device: torch.device) -> None:
         """Load what scoring needs; called once, before the first call."""
 

@@ -12,6 +12,8 @@ import pytest
 import tiny_pipelines
 from every_plugin import register_made_up_plugins
 
+from ddpo_bench.rewards import answer_cache
+
 register_made_up_plugins()  # before any test module asks which there are
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, in child processes too, which tests hang up on
 signal.signal(signal.SIGINT, signal.default_int_handler)  # as a shell has it ignored in the background
@@ -24,6 +26,10 @@ def user_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delitem(sys.modules, "example_reward", raising=False)
     (tmp_path / "example_reward.py").write_text("def brightness(i, p, m): return i.double().mean(dim=(1, 2, 3))\n")
     (tmp_path / "prompts.txt").write_text("a castle at night\na red bicycle\nthe sea\nrain\n")
+    monkeypatch.setattr(answer_cache, "cache_file", lambda: tmp_path / "answers.sqlite")
+    question = '"questions": ["Is it bright?"], "answers": ["yes"]'
+    prompts = (f'{{"prompt": "{n} castles", {question}}}' for n in range(64))
+    (tmp_path / "questions.jsonl").write_text("\n".join(prompts))
     return tmp_path
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tiny_rewards
+import vlm_server
 from tiny_pipelines import SCHEDULES
 
 from ddpo_bench import registry
@@ -20,6 +21,8 @@ MADE_UP = Path(__file__).parent / "plugins"
 OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or with which it is quick
     **{("policy", name): {"model": "owner/name"} for name in SCHEDULES},
     ("reward", "python"): {"function": "example_reward:brightness"},
+    ("reward", "vlm_judge"): {"model": "owner/vlm", "url": vlm_server.url()},
+    ("reward", "vqa_strict"): {"model": "owner/vlm", "url": vlm_server.url()},
     ("prompts", "from_file"): {"path": "prompts.txt"},
     ("algorithm", "nft"): {"passes": 2},
     ("algorithm", "dgpo"): {"passes": 3},
@@ -28,12 +31,16 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or
 }
 GROUPS = {"advantages": "group", "samples_per_prompt": 2}
 WITHOUT_LOG_PROBS = {"algorithm": {"name": "nft", "passes": 2, "learning_rate": 0.01}}
+METADATA: dict[str, dict[str, Any]] = {  # of every prompt, without which a reward cannot judge
+    "VQAStrict": {"questions": ["Is it bright?"], "answers": ["yes"]}
+}
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {  # other keys of a run, without which a plugin refuses it
     ("algorithm", "dgpo"): GROUPS,
     ("algorithm", "dpo"): GROUPS,
     ("algorithm", "grpo"): GROUPS,
     ("algorithm", "grpo_guard"): GROUPS,
     ("algorithm", "raft"): GROUPS,
+    ("reward", "vqa_strict"): {"prompts": {"name": "from_file", "path": "questions.jsonl"}},
     ("sampler", "ode"): WITHOUT_LOG_PROBS,
     ("sampler", "dpm2"): WITHOUT_LOG_PROBS,
 }

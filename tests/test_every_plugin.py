@@ -42,6 +42,7 @@ EVERY = [
     for name in names(kind)
     if kind != "prompts" and "model" not in options_of(get(kind, name))  # pipelines train in tests/training
 ]
+EVERY += [("reward", "vlm_judge"), ("reward", "vqa_strict")]
 EVERY.append(("reward", "aesthetic"))  # the other rewards with a model are loaded and called alike
 LARGER = {"samples_per_epoch": 64, "micro_batch": 64, "evaluation": {"samples": 32}}
 LEARNABLE = [  # samplers: one of each process
@@ -63,7 +64,7 @@ def config_of(user_files: Path) -> MakeConfig:
             data["sampler"] = sampler_for(make("policy", name))
         if kind == "sampler":
             data["policy"] = policy_for(make("sampler", name))
-        if kind == "reward":
+        if kind == "reward" and (kind, name) not in NEEDS:
             data["prompts"] = "simple_animals"  # which every reward can judge
         return run_config(data | changes, "test")
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.policies.sharding import is_asked_for, sharding_mistakes
-from ddpo_bench.protocols import Algorithm, Policy
+from ddpo_bench.protocols import Algorithm, Policy, Reward
 from ddpo_bench.registry import get
 from ddpo_bench.sweep.matrix import locate
 from ddpo_bench.sweep.suite import Cell
@@ -39,7 +39,8 @@ def config_mistakes(config: RunConfig, here: bool = True) -> list[str]:
     if mistake := density_mistake(config):
         found.append(mistake)
     if here:
-        found += backend_mistakes(config.backend) + sharding_mistakes() + shard_mistakes(config)
+        reward: Reward = config.reward.build()
+        found += reward.mistakes() + backend_mistakes(config.backend) + sharding_mistakes() + shard_mistakes(config)
         if mistake := logger_mistake(config.logger):
             found.append(f"logger: {mistake}")
         if not is_launched() and (mistake := lacking_gpus(config, gpu_count())):

@@ -11,6 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from ddpo_bench.rewards.checking import RewardError
+
 SECONDS = 60  # to wait for another process that writes
 
 
@@ -39,8 +41,17 @@ def keep(key: str, answer: Any) -> Any:
 
 @contextmanager
 def opened() -> Iterator[sqlite3.Connection]:
+    """The table, in one transaction.
+
+    Raises:
+        RewardError: where the file cannot be read and written.
+    """
     path = cache_file()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(path, timeout=SECONDS)) as table, table:
-        table.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
-        yield table
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path, timeout=SECONDS)) as table, table:
+            table.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
+            yield table
+    except (OSError, sqlite3.Error) as error:
+        remedy = "Delete it if it is damaged, or set XDG_CACHE_HOME to a folder that can be written."
+        raise RewardError(f"{path} cannot keep the answers of models: {error}. {remedy}") from error

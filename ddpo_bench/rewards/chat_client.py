@@ -1,13 +1,9 @@
-"""A client of OpenAI-compatible endpoints (vLLM, SGLang, hosted ones) that asks many questions at once.
-
-By httpx and tenacity rather than the openai client, which ignores a Retry-After above a minute, lets every request find
-out about a rate limit by itself, and changes weekly.
-"""
+"""A client of OpenAI-compatible endpoints (vLLM, SGLang, hosted ones) that asks many questions at once."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import json
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -16,11 +12,13 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ddpo_bench.rewards import answer_cache
+from ddpo_bench.rewards.api_key import api_key, gives_away
 
-MISSING = 'needs httpx and tenacity, which are not installed: pip install "ddpo-bench[vlm]"'
+NOT_INSTALLED = 'needs httpx and tenacity, which are not installed: pip install "ddpo-bench[vlm]"'
 PASSING = {408, 409, 425, 429}  # and 5xx: worth another attempt
 LONGEST_WAIT = 600.0  # s
 QUOTED = 200  # characters of what an endpoint says of its error
+UNQUOTED = "the endpoint's text repeats the API key and is left out"
 Parse = Callable[[dict[str, Any]], Any]
 
 
@@ -44,7 +42,7 @@ class ChatClient:
     Attributes:
         url: up to "/v1".
         key_variable: the environment variable that holds the API key; "" for none.
-        timeout: for connecting and between two pieces of a response, s.
+        timeout: for a whole response, s.
         sleep, clock: replaced by tests.
     """
 
@@ -53,7 +51,7 @@ class ChatClient:
     concurrency: int
     attempts: int
     timeout: float
-    sleep: Callable[[float], Awaitable[object]] = field(default=asyncio.sleep, repr=False)
+    sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep, repr=False)
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
 
     def __post_init__(self) -> None:
@@ -77,10 +75,11 @@ class ChatClient:
     async def ask_all(self, requests: dict[str, dict[str, Any]], parse: Parse) -> dict[str, Any]:
         import httpx
 
-        headers = {"Authorization": f"Bearer {self.key()}"} if self.key_variable else {}
+        key = api_key(self.key_variable)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         free = asyncio.Semaphore(self.concurrency)
         limits = httpx.Limits(max_connections=self.concurrency)
-        async with httpx.AsyncClient(headers=headers, timeout=self.timeout, limits=limits) as http:
+        async with httpx.AsyncClient(headers=headers, timeout=None, limits=limits) as http:
 
             async def ask(key: str, request: dict[str, Any]) -> Any:
                 async with free:
@@ -115,46 +114,53 @@ class ChatClient:
             await self.sleep(closed + self.jitter.random())
         start = self.clock()
         try:
-            response = await http.post(f"{self.url.rstrip('/')}/chat/completions", json=request)
+            async with asyncio.timeout(self.timeout):
+                response = await http.post(f"{self.url.rstrip('/')}/chat/completions", json=request)
+        except TimeoutError:
+            raise NoAnswer(f"no response within {self.timeout:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NoAnswer(self.safe(f"{type(error).__name__}: {error}")) from None
+            raise NoAnswer(f"{type(error).__name__}: {self.quoted(str(error))}") from None
         if response.status_code != 200:
             raise self.refusal(response)
+        return self.answer_in(response, parse) | {"seconds": self.clock() - start}
+
+    def answer_in(self, response: Any, parse: Parse) -> dict[str, Any]:
+        said = text_of(response)
         try:
-            body = response.json()
+            body = json.loads(response.content)
             answer = parse(body["choices"][0])
             usage = {name: int(body["usage"][name]) for name in ("prompt_tokens", "completion_tokens")}
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            text = self.safe(response.text)
-            raise NoAnswer(f"not a chat completion ({type(error).__name__}): {text}") from None
-        return {"answer": answer, "seconds": self.clock() - start, **usage}
+        except NoAnswer as error:
+            raise NoAnswer(UNQUOTED if self.gives_away(said) else self.quoted(str(error))) from None
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise NoAnswer(f"not a chat completion ({type(error).__name__}): {self.quoted(said)}") from None
+        if self.gives_away(json.dumps(answer)):
+            raise NoAnswer(UNQUOTED)
+        return {"answer": answer, **usage}
 
     def refusal(self, response: Any) -> NoAnswer:
         wait = wait_asked(response.headers)
         again = response.status_code in PASSING or response.status_code >= 500
         if response.status_code in (429, 503):
             self.closed_until = max(self.closed_until, self.clock() + min(wait, LONGEST_WAIT))
-        reason = self.safe(f"HTTP {response.status_code}: {response.text}")
+        reason = f"HTTP {response.status_code}: {self.quoted(text_of(response))}"
         return NoAnswer(reason, again and wait <= LONGEST_WAIT, wait)
 
-    def safe(self, text: str) -> str:
-        """A text in one short line, without the key should the endpoint quote it."""
-        key = self.key() if self.key_variable else ""
-        line = " ".join((text.replace(key, "***") if key else text).split())
+    def quoted(self, said: str) -> str:
+        """What an endpoint says, in one short line; nothing of it where it repeats the key."""
+        if self.gives_away(said):
+            return UNQUOTED
+        line = " ".join("".join(one if one.isprintable() else " " for one in said).split())
         return line if len(line) <= QUOTED else f"{line[: QUOTED - 3]}..."
 
-    def key(self) -> str:
-        """The API key.
+    def gives_away(self, said: str) -> bool:
+        return gives_away(said, api_key(self.key_variable))
 
-        Raises:
-            ValueError: where the variable is not set, or holds what no header can carry.
-        """
-        key = os.environ.get(self.key_variable, "").strip()
-        if not key:
-            raise ValueError(f"api_key_variable: the environment variable {self.key_variable} is not set. Export it.")
-        if not (key.isascii() and key.isprintable()):
-            raise ValueError(f"api_key_variable: {self.key_variable} holds characters that no API key has.")
-        return key
+
+def text_of(response: Any) -> str:
+    """Whatever encoding the endpoint says it is in."""
+    text: str = response.content.decode("utf-8", "replace")
+    return text
 
 
 def wait_asked(headers: Any) -> float:
@@ -166,5 +172,5 @@ def wait_asked(headers: Any) -> float:
         pass
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 0.0
