@@ -45,7 +45,7 @@ class TRPO(Algorithm):
         maximum=LARGEST_COUNT,
     )  # fmt: skip
     cg_damping: float = option(
-        0.1, "added to the Fisher matrix, in units of its curvature along the gradient", minimum=0, maximum=1e9
+        0.1, "added to the Fisher matrix, in units of its curvature along the gradient", minimum=0, maximum=1e3
     )
     fisher_fraction: float = option(
         0.1,

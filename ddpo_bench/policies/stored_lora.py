@@ -104,9 +104,12 @@ def read_lora(source: str, layout: Layout, config: Mapping[str, Any]) -> StoredL
     except (OSError, SafetensorError):
         raise NotLora("cannot be read as safetensors. Copy it again.") from None
     refuse_other_methods(tensors)
-    settings = {key.removeprefix(f"{layout.trained}."): value for key, value in json.loads(told).items()}
     if (beside := path.parent / "adapter_config.json").is_file() and any(name.startswith(PEFT) for name in tensors):
-        settings = json.loads(beside.read_text(encoding="utf-8"))
+        told = beside.read_text(encoding="utf-8", errors="replace")
+    try:
+        settings = {key.removeprefix(f"{layout.trained}."): value for key, value in json.loads(told).items()}
+    except (ValueError, AttributeError):
+        raise NotLora("has settings that are no JSON object: adapter_config.json, or the file's metadata.") from None
     if settings.get("use_rslora"):
         raise NotLora("scales by the square root of its rank (use_rslora), and a policy's LoRA by the rank.")
     family = next((name for marker, name in FAMILIES if any(re.search(marker, each) for each in tensors)), None)

@@ -31,7 +31,7 @@ FEED_FORWARD = ("feed_forward.w1", "feed_forward.w2", "feed_forward.w3")
 
 @dataclass(frozen=True)
 class ZImageAdapter(Adapter):
-    """What of the network is trained, with Flow-Factory's LoRA as the default."""
+    """What of the network is trained, with Flow-Factory's target layers as the default."""
 
     rank: int = option(64, "rank of the LoRA matrices", minimum=1, maximum=4096)
     alpha: int | None = option(

@@ -138,12 +138,16 @@ def test_what_is_no_lora_or_more_than_one_is_refused_in_one_line(
         ("dora", tensors | {"unet.conv_in.lora_magnitude_vector": torch.ones(1)}),
     ):
         save_file({key: tensor.clone() for key, tensor in content.items()}, tmp_path / f"{name}.safetensors")
+    torn = tmp_path / "torn" / LORA
+    torn.parent.mkdir()
+    save_file({key: tensor.clone() for key, tensor in tensors.items()}, torn, {"lora_adapter_metadata": '{"r": 4'})
     (tmp_path / "old.bin").touch()
     (tmp_path / "run" / "checkpoint").mkdir(parents=True)
     for source, mistake in {
         tmp_path / "merged.safetensors": "holds whole weights: a LoRA may be merged into them.",
         tmp_path / "stacked.safetensors": "holds several adapters: a, b. Save one alone.",
         tmp_path / "dora.safetensors": "is DoRA, and a policy trains LoRA.",
+        torn: "has settings that are no JSON object: ",
         tmp_path / "old.bin": "is no .safetensors file, and others are pickles",
         tmp_path / "run": f"is a run. Export it first: ddpo-bench export {tmp_path / 'run'}",
         tmp_path / "absent": "is no file or folder.",
