@@ -34,6 +34,7 @@ VERBS = (
     "train",
     "table",
     "compare",
+    "serve",
     "profile",
     "sample",
     "export",

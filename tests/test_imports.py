@@ -66,6 +66,7 @@ ALLOWED: dict[str, set[str]] = {
     "microbench": LEAVES | {"analysis", "embedded"},
     "throughput": LEAVES | PLUGINS | {"algorithm_bases", "analysis", "microbench", "noise", "training"},
     "conformance": LEAVES | {"rewards"},
+    "serve": LEAVES | PLUGINS | {"algorithm_bases", "analysis", "embedded", "run_folder", "training"},
     "console": LEAVES | {"analysis", "sweep"},
     "commands": LEAVES
     | PLUGINS
@@ -82,6 +83,7 @@ ALLOWED: dict[str, set[str]] = {
         "describe",
         "microbench",
         "quiet",
+        "serve",
         "throughput",
     },
     "encoding": set(),

@@ -1,0 +1,1 @@
+"""The addresses of the server, one subject a file; each file has a `router`."""
