@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ddpo_bench.commands.command import Command
 
-DEPTH = 3  # levels of folders below DIR that are searched
 EXAMPLES = """\
 examples:
   ddpo-bench ls
@@ -28,28 +27,17 @@ def add_options(parser: ArgumentParser) -> None:
 def execute(args: Namespace) -> int:
     from ddpo_bench.config import ConfigError
     from ddpo_bench.console import print_table
+    from ddpo_bench.run_folder.places import results_below
 
     if not args.folder.is_dir():
         raise ConfigError([f"{args.folder}: no such folder. Give the folder given to --results of `ddpo-bench run`."])
-    found = list(results_below(args.folder, DEPTH))
+    found = list(results_below(args.folder))
     if not found:
         print(f"{args.folder}: no results here. `ddpo-bench run SUITE --results {args.folder}` writes some.")
         return 0
     columns = ["results", "done", "failed", "planned", "algorithms", "rewards", "changed", "size"]
     print_table(f"{len(found)} in {args.folder}", columns, [row_of(root, args.folder) for root in found])
     return 0
-
-
-def results_below(folder: Path, depth: int) -> Iterator[Path]:
-    """Results folders in the order of their names, without searching inside them or in hidden folders."""
-    from ddpo_bench.run_folder.places import is_results
-
-    if is_results(folder):
-        yield folder
-    elif depth:
-        for child in sorted(folder.iterdir()):
-            if child.is_dir() and not child.is_symlink() and not child.name.startswith("."):
-                yield from results_below(child, depth - 1)
 
 
 def row_of(root: Path, folder: Path) -> list[str]:

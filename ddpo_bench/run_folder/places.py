@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 PLAN = "suite.yaml"
+SEARCHED = 3  # levels of folders below one in which results are looked for
 CELL = re.compile(r"(?P<name>.+)-(?P<identity>[0-9a-f]{12})$")
 SEED = re.compile(r"seed-(\d+)$")
 
@@ -44,6 +46,20 @@ def run_folders(results: Path) -> list[Path]:
 def is_results(folder: Path) -> bool:
     """Whether a folder is a suite's results."""
     return (folder / PLAN).is_file() or any(folder.glob("runs/*/seed-*"))
+
+
+def results_below(folder: Path, depth: int = SEARCHED) -> Iterator[Path]:
+    """Results folders in the order of their names, without searching inside them or in hidden folders.
+
+    Args:
+        depth: levels of folders below `folder` that are searched.
+    """
+    if is_results(folder):
+        yield folder
+    elif depth:
+        for child in sorted(folder.iterdir()):
+            if child.is_dir() and not child.is_symlink() and not child.name.startswith("."):
+                yield from results_below(child, depth - 1)
 
 
 def nothing_in(results: Path) -> str:
