@@ -137,8 +137,8 @@ def trial_of(config: RunConfig) -> str | None:
     drawn = [side(rng) for side in split(config.prompts.build(), config.evaluation.prompts)]
     images = torch.full((len(drawn), 3, PIXELS, PIXELS), 0.5)
     reward: Reward = config.reward.build()
-    reward.start(torch.device("cpu"))
     try:
+        reward.start(torch.device("cpu"))
         score(reward, images, [prompt for prompt, _ in drawn], [facts for _, facts in drawn])
     except RewardError as error:
         return str(error)

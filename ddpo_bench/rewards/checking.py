@@ -17,13 +17,10 @@ from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import label
 from ddpo_bench.rewards.process_state import kept_process_state
 from ddpo_bench.rewards.python_function import PythonFunction
+from ddpo_bench.rewards.reward_error import RewardError
 from ddpo_bench.rewards.user_code import told
 
 FAILURE = "failure"  # the info that holds why an image has no score; "" where it has one
-
-
-class RewardError(Exception):
-    """A reward that returned something else than one finite number an image, or that cannot judge a prompt."""
 
 
 def score(reward: Reward, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import register
+from ddpo_bench.rewards.eight_bit import eight_bit
 
 QUALITY = 95
 
@@ -46,9 +47,7 @@ def jpeg_kilobytes(images: Tensor) -> Tensor:
     Returns:
         [N], float64, kB.
     """
-    pixels = (images.detach().float() * 255).round().clamp(0, 255).to(torch.uint8)
-    arrays = pixels.permute(0, 2, 3, 1).cpu().numpy()  # [N, H, W, 3]
-    return torch.tensor([jpeg_bytes(Image.fromarray(array)) / 1000 for array in arrays], dtype=torch.float64)
+    return torch.tensor([jpeg_bytes(Image.fromarray(one)) / 1000 for one in eight_bit(images)], dtype=torch.float64)
 
 
 def jpeg_bytes(image: Image.Image) -> int:

@@ -10,14 +10,17 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import register, unknown
+from ddpo_bench.rewards.conventions import Pictures, as_asked, is_factory, made_by, pictures_of
 from ddpo_bench.rewards.module_sources import module_file, sources
 from ddpo_bench.rewards.process_state import kept_process_state
+from ddpo_bench.rewards.reward_error import RewardError
 from ddpo_bench.rewards.user_code import as_script, told
 
 
@@ -28,12 +31,18 @@ class PythonFunction(Reward):
 
     function: str = option(MISSING, "module:function, where the module is installed or in the current directory")
     call: Callable[..., Any] = field(init=False, repr=False)
+    pictures: Pictures = field(init=False, repr=False)
 
     offline: ClassVar[bool] = True  # as far as anybody can tell: a wrong function is best found before a run
 
     def __post_init__(self) -> None:
         self.folder = str(Path.cwd())
         self.module, self.call = load_function(self.function, self.folder, "my_rewards:brightness")
+        try:
+            self.factory = self.call if is_factory(self.call) else None
+        except ValueError as error:
+            raise ValueError(f"function: {self.function} {error}") from None
+        self.pictures = pictures_of(self.call)
 
     @property
     def label(self) -> str:
@@ -44,10 +53,25 @@ class PythonFunction(Reward):
         """The module's source, and those next to it that it imports."""
         return {"module": sources(self.module)}
 
+    def start(self, device: torch.device) -> None:
+        """Make the function, where it comes from a factory.
+
+        Raises:
+            RewardError: where the factory raises anything, in one line.
+        """
+        if self.factory is None:
+            return
+        try:
+            with kept_process_state(), as_script(self.folder, self.module.__name__):
+                self.call = made_by(self.factory, device)
+        except (Exception, SystemExit) as error:  # a user's function may raise anything
+            raise RewardError(f"reward {self.function}: {told(error)}") from error
+        self.pictures = pictures_of(self.call)
+
     def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
         """Whatever the function returned; `checking.score` makes sure of it."""
         with as_script(self.folder, self.module.__name__):
-            result = self.call(images, prompts, metadata)
+            result = self.call(as_asked(images, self.pictures), prompts, metadata)
         if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict):
             return RewardOutput(*result)
         return RewardOutput(result)

@@ -21,6 +21,7 @@ from ddpo_bench.rewards import answer_cache
 from ddpo_bench.rewards.api_key import key_mistake
 from ddpo_bench.rewards.chat_client import NOT_INSTALLED, ChatClient, NoAnswer, Parse
 from ddpo_bench.rewards.checking import FAILURE, RewardError
+from ddpo_bench.rewards.eight_bit import eight_bit
 
 MEASURED = ("prompt_tokens", "completion_tokens", "seconds")
 
@@ -102,8 +103,7 @@ def message(url: str, question: str) -> dict[str, Any]:
 
 def data_urls(images: Tensor, image_format: str) -> list[str]:
     """[N, 3, H, W] in [0, 1] as data URLs of 8-bit pictures."""
-    pixels = (images.detach().float() * 255).round().clamp(0, 255).to(torch.uint8)
-    return [data_url(Image.fromarray(one), image_format) for one in pixels.permute(0, 2, 3, 1).cpu().numpy()]
+    return [data_url(Image.fromarray(one), image_format) for one in eight_bit(images)]
 
 
 def data_url(image: Image.Image, image_format: str) -> str:
