@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ddpo_bench import registry
+from ddpo_bench.choices import Choice, to_plain
 from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.held_out import EvaluationPrompts, too_few
 from ddpo_bench.options import LARGEST_COUNT, LARGEST_SEED, option
-from ddpo_bench.parsing import Choice, ConfigError, choose, parse, to_plain
+from ddpo_bench.parsing import ConfigError, choose, parse
 
 # Keys that do not change what a run computes, and so not its identity.
 EXECUTION_KEYS = (
@@ -160,22 +160,16 @@ class RunConfig:
         """The configuration as nested mappings with all defaults, as config.yaml holds it."""
         plain: dict[str, Any] = {}
         for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, Choice):
-                plain[f.name] = {"name": value.name, **to_plain(value.options)}
-            else:
-                plain[f.name] = to_plain(value)
+            plain[f.name] = to_plain(getattr(self, f.name))
         return plain
 
     def identity(self) -> str:
-        """Twelve hex digits: a hash of the configuration without its seed and the keys of execution.
+        """Twelve hex digits: a hash of the configuration without its seed, and the keys and options of execution.
 
         It includes the versions of the plugins, and the content of the files that they read in place of their paths.
         """
         plain = {key: value for key, value in self.to_dict().items() if key not in EXECUTION_KEYS}
-        for key, choice in self.choices.items():
-            version = getattr(registry.get(choice.kind, choice.name), "version", 1)
-            plain[key] |= {**choice.inputs, "version": version}
+        plain |= {key: choice.identity() for key, choice in self.choices.items()}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
 
     def sharing(self, seen: dict[str, Choice]) -> RunConfig:
@@ -193,6 +187,10 @@ class RunConfig:
 
     def inputs_of(self, read: Callable[[Choice], Inputs]) -> Inputs:
         return {f"{key}.{option}": files for key, it in self.choices.items() for option, files in read(it).items()}
+
+    def execution_options(self) -> list[str]:
+        """The options of plugins that decide no number, by their keys."""
+        return [f"{key}.{option}" for key, choice in self.choices.items() for option in choice.execution_options()]
 
     @property
     def choices(self) -> dict[str, Choice]:
@@ -224,5 +222,6 @@ def inconsistencies(config: RunConfig) -> list[str]:
         return [f"samples_per_epoch: must be a multiple of samples_per_prompt ({config.samples_per_prompt})."]
     plugins = (config.algorithm.build(), config.advantages.build())
     found = [mistake for plugin in plugins if hasattr(plugin, "mistakes") for mistake in plugin.mistakes(config)]
+    found += config.reward.build().mistakes_with(config)
     lack = too_few(config.prompts.build(), config.evaluation.prompts)
     return [*found, f"prompts: {lack}"] if lack else found

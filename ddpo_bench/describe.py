@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import yaml
 
+from ddpo_bench.choices import to_plain
 from ddpo_bench.options import Bounds, is_required, options_of
-from ddpo_bench.parsing import to_plain, type_hints
+from ddpo_bench.parsing import type_hints
 from ddpo_bench.registry import default_of
 
 NAMES = {float: "number", int: "whole number", bool: "true or false", str: "text", dict: "mapping"}
@@ -39,11 +40,13 @@ class Described:
 
 
 def described(cls: type, prefix: str = "") -> Iterator[Described]:
-    """The options of a dataclass and of those nested in it, without options that hold plugins."""
+    """The options of a dataclass and of those nested in it; a run's own plugins are described on their own."""
     hints = type_hints(cls)
     for name, option in options_of(cls).items():
         hint, metadata = hints[option.name], option.metadata
         if "kind" in metadata:
+            if prefix:
+                yield Described(prefix + name, metadata["kind"], None, "", metadata["help"])
             continue
         if is_nested(hint):
             yield from described(hint, f"{prefix}{name}.")

@@ -75,6 +75,7 @@ def option(
     below: float | None = None,
     unit: str | None = None,
     in_label: bool = True,
+    execution: bool = False,
 ) -> Any:
     """A dataclass field with its documentation and bounds.
 
@@ -85,8 +86,11 @@ def option(
         minimum, maximum, above, below: bounds of the number, or of each number in a list.
         unit: the unit of the number, shown in the documentation.
         in_label: whether another value makes another plugin to readers of metrics and tables.
+        execution: whether it decides no number, and so is neither in the label nor in a run's identity.
     """
-    metadata = {"help": help, "bounds": Bounds(minimum, maximum, above, below), "unit": unit, "in_label": in_label}
+    bounds = Bounds(minimum, maximum, above, below)
+    shown = {"in_label": in_label and not execution, "execution": execution}
+    metadata = {"help": help, "bounds": bounds, "unit": unit, **shown}
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return field(default=default, metadata=metadata)

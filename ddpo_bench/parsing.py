@@ -8,12 +8,11 @@ import json
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from ddpo_bench import registry
-from ddpo_bench.fingerprints import Inputs
-from ddpo_bench.options import bound_mistakes, brief, is_required, key_of, options_of
+from ddpo_bench.choices import Choice
+from ddpo_bench.options import bound_mistakes, brief, is_required, options_of
 
 
 class ConfigError(Exception):
@@ -22,33 +21,6 @@ class ConfigError(Exception):
     def __init__(self, mistakes: list[str]):
         self.mistakes = [" ".join(mistake.split("\n")) for mistake in mistakes]
         super().__init__("\n".join(self.mistakes))
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A plugin's name and its options, with the defaults filled in."""
-
-    kind: str
-    name: str
-    options: dict[str, Any]
-
-    def build(self) -> Any:
-        """Make the plugin object."""
-        return registry.get(self.kind, self.name)(**self.options)
-
-    @functools.cached_property
-    def label(self) -> str:
-        """The plugin's name in metrics and tables, with the options that are not the default."""
-        return registry.label(self.kind, self.build())
-
-    @functools.cached_property
-    def inputs(self) -> Inputs:
-        """Hashes of the files that the plugin reads, as they were when this was first called."""
-        plugin = self.build()
-        return plugin.inputs() if hasattr(plugin, "inputs") else {}
-
-    def __str__(self) -> str:
-        return self.name
 
 
 @functools.lru_cache(maxsize=256)
@@ -205,16 +177,3 @@ def remedy(hint: Any, value: Any) -> str:
     if hint is str and isinstance(value, (int, float, bool)):
         return json.dumps(str(value))
     return ""
-
-
-def to_plain(value: Any) -> Any:
-    """A value for YAML and JSON: dataclasses as mappings, tuples as lists, quantities as text."""
-    if hasattr(value, "plain"):  # of a quantity, "1.6 nats"
-        return value.plain()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {key_of(f): to_plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.init}
-    if isinstance(value, Mapping):
-        return {key: to_plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [to_plain(item) for item in value]
-    return value

@@ -16,10 +16,17 @@ import vlm_server
 from tiny_pipelines import SCHEDULES
 
 from ddpo_bench import registry
+from ddpo_bench.parsing import choose
 
 MADE_UP = Path(__file__).parent / "plugins"
 OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or with which it is quick
     **{("policy", name): {"model": "owner/name"} for name in SCHEDULES},
+    ("reward", "combined"): {
+        "parts": [
+            {"reward": "target_colour", "weight": 2.0, "normalise": "running"},
+            {"reward": {"name": "target_colour", "colour": "red"}},
+        ]
+    },
     ("reward", "python"): {"function": "example_reward:brightness"},
     ("reward", "vlm_judge"): {"model": "owner/vlm", "url": vlm_server.url()},
     ("reward", "vqa_strict"): {"model": "owner/vlm", "url": vlm_server.url()},
@@ -58,7 +65,10 @@ def options_for(kind: str, name: str) -> dict[str, Any]:
 
 
 def make(kind: str, name: str, **options: Any) -> Any:
-    return registry.get(kind, name)(**options_for(kind, name) | options)
+    mistakes: list[str] = []
+    chosen = choose(kind, {"name": name} | options_for(kind, name), kind, mistakes)
+    assert not mistakes
+    return registry.get(kind, name)(**chosen.options | options)
 
 
 def fits(sampler: Any, scheduler_config: Mapping[str, Any]) -> bool:

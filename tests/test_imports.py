@@ -15,15 +15,16 @@ import ddpo_bench
 ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
 LEAVES = {
-    "architectures", "config", "copies", "fingerprints", "files", "held_out", "host_memory", "measuring", "noise",
-    "options", "parsing", "process_errors", "processes", "protocols", "quantity", "registry", "checksummed",
-    "whole_tensors", "yaml_file",
+    "architectures", "checksummed", "choices", "config", "copies", "files", "fingerprints", "held_out", "host_memory",
+    "measuring", "moments", "noise", "options", "parsing", "process_errors", "processes", "protocols", "quantity",
+    "registry", "whole_tensors", "yaml_file",
 }  # fmt: skip
 PLUGINS = {"policies", "samplers", "algorithms", "advantages", "rewards", "prompts"}
 
 ALLOWED: dict[str, set[str]] = {
-    "config": {"fingerprints", "held_out", "options", "parsing", "registry"},
-    "parsing": {"fingerprints", "options", "registry"},
+    "config": {"choices", "fingerprints", "held_out", "options", "parsing", "registry"},
+    "choices": {"fingerprints", "options", "registry"},
+    "parsing": {"choices", "options", "registry"},
     "fingerprints": {"files"},
     "architectures": set(),
     "copies": set(),
@@ -35,8 +36,9 @@ ALLOWED: dict[str, set[str]] = {
     "registry": set(),  # it finds the plugins' folders by name
     "protocols": {"config", "copies", "host_memory", "measuring", "noise"},
     "measuring": {"processes"},
+    "moments": set(),
     "noise": set(),
-    "describe": {"options", "parsing", "registry"},
+    "describe": {"choices", "options", "parsing", "registry"},
     "files": set(),
     "yaml_file": {"parsing"},
     "checksummed": {"files", "yaml_file"},

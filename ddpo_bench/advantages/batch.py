@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ddpo_bench.advantages.statistics import EPSILON, clip_option, mean_and_std
+from ddpo_bench.advantages.statistics import clip_option
+from ddpo_bench.moments import EPSILON, mean_and_std
 from ddpo_bench.registry import register
 
 if TYPE_CHECKING:

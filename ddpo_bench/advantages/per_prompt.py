@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ddpo_bench.advantages.statistics import EPSILON, clip_option, mean_and_std
+from ddpo_bench.advantages.statistics import clip_option
+from ddpo_bench.moments import EPSILON, mean_and_std
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.registry import register
 

@@ -44,7 +44,7 @@ class RewardGradientAlgorithm(AdamWAlgorithm):
     def mistakes(self, config: RunConfig) -> list[str]:
         """Refuse a reward without a gradient, and a sampler whose steps cannot be taken one at a time."""
         name, found = config.algorithm.name, []
-        if not get("reward", config.reward.name).differentiable:
+        if not config.reward.build().differentiable:
             found.append(
                 f"reward: {config.reward.name} is not differentiable, and {name} follows the reward's gradient. Choose "
                 "scene_alignment or target_colour, or another algorithm."

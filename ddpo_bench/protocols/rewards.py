@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from ddpo_bench.config import RunConfig
 
 Metadata = dict[str, Any]
 
@@ -35,14 +39,20 @@ class Reward(Protocol):
         offline: whether it needs neither the network nor a download: such a reward is tried before a run, and with its
             default options judges every run.
         tolerance: how far, relatively, a score may move with the number of images that are scored at once.
+        part_labels: of the rewards that it is made of, whose scores are in its info by these names.
     """
 
     differentiable: ClassVar[bool] = False
     offline: ClassVar[bool] = False
     tolerance: ClassVar[float] = 1e-6
+    part_labels: Sequence[str] = ()
 
     def mistakes(self) -> list[str]:
         """What on this machine would keep `start` from succeeding, each line beginning with the key to change."""
+        return []
+
+    def mistakes_with(self, config: RunConfig) -> list[str]:
+        """What in a run's other keys does not go with this reward, each line beginning with the key."""
         return []
 
     def start(self, device: torch.device) -> None:
@@ -54,3 +64,22 @@ class Reward(Protocol):
 
     def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
         """images: [N, 3, H, W], float in [0, 1]."""
+
+    def of_all(self, scores: Tensor, numbers: Mapping[str, Tensor], prompts: list[str], training: bool) -> Tensor:
+        """Scores [N] of a whole epoch or evaluation, for a reward where one depends on the others.
+
+        Every process calls it with the same arguments.
+
+        Args:
+            scores: [N], float64, as `__call__` gave them on whichever process; NaN where there is none.
+            numbers: the numbers in info, [N] each, NaN where there is none.
+            training: whether it is an epoch of training, which the state may then include.
+        """
+        return scores
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to give the same scores."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing is kept between epochs."""

@@ -35,6 +35,14 @@ def score(reward: Reward, images: Tensor, prompts: list[str], metadata: list[Met
     Raises:
         RewardError: naming the reward, and the prompt where one is to blame.
     """
+    output = checked(reward, images, prompts, metadata)
+    if any(failures := output.info.get(FAILURE, [])):
+        print(f"reward {label('reward', reward)}: {missing(output.scores, failures)}", file=sys.stderr, flush=True)
+    return output
+
+
+def checked(reward: Reward, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
+    """As `score`, without a line on standard error where there is no score."""
     who = f"reward {label('reward', reward)}"
     if not torch.isfinite(images).all():
         first = int((~torch.isfinite(images)).flatten(1).any(dim=1).nonzero()[0])
@@ -44,10 +52,7 @@ def score(reward: Reward, images: Tensor, prompts: list[str], metadata: list[Met
         raise RewardError(f"{who}: returned {type(output).__name__}, not a RewardOutput.")
     info = checked_info(who, output.info, len(prompts))
     failures = info.get(FAILURE, [""] * len(prompts))
-    scores = checked_scores(who, output.scores, prompts, failures)
-    if any(failures):
-        print(f"{who}: {missing(scores, failures)}", file=sys.stderr, flush=True)
-    return RewardOutput(scores, info)
+    return RewardOutput(checked_scores(who, output.scores, prompts, failures), info)
 
 
 def missing(scores: Tensor, failures: list[Any]) -> str:

@@ -95,8 +95,9 @@ class Evaluator:
         own = processes.share(len(images))
         row = {}
         for name, judge in sorted(self.judges.items()):
-            scores, _ = scored_by_all(judge, images[own], self.prompts, self.metadata)
+            scores, measured = scored_by_all(judge, images[own], self.prompts, self.metadata, training=False)
             row[f"eval/{name}"] = mean_of_scored(scores)
+            row |= {f"eval/{part}": measured[part] for part in judge.part_labels if part in measured}
             if missing := int(scores.isnan().sum()):
                 row["scores_missing"] = row.get("scores_missing", 0) + missing
         return row | {f"eval/image/{name}": value for name, value in image_statistics(images).items()}

@@ -76,13 +76,14 @@ def seed_globals(seed: int) -> None:
 
 
 def scored_by_all(
-    reward: Reward, images: Tensor, prompts: list[str], metadata: list[Metadata]
+    reward: Reward, images: Tensor, prompts: list[str], metadata: list[Metadata], training: bool
 ) -> tuple[Tensor, dict[str, float]]:
     """Scores of all images, each by the process whose share it is in, and the means of the numbers in their info.
 
     Args:
         images: [share, 3, H, W], those of this process.
         prompts, metadata: N of each.
+        training: whether they are the samples of an epoch, not those of an evaluation.
     Returns:
         [N], float64, NaN where an image has no score; and the means over the images that have the number.
     Raises:
@@ -98,11 +99,14 @@ def scored_by_all(
     if scores.isnan().all():
         reasons = [reason for failures in processes.everyones(output.info.get(FAILURE, [])) for reason in failures]
         raise RewardError(f"reward {label('reward', reward)}: no image got a score, the first because: {reasons[0]}")
-    return scores, means_of_numbers(output.info, len(prompts))
+    numbers = numbers_of_all(output.info, len(prompts))
+    means = {key: mean_of_scored(values) for key, values in numbers.items()}
+    scores = reward.of_all(scores, numbers, prompts, training)
+    return scores, {key: mean for key, mean in means.items() if math.isfinite(mean)}
 
 
-def means_of_numbers(info: dict[str, list[Any]], count: int) -> dict[str, float]:
-    """The mean of each number that rewards measure besides scores, over the images that have it.
+def numbers_of_all(info: dict[str, list[Any]], count: int) -> dict[str, Tensor]:
+    """Each number that rewards measure besides scores, [count], float64, NaN for images that do not have it.
 
     Args:
         info: of this process's share of `count` images.
@@ -113,12 +117,11 @@ def means_of_numbers(info: dict[str, list[Any]], count: int) -> dict[str, float]
         if all(value is None or isinstance(value, (int, float)) for value in values)
     }
     size = len(range(count)[processes.share(count)])
-    means: dict[str, float] = {}
+    found: dict[str, Tensor] = {}
     for key in sorted(set().union(*processes.everyones(list(numbers)))):
         own = torch.tensor(numbers.get(key, [math.nan] * size), dtype=torch.float64)
-        measured = mean_of_scored(processes.gathered(own, count))
-        means |= {key: measured} if math.isfinite(measured) else {}
-    return means
+        found[key] = processes.gathered(own, count)
+    return found
 
 
 def mean_of_scored(values: Tensor) -> float:
@@ -199,7 +202,7 @@ class Collector:
         sums = images.flatten(1).sum(1, keepdim=True)  # finite where all pixels are
         check_finite(epoch - 1, images=processes.gathered(sums, len(prompts)))
         sampled = time.perf_counter()
-        rewards, measured = scored_by_all(self.reward, images, prompts, metadata)
+        rewards, measured = scored_by_all(self.reward, images, prompts, metadata, training=True)
         scored = time.perf_counter()
         seen = [self.policy.seen(prompt) for prompt in prompts]
         texts = [prompt.text for prompt in seen]

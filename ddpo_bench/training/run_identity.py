@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,8 @@ def refuse_other_run(folder: Path, config: RunConfig) -> None:
     if not (folder / CONFIG).exists():
         return
     held, read = read_config(folder), inputs_of(folder)
-    different = differing_keys(without_paths(held, read), without_paths(config.to_dict(), read))
+    undecisive = [*read, *config.execution_options()]  # files are compared by their content, not by their paths
+    different = differing_keys(without(held, undecisive), without(config.to_dict(), undecisive))
     if not has_rows(folder):
         return
     if names := changed(read, files) if read else "":
@@ -90,14 +94,17 @@ def inputs_of(folder: Path) -> Inputs:
     return read_provenance(folder).get("inputs", {})
 
 
-def without_paths(plain: dict[str, Any], inputs: Inputs) -> dict[str, Any]:
-    """A configuration without the options that are paths of its input files."""
-    return {
-        key: {option: item for option, item in value.items() if f"{key}.{option}" not in inputs}
-        if isinstance(value, dict)
-        else value
-        for key, value in plain.items()
-    }
+def without(plain: dict[str, Any], places: Iterable[str]) -> dict[str, Any]:
+    """A configuration without the options at these places, such as "reward.parts[0].reward.model"."""
+    kept = copy.deepcopy(plain)
+    for place in places:
+        *outer, last = re.findall(r"[^.\[\]]+", place)
+        block: Any = kept
+        with suppress(LookupError, TypeError, ValueError):  # where the other configuration has this option
+            for key in outer:
+                block = block[int(key)] if isinstance(block, list) else block[key]
+            block.pop(last, None)
+    return kept
 
 
 def differing_keys(held: Mapping[str, Any], plain: Mapping[str, Any]) -> list[str]:

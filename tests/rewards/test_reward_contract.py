@@ -61,7 +61,9 @@ def test_images_are_left_alone_and_no_gradient_flows(reward: Reward, images: Ten
     assert torch.equal(tracked, images)
 
 
-@pytest.mark.parametrize("name", [name for name in names("reward") if get("reward", name).differentiable])
+@pytest.mark.parametrize(
+    "name", [name for name in names("reward") if get("reward", name).differentiable or name == "combined"]
+)
 def test_a_differentiable_reward_has_the_gradient_of_its_scores(name: str, images: Tensor) -> None:
     """Against the difference quotient in the direction of the gradient."""
     reward, still = make("reward", name), images.clone().requires_grad_()

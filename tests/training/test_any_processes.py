@@ -93,6 +93,19 @@ def test_processes_change_a_runs_numbers_by_rounding_alone(
         assert_equal_but_for_rounding(numbers(place), numbers(tmp_path / "1"))
 
 
+def test_normalised_rewards_are_of_the_samples_of_all_processes(run: Make, groups: list[Group], tmp_path: Path) -> None:
+    parts = [
+        {"reward": "jpeg_compressibility", "normalise": "running"},
+        {"reward": "target_colour", "normalise": "group", "weight": 2},
+    ]
+    config = run(
+        "pooled_diffusion", "ddim", "ppo", samples_per_prompt=2, reward={"name": "combined", "parts": parts}
+    )  # fmt: skip
+    trainer.train(config, tmp_path / "1")
+    groups[1].call(trainer.train, config, tmp_path / "3")
+    assert_equal_but_for_rounding(numbers(tmp_path / "3"), numbers(tmp_path / "1"))
+
+
 def test_a_run_resumes_on_another_number_of_processes(run: Make, groups: list[Group], tmp_path: Path) -> None:
     combination = "pooled_diffusion", "ddim", "ppo"
     for epochs, group in zip((1, 2), groups, strict=True):
