@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
 from ddpo_bench.prompts.words import LINE_END, file_text, file_words
 from ddpo_bench.protocols import Metadata
 
-PROMPT = "prompt"  # the column or key with the prompt; all others are metadata
+# Names of the column or key with the prompt, in any case, the first that is there; all others are metadata.
+NAMES = ("prompt", "prompts", "caption", "text")  # PartiPrompts and GenEval, DrawBench, Pick-a-Pic and COCO
 FORMATS = "a text file with one prompt per line, or a .csv, .tsv or .jsonl file"
 Entry = tuple[str, Metadata]
 
@@ -23,7 +24,8 @@ def read_prompts(option: str, path: str) -> tuple[Entry, ...]:
     Args:
         option: the option that names the file, with which errors begin.
         path: path relative to the current directory.  Its suffix tells the format: .csv and .tsv are tables with a
-            header, .jsonl and .ndjson hold one object per line; anything else is text with one prompt per line.
+            header, .jsonl and .ndjson hold one object per line; anything else is text with one prompt per line.  A
+            prompt that is listed twice is there twice.
     Raises:
         ValueError: where the file cannot be read, has no prompt column, or has an invalid line.
     """
@@ -55,7 +57,13 @@ class Unreadable(Exception):
 
 def read_table(text: str, delimiter: str) -> Iterator[Entry]:
     """The rows of a table, quoted as by spreadsheets; values in other columns remain text."""
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    literal = delimiter == "\t" and not is_quoted(text)
+    rows = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        strict=True,
+        quoting=csv.QUOTE_NONE if literal else csv.QUOTE_MINIMAL,
+    )
     try:
         header = [name.strip() for name in next(rows, [])]
         column = prompt_column(header)
@@ -74,14 +82,32 @@ def read_table(text: str, delimiter: str) -> Iterator[Entry]:
         raise Unreadable(f", line {rows.line_num}: cannot be read as a table: {error}.") from None
 
 
+def is_quoted(text: str) -> bool:
+    """Whether quotes in a .tsv file quote values; in PartiPrompts a prompt begins with a word in quotes."""
+    try:
+        for _ in csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True):
+            pass
+    except csv.Error:
+        return False
+    return True
+
+
 def prompt_column(header: list[str]) -> int:
-    """The index of the column of prompts; case does not matter."""
+    """The index of the column of prompts."""
     folded = [name.lower() for name in header]
-    if PROMPT not in folded:
-        raise Unreadable(f" has no column {PROMPT!r} in its first line, but {', '.join(map(repr, header)) or 'none'}.")
+    name = prompt_name(folded)
+    if name is None:
+        wanted, found = " or ".join(map(repr, NAMES)), ", ".join(map(repr, header)) or "none"
+        raise Unreadable(f" has no column {wanted} in its first line, but {found}.")
     if twice := sorted({name for name in header if folded.count(name.lower()) > 1}):
         raise Unreadable(f" has the column {twice[0]!r} twice.")
-    return folded.index(PROMPT)
+    return folded.index(name)
+
+
+def prompt_name(known: Iterable[str]) -> str | None:
+    """The one of these names that holds prompts; None where none does."""
+    known = list(known)
+    return next((name for wanted in NAMES for name in known if name.lower() == wanted), None)
 
 
 def read_objects(text: str) -> Iterator[Entry]:
@@ -94,9 +120,10 @@ def read_objects(text: str) -> Iterator[Entry]:
             facts = json.loads(line)
         except ValueError as error:
             raise Unreadable(f"{where} not valid JSON: {error}.") from None
-        if not isinstance(facts, dict) or not isinstance(facts.get(PROMPT), str):
-            raise Unreadable(f'{where} write an object with its text under "{PROMPT}", {{"{PROMPT}": "a dog"}}.')
-        yield one_line(facts.pop(PROMPT), where), facts
+        name = prompt_name(facts) if isinstance(facts, dict) else None
+        if name is None or not isinstance(facts[name], str):
+            raise Unreadable(f'{where} write an object with its text under "prompt", {{"prompt": "a dog"}}.')
+        yield one_line(facts.pop(name), where), facts
 
 
 def one_line(prompt: str, where: str) -> str:
