@@ -68,7 +68,7 @@ ALLOWED: dict[str, set[str]] = {
     "microbench": LEAVES | {"analysis", "embedded"},
     "throughput": LEAVES | PLUGINS | {"algorithm_bases", "analysis", "microbench", "noise", "training"},
     "conformance": LEAVES | {"rewards"},
-    "serve": LEAVES | PLUGINS | {"algorithm_bases", "analysis", "embedded", "run_folder", "training"},
+    "serve": LEAVES | PLUGINS | {"algorithm_bases", "alive", "analysis", "embedded", "run_folder", "sweep", "training"},
     "console": LEAVES | {"analysis", "sweep"},
     "commands": LEAVES
     | PLUGINS

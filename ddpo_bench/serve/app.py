@@ -10,11 +10,12 @@ from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
 from ddpo_bench.serve.access import Access
-from ddpo_bench.serve.routes import generate, health, models
+from ddpo_bench.serve.gallery import Gallery
+from ddpo_bench.serve.routes import events, generate, health, models, runs, suites
 from ddpo_bench.serve.settings import Settings
 
 PAGES = Path(__file__).parent / "pages"
-ROUTERS = (models.router, generate.router, health.router)
+ROUTERS = (models.router, generate.router, suites.router, runs.router, events.router, health.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -24,6 +25,8 @@ def create_app(settings: Settings) -> FastAPI:
     """
     app = FastAPI(title="ddpo-bench", docs_url=None, redoc_url=None)
     app.state.settings = settings
+    app.state.gallery = Gallery(settings.folders)
+    app.state.watcher = events.watcher_of(app.state.gallery)
     for router in ROUTERS:
         app.include_router(router)
     app.add_exception_handler(RequestValidationError, one_line)
