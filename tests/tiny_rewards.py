@@ -11,6 +11,7 @@ from typing import Any
 
 import tiny_pipelines
 import torch
+from open_clip_reference import OpenClip
 
 from ddpo_bench.embedded import MODEL_FOLDER
 
@@ -44,7 +45,7 @@ SIGLIP_PICTURES = {  # as google/siglip2-so400m-patch14-384 has it
 HEAD = {0: (8, PROJECTION), 2: (6, 8), 4: (5, 6), 6: (4, 5), 7: (1, 4)}  # layers.N.weight, dropout between them
 
 
-def clip(folder: Path) -> None:
+def clip(folder: Path, **tower: Any) -> None:
     from transformers import AutoTokenizer, CLIPConfig, CLIPModel
 
     shutil.copytree(MODEL_FOLDER / "tokenizer", folder)
@@ -55,9 +56,23 @@ def clip(folder: Path) -> None:
         "max_position_embeddings": TOKENS,
         "initializer_range": 0.3,
         **{f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")},
+        **tower,
     }
-    CLIPModel(CLIPConfig(text_config=text, vision_config=VISION, projection_dim=PROJECTION)).save_pretrained(folder)
+    config = CLIPConfig(text_config=text, vision_config=VISION | tower, projection_dim=PROJECTION)
+    CLIPModel(config).save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(CLIP_PICTURES))
+
+
+def open_clip(folder: Path) -> None:
+    """The folder of a CLIPModel, whose weights count for nothing, and both versions of a checkpoint of open_clip."""
+    from transformers import AutoTokenizer
+
+    clip(folder, num_hidden_layers=2, hidden_act="gelu")
+    for name in ("HPS_v2_compressed", "HPS_v2.1_compressed"):
+        model = OpenClip(
+            SIDE, PATCH, WIDTH, 2, 2, PROJECTION, TOKENS, vocabulary=len(AutoTokenizer.from_pretrained(folder))
+        ).half()
+        torch.save({"epoch": 1, "state_dict": model.state_dict()}, folder / f"{name}.pt")
 
 
 def siglip(folder: Path) -> None:
@@ -84,14 +99,14 @@ def head(folder: Path) -> None:
 
 @cache
 def folder_of(part: str) -> Path:
-    """The folder of a clip, siglip or head, made when it is first asked for, the same at every call."""
+    """The folder of a part, made when it is first asked for, the same at every call."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     folder = Path(kept().name) / part
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        {"clip": clip, "siglip": siglip, "head": head}[part](folder)
+        {"clip": clip, "open_clip": open_clip, "siglip": siglip, "head": head}[part](folder)
     return folder
 
 
@@ -104,6 +119,7 @@ def kept() -> TemporaryDirectory[str]:
 PARTS = {
     "aesthetic": {"model": "clip", "head": "head"},
     "clip_score": {"model": "clip"},
+    "hpsv2": {"model": "open_clip", "processor": "open_clip"},
     "pickscore": {"model": "clip", "processor": "clip"},
     "siglip_score": {"model": "siglip"},
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +14,9 @@ from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register
 from ddpo_bench.rewards.checking import RewardError
 from ddpo_bench.rewards.learned import LearnedReward
+from ddpo_bench.rewards.linear_layers import LAYER, Layers, applied, layers_of
 from ddpo_bench.rewards.model_files import folder_of, input_hashes, one_line, place_mistake
-
-LAYER = re.compile(r"(?:.*\.)?(\d+)\.(weight|bias)")  # "layers.0.weight", whatever comes before the number
+from ddpo_bench.rewards.tensor_files import read_tensors
 
 
 @register("reward", "aesthetic")
@@ -35,7 +33,7 @@ class Aesthetic(LearnedReward):
         "ttj/sac-logos-ava1-l14-linearMSE",
         "the layers on its embeddings: a .safetensors or .pth file, a folder with one, or a hub name",
     )
-    layers: list[tuple[Tensor, Tensor]] = field(init=False, repr=False, compare=False)
+    layers: Layers = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,10 +54,7 @@ class Aesthetic(LearnedReward):
             raise RewardError(f"head: its first layer reads embeddings of {read} numbers; the model's have {width}.")
 
     def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
-        hidden = self.encoders.images(images)
-        for weight, bias in self.layers:
-            hidden = hidden @ weight.T + bias
-        return RewardOutput(hidden[:, 0].to(images.device))
+        return RewardOutput(applied(self.layers, self.encoders.images(images)).to(images.device))
 
 
 def head_file(path: Path) -> Path:
@@ -74,38 +69,8 @@ def head_file(path: Path) -> Path:
     raise RewardError(f"head: {path} holds neither a .safetensors nor a .pth file.")
 
 
-def read_layers(file: Path) -> list[tuple[Tensor, Tensor]]:
-    """Weight [out, in] and bias [out] of each linear layer, float64, in their order.
-
-    Raises:
-        RewardError: where the file cannot be read, or its layers do not lead to one number.
-    """
+def read_layers(file: Path) -> Layers:
     try:
-        tensors = read_safetensors(file) if file.suffix == ".safetensors" else read_pth(file)
-        named = {(int(match[1]), match[2]): tensors[match[0]] for match in map(LAYER.fullmatch, tensors) if match}
-        numbers = sorted({number for number, _ in named})
-        layers = [(named[number, "weight"].double(), named[number, "bias"].double()) for number in numbers]
+        return layers_of(read_tensors(file, LAYER.fullmatch))  # some files hold CLIP too
     except Exception as error:  # of safetensors, or of torch for a pickle that holds more than tensors
         raise RewardError(f"head: no layers could be read from {file}: {one_line(error)}") from error
-    outputs = [weight.shape[0] for weight, _ in layers]
-    inputs = [weight.shape[1] for weight, _ in layers]
-    if not layers or outputs[-1] != 1 or outputs[:-1] != inputs[1:]:
-        raise RewardError(f"head: {file} must hold linear layers layers.0.weight, layers.0.bias, ... down to 1 number.")
-    return layers
-
-
-def read_safetensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of layers alone: some files hold CLIP too."""
-    from safetensors import safe_open
-
-    with safe_open(file, framework="pt") as opened:
-        return {name: opened.get_tensor(name) for name in list(opened.keys()) if LAYER.fullmatch(name)}
-
-
-def read_pth(file: Path) -> dict[str, Tensor]:
-    """The tensors of a pickle that holds nothing else; one with code in it is refused."""
-    try:
-        read: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # whose text tells how to run the code
-        raise ValueError("it is no pickle of tensors alone, and others, which may run code, are never loaded") from None
-    return read

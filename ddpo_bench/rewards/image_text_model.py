@@ -11,28 +11,26 @@ from torch import Tensor
 
 from ddpo_bench.rewards.checking import RewardError
 from ddpo_bench.rewards.image_preparation import preparation
-from ddpo_bench.rewards.model_files import one_line, type_mistake
+from ddpo_bench.rewards.model_files import one_line
 
 
 class ImageTextModel:
     """A model in fp32 whose weights are frozen, and through which gradients flow to the images.
 
     Args:
-        kind: its class in transformers: CLIPModel or SiglipModel.
-        folder: of its configuration and its weights, as safetensors.
+        model: a CLIPModel or SiglipModel.
         processor: folder of its tokenizer and image processor.
         device: where it runs.
         batch_size: images or texts at a time.
     Raises:
-        RewardError: where a folder is not what it must be, in one line.
+        RewardError: where the folder is not what it must be, in one line.
     """
 
-    def __init__(self, kind: str, folder: Path, processor: Path, device: torch.device, batch_size: int):
-        self.device, self.batch_size = device, batch_size
-        self.model = load_model(kind, folder, device)
+    def __init__(self, model: Any, processor: Path, device: torch.device, batch_size: int):
+        self.model, self.device, self.batch_size = model, device, batch_size
         self.tokenizer, self.prepare = load_processor(processor)
-        self.longest = self.model.config.text_config.max_position_embeddings
-        reads_mask = kind == "CLIPModel"  # SigLIP was trained to attend to its padding
+        self.longest = model.config.text_config.max_position_embeddings
+        reads_mask = model.config.model_type == "clip"  # SigLIP was trained to attend to its padding
         self.text_inputs = ["input_ids", "attention_mask"] if reads_mask else ["input_ids"]
 
     def images(self, images: Tensor) -> Tensor:
@@ -74,27 +72,6 @@ def pooled(features: Any) -> Tensor:
 
 def unit(embeddings: Tensor) -> Tensor:
     return F.normalize(embeddings.double(), dim=-1)
-
-
-def load_model(kind: str, folder: Path, device: torch.device) -> Any:
-    import transformers
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    model_class = getattr(transformers, kind)
-    if mistake := type_mistake(folder, model_class.config_class.model_type):
-        raise RewardError(mistake)
-    try:
-        model, loaded = model_class.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
-        model = model.to(device)
-    except Exception as error:  # of safetensors, of transformers or, for a device, of torch
-        raise RewardError(f"no {kind} could be loaded from {folder} to {device}: {one_line(error)}") from error
-    if absent := sorted(loaded["missing_keys"]):
-        raise RewardError(f"{folder} lacks {len(absent)} of the weights of a {kind}, {absent[0]} first. Save it again.")
-    return model.eval().requires_grad_(False)
 
 
 def load_processor(folder: Path) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Reward
 from ddpo_bench.registry import label
 from ddpo_bench.rewards.checking import RewardError
+from ddpo_bench.rewards.frozen_model import load_model
 from ddpo_bench.rewards.image_text_model import ImageTextModel
 from ddpo_bench.rewards.model_files import SETTINGS, WEIGHTS, folder_of, input_hashes, place_mistake
 
@@ -33,7 +34,7 @@ class LearnedReward(Reward):
     differentiable: ClassVar[bool] = True
     tolerance: ClassVar[float] = 1e-4  # fp32 networks round differently at another batch size
     kind: ClassVar[str] = "CLIPModel"  # the model's class in transformers
-    model_type: ClassVar[str] = "clip"
+    model_type: ClassVar[str | None] = "clip"  # that its folder's config.json names; None where it needs none
 
     def __post_init__(self) -> None:
         if mistake := place_mistake(self.model, self.model_type):
@@ -47,9 +48,13 @@ class LearnedReward(Reward):
         """Folder or hub name of the tokenizer and the image processor."""
         return self.model
 
+    def files(self) -> list[str]:
+        """Patterns of the names of the files that are needed of `model`."""
+        return [*SETTINGS, *WEIGHTS]
+
     def inputs(self) -> Inputs:
         """The files of local models; a hub model is known by its name and revision."""
-        found = input_hashes(self.model, [*SETTINGS, *WEIGHTS])
+        found = input_hashes(self.model, self.files())
         return {"model": found} if found else {}
 
     def start(self, device: torch.device) -> None:
@@ -64,7 +69,29 @@ class LearnedReward(Reward):
             raise RewardError(f"reward {label('reward', self)}: {error}") from error
 
     def load(self, device: torch.device) -> None:
-        folder = folder_of(self.model, self.revision, [*SETTINGS, *WEIGHTS])
+        folder = folder_of(self.model, self.revision, self.files())
         apart = self.processor_name() != self.model
         processor = folder_of(self.processor_name(), None, SETTINGS) if apart else folder
-        self.encoders = ImageTextModel(self.kind, folder, processor, device, self.batch_size)
+        model = load_model(self.kind, folder, device)
+        self.encoders = ImageTextModel(model, processor, device, self.batch_size)
+
+
+@dataclass
+class LearnedRewardWithProcessor(LearnedReward):
+    """A learned reward whose tokenizer and image processor are another model's."""
+
+    processor: str = option(
+        "laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "folder or hub name of its tokenizer and image processor"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if mistake := place_mistake(self.processor):
+            raise ValueError(f"processor: {mistake}")
+
+    def processor_name(self) -> str:
+        return self.processor
+
+    def inputs(self) -> Inputs:
+        found = input_hashes(self.processor, SETTINGS)
+        return super().inputs() | ({"processor": found} if found else {})

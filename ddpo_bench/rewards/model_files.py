@@ -63,6 +63,21 @@ def folder_of(name: str, revision: str | None, patterns: Sequence[str]) -> Path:
         ) from error
 
 
+def file_of(name: str, revision: str | None, names: Sequence[str]) -> Path:
+    """A file of weights: the local one that is named or, of a folder or a hub model, the first of `names` there.
+
+    Raises:
+        RewardError: where there is none, in one line.
+    """
+    folder = folder_of(name, revision, names)
+    if folder.is_file():
+        return folder
+    for file in (folder / one for one in names):
+        if file.exists():
+            return file
+    raise RewardError(f"{name} holds no {' or '.join(names)}. Give the path of the file.")
+
+
 def one_line(error: Exception) -> str:
     """The first line of an error, as a sentence."""
     text = f"{type(error).__name__}: {error}".strip().splitlines()[0].strip()

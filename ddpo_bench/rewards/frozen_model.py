@@ -1,0 +1,61 @@
+"""Models of transformers in fp32 whose weights are frozen, from their own folder or from weights under other names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddpo_bench.rewards.checking import RewardError
+from ddpo_bench.rewards.model_files import one_line, type_mistake
+
+
+def load_model(kind: str, folder: Path, device: torch.device) -> Any:
+    """A model that transformers saved, from safetensors alone.
+
+    Args:
+        kind: its class in transformers, such as CLIPModel.
+    Raises:
+        RewardError: where the folder does not hold all of such a model, in one line.
+    """
+    import transformers
+
+    if mistake := type_mistake(folder, getattr(transformers, kind).config_class.model_type):
+        raise RewardError(mistake)
+    return frozen(kind, folder, device, folder, local_files_only=True, use_safetensors=True)
+
+
+def model_of(kind: str, config: Any, weights: dict[str, Tensor], file: Path, device: torch.device) -> Any:
+    """A model with given weights, which must be all of its own and no others.
+
+    Args:
+        kind: its class in transformers.
+        config: its configuration there.
+        weights: by their names there.
+        file: from where they are, for the error.
+    Raises:
+        RewardError: where they are not those of such a model, in one line.
+    """
+    return frozen(kind, None, device, file, config=config, state_dict=weights)
+
+
+def frozen(kind: str, folder: Path | None, device: torch.device, source: Path, **loading: Any) -> Any:
+    import transformers
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        model, loaded = getattr(transformers, kind).from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, **loading
+        )
+        model = model.to(device)
+    except Exception as error:  # of safetensors, of transformers or, for a device, of torch
+        raise RewardError(f"no {kind} could be loaded from {source} to {device}: {one_line(error)}") from error
+    if absent := sorted(loaded["missing_keys"]):
+        raise RewardError(f"{source} lacks {len(absent)} of the weights of a {kind}, {absent[0]} first. Save it again.")
+    if folder is None and (others := sorted(loaded["unexpected_keys"])):
+        raise RewardError(f"{source} holds {len(others)} weights that this {kind} does not have, {others[0]} first.")
+    return model.eval().requires_grad_(False)
