@@ -26,6 +26,7 @@ def user_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delitem(sys.modules, "example_reward", raising=False)
     (tmp_path / "example_reward.py").write_text("def brightness(i, p, m): return i.double().mean(dim=(1, 2, 3))\n")
     (tmp_path / "prompts.txt").write_text("a castle at night\na red bicycle\nthe sea\nrain\n")
+    (tmp_path / "signs.txt").write_text("\n".join(f'a sign with "A{n}"' for n in range(64)))
     monkeypatch.setattr(answer_cache, "cache_file", lambda: tmp_path / "answers.sqlite")
     question = '"questions": ["Is it bright?"], "answers": ["yes"]'
     prompts = (f'{{"prompt": "{n} castles", {question}}}' for n in range(64))

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tiny_rewards
 import vlm_server
 from tiny_pipelines import SCHEDULES
@@ -30,6 +31,7 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or
     ("reward", "python"): {"function": "example_reward:brightness"},
     ("reward", "vlm_judge"): {"model": "owner/vlm", "url": vlm_server.url()},
     ("reward", "vqa_strict"): {"model": "owner/vlm", "url": vlm_server.url()},
+    ("reward", "ocr"): {"enlarge": 32},
     ("prompts", "from_file"): {"path": "prompts.txt"},
     ("algorithm", "nft"): {"passes": 2},
     ("algorithm", "dgpo"): {"passes": 3},
@@ -38,6 +40,7 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or
 }
 GROUPS = {"advantages": "group", "samples_per_prompt": 2}
 WITHOUT_LOG_PROBS = {"algorithm": {"name": "nft", "passes": 2, "learning_rate": 0.01}}
+EXTRAS = {("reward", "ocr"): "rapidocr"}  # the module without which a plugin's tests are skipped
 METADATA: dict[str, dict[str, Any]] = {  # of every prompt, without which a reward cannot judge
     "VQAStrict": {"questions": ["Is it bright?"], "answers": ["yes"]}
 }
@@ -47,6 +50,7 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {  # other keys of a run, without
     ("algorithm", "grpo"): GROUPS,
     ("algorithm", "grpo_guard"): GROUPS,
     ("algorithm", "raft"): GROUPS,
+    ("reward", "ocr"): {"prompts": {"name": "from_file", "path": "signs.txt"}},
     ("reward", "vqa_strict"): {"prompts": {"name": "from_file", "path": "questions.jsonl"}},
     ("sampler", "ode"): WITHOUT_LOG_PROBS,
     ("sampler", "dpm2"): WITHOUT_LOG_PROBS,
@@ -61,6 +65,8 @@ def register_made_up_plugins() -> None:
 
 def options_for(kind: str, name: str) -> dict[str, Any]:
     """Options that a plugin requires, or with which it is quick; a learned reward's are small models, made now."""
+    if (kind, name) in EXTRAS:
+        pytest.importorskip(EXTRAS[kind, name], reason=f"{name} needs an extra: pip install 'ddpo-bench[{name}]'")
     return OPTIONS.get((kind, name), {}) | (tiny_rewards.options_of(name) if kind == "reward" else {})
 
 

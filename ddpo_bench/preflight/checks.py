@@ -17,6 +17,7 @@ import numpy as np
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import split
 from ddpo_bench.parsing import choose
+from ddpo_bench.preflight.prompt_length import DRAWS
 from ddpo_bench.protocols import Reward
 from ddpo_bench.registry import DEFAULTS
 from ddpo_bench.sweep.estimate import size
@@ -115,28 +116,42 @@ def space_mistakes(root: Path, needed: int) -> list[str]:
 
 
 def reward_mistakes(configs: Iterable[tuple[str, RunConfig]]) -> list[str]:
-    """Offline rewards that cannot judge two grey images, of a prompt for training and one for evaluation.
+    """Rewards that cannot judge a run's prompts; offline ones, which cannot judge grey images of two of them either.
 
     Args:
         configs: with the place that each got its reward from.
     """
     first: dict[tuple[str, ...], tuple[str, RunConfig]] = {}
     for place, config in configs:
-        if config.reward.build().offline:
-            first.setdefault((repr(config.reward), repr(config.prompts), config.evaluation.prompts), (place, config))
-    return [f"{place}: {mistake}" for place, config in first.values() if (mistake := trial_of(config))]
+        first.setdefault((repr(config.reward), repr(config.prompts), config.evaluation.prompts), (place, config))
+    tried = ((place, prompt_mistake(config) or trial_of(config)) for place, config in first.values())
+    return [f"{place}: {mistake}" for place, mistake in tried if mistake]
+
+
+def prompt_mistake(config: RunConfig) -> str | None:
+    """Why the reward cannot judge a prompt among many drawn for training and evaluation; None where it can."""
+    reward: Reward = config.reward.build()
+    if type(reward).prompt_mistake is Reward.prompt_mistake:
+        return None
+    rng = np.random.default_rng(0)
+    sides = split(config.prompts.build(), config.evaluation.prompts)
+    found = (reward.prompt_mistake(*side(rng)) for side in sides for _ in range(DRAWS))
+    mistake = next(filter(None, found), None)
+    return mistake and f"reward {config.reward.label}: {mistake}"
 
 
 def trial_of(config: RunConfig) -> str | None:
-    """What goes wrong where a reward judges a batch; None where nothing does."""
+    """What goes wrong where an offline reward judges a batch; None where nothing does."""
     import torch
 
     from ddpo_bench.rewards.checking import RewardError, score
 
+    reward: Reward = config.reward.build()
+    if not reward.offline or reward.mistakes():  # those are told as mistakes of this machine
+        return None
     rng = np.random.default_rng(0)
     drawn = [side(rng) for side in split(config.prompts.build(), config.evaluation.prompts)]
     images = torch.full((len(drawn), 3, PIXELS, PIXELS), 0.5)
-    reward: Reward = config.reward.build()
     try:
         reward.start(torch.device("cpu"))
         score(reward, images, [prompt for prompt, _ in drawn], [facts for _, facts in drawn])

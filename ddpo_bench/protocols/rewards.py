@@ -62,6 +62,10 @@ class Reward(Protocol):
         """Whether images of this prompt can be scored."""
         return True
 
+    def prompt_mistake(self, prompt: str, metadata: Metadata) -> str | None:
+        """Why images of this prompt cannot be scored, which `validate` tells; None where they can."""
+        return None
+
     def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
         """images: [N, 3, H, W], float in [0, 1]."""
 

@@ -101,6 +101,9 @@ class Combined(Reward):
     def can_judge(self, prompt: str) -> bool:
         return all(reward.can_judge(prompt) for reward in self.rewards)
 
+    def prompt_mistake(self, prompt: str, metadata: Metadata) -> str | None:
+        return next(filter(None, (reward.prompt_mistake(prompt, metadata) for reward in self.rewards)), None)
+
     def __call__(self, images: Tensor, prompts: list[str], metadata: list[Metadata]) -> RewardOutput:
         """Scores as far as they do not depend on other samples; info holds each part's own, and what it measured."""
         info: dict[str, list[Any]] = {FAILURE: [""] * len(prompts)}

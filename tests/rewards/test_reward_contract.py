@@ -13,7 +13,7 @@ from ddpo_bench.protocols import Reward
 from ddpo_bench.registry import get, names
 from ddpo_bench.rewards.checking import score
 
-PROMPTS = ["a frog", "two cats", "a cat and a frog", "three frogs on a blue dotted background"]
+PROMPTS = ['a frog, "A"', 'two cats, "B"', 'a cat and a frog, "C"', 'three frogs on a blue dotted background, "D E"']
 
 
 def facts(reward: Reward) -> list[dict[str, Any]]:
