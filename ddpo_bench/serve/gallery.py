@@ -18,7 +18,7 @@ from ddpo_bench.analysis.tables import Column, Row, Table
 from ddpo_bench.analysis.tabulate import with_origin
 from ddpo_bench.checksummed import Damaged
 from ddpo_bench.config import ConfigError
-from ddpo_bench.run_folder.places import PLAN, ResultsError, cell_of
+from ddpo_bench.run_folder.places import PLAN, ResultsError
 from ddpo_bench.serve.folders import free_name, runs, suites
 from ddpo_bench.serve.run_view import RunSummary, finite, read_summary, silence, summary_of
 from ddpo_bench.serve.stored_table import read_table
@@ -222,7 +222,7 @@ def suite_view(name: str, root: Path, known: dict[str, Path]) -> SuiteView:
 
 def id_of(suite: str, folder: Path) -> str:
     """The id of a run that has no folder yet."""
-    return f"{suite}/{cell_of(folder)}/{folder.name}"
+    return f"{suite}/{folder.parent.name}/{folder.name}"
 
 
 def heading(column: Column) -> Heading:

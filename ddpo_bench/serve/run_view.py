@@ -33,7 +33,7 @@ class RunSummary:
         status: queued, running, done, failed, killed or damaged.
         final_reward: the reward that it was trained on, in its last evaluation.
         reward_mean: of the last epoch's samples.
-        rewards: `reward_mean` through the epochs, thinned.
+        rewards: epochs with their `reward_mean`, thinned.
     """
 
     id: str
@@ -49,7 +49,7 @@ class RunSummary:
     epochs: int
     final_reward: float | None = None
     reward_mean: float | None = None
-    rewards: list[float | None] = field(default_factory=list)
+    rewards: list[tuple[int, float | None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -100,15 +100,25 @@ def summary_of(name: str, record: RunRecord) -> RunSummary:
         name: its id.
     """
     suite, cell, _ = name.split("/")
-    rewards = [finite(row.get("reward_mean")) for row in record.epochs]
+    rewards = [(int(row["epoch"]), finite(row.get("reward_mean"))) for row in record.epochs]
     status, reason = standing(record.folder, record.status, record.reason)
-    planned = record.config.get("epochs", 0)
+    begun = bool(record.config)
     return RunSummary(
-        id=name, suite=suite, cell=cell, algorithm=record.algorithm, label=record.label or cell, reward=record.task,
-        seed=record.seed, status=status, reason=reason, epoch=int(record.epochs[-1]["epoch"]) if record.epochs else 0,
-        epochs=int(planned), final_reward=finite(record.held_out(record.reward)),
-        reward_mean=rewards[-1] if rewards else None, rewards=rewards[:: max(1, -(-len(rewards) // LONGEST_LINE))],
-    )  # fmt: skip
+        id=name,
+        suite=suite,
+        cell=cell,
+        algorithm=record.algorithm,
+        label=record.label if begun else cell_of(record.folder),
+        reward=record.task if begun else "",
+        seed=record.seed,
+        status=status,
+        reason=reason,
+        epoch=rewards[-1][0] if rewards else 0,
+        epochs=int(record.config.get("epochs", 0)),
+        final_reward=finite(record.held_out(record.reward)),
+        reward_mean=rewards[-1][1] if rewards else None,
+        rewards=rewards[:: max(1, -(-len(rewards) // LONGEST_LINE))],
+    )
 
 
 def read_summary(name: str, folder: Path) -> RunSummary:

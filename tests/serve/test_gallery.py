@@ -15,7 +15,9 @@ from analysis.fabricate import fabricate_run, fabricate_suite, plan, rows_of, up
 
 from ddpo_bench.analysis.report.summary import summarise
 from ddpo_bench.analysis.tabulate import tabulate
+from ddpo_bench.run_folder.places import cell_of
 from ddpo_bench.serve.app import create_app
+from ddpo_bench.serve.folders import runs
 from ddpo_bench.serve.settings import Settings
 
 
@@ -54,6 +56,14 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def ids(folder: Path) -> dict[str, str]:
+    """Ids of runs by cell and seed, without the hash."""
+    found = {}
+    for name, run in runs([folder]).items():
+        found[f"{cell_of(run)}/{run.name}"] = name
+    return found
+
+
 def files_in(folder: Path) -> Iterator[tuple[str, int]]:
     return ((str(path), path.stat().st_mtime_ns) for path in sorted(folder.rglob("*")))
 
@@ -67,7 +77,7 @@ def test_the_table_is_that_of_the_command_and_leads_to_its_runs(results: Path) -
         [table.cell(row, column) for column in table.columns] for row in table.rows
     ]
     assert view["notes"] == list(table.notes)
-    assert view["rows"][1]["runs"] == [f"algos/ppo-jpeg_compressibility/seed-{seed}" for seed in (0, 1)]
+    assert view["rows"][1]["runs"] == [ids(results)[f"ppo-jpeg_compressibility/seed-{seed}"] for seed in (0, 1)]
     assert view["problem"] is None
     assert list(files_in(results)) == before
 
@@ -99,7 +109,7 @@ def test_results_without_runs_show_their_table_and_plots(results: Path) -> None:
 
 def test_a_run_has_its_curve_its_judges_its_pictures_and_its_configuration(results: Path) -> None:
     client = Client(results)
-    run = client.json("/api/runs/algos/ppo-target_colour/seed-1")
+    run = client.json(f"/api/runs/{ids(results)['ppo-target_colour/seed-1']}")
     folder = next(results.glob("algos/runs/ppo-target_colour-*/seed-1"))
     rows = rows_of(folder)
     assert [point["epoch"] for point in run["curve"]] == list(range(7))
@@ -121,13 +131,15 @@ def test_a_failure_is_shown_with_its_reason_and_a_damaged_run_hides_no_other(tmp
     broken = next(suite.glob("runs/ppo-target_colour-*/seed-0"))
     (broken / "metrics.jsonl").write_text("{nonsense\n")
     client = Client(suite)
-    runs = {run["id"]: run for run in client.json("/api/runs")}
-    assert runs["algos/sac-target_colour/seed-0"]["reason"] == "the reward returned NaN\nat epoch 3"
-    assert runs["algos/ppo-target_colour/seed-0"]["status"] == "damaged"
-    assert "metrics.jsonl, line 1" in runs["algos/ppo-target_colour/seed-0"]["reason"]
-    assert runs["algos/frozen-target_colour/seed-0"]["status"] == "done"
+    names = ids(suite)
+    found = {run["id"]: run for run in client.json("/api/runs")}
+    found = {name: found[id] for name, id in names.items()}
+    assert found["sac-target_colour/seed-0"]["reason"] == "the reward returned NaN\nat epoch 3"
+    assert found["ppo-target_colour/seed-0"]["status"] == "damaged"
+    assert "metrics.jsonl, line 1" in found["ppo-target_colour/seed-0"]["reason"]
+    assert found["frozen-target_colour/seed-0"]["status"] == "done"
     assert "metrics.jsonl, line 1" in client.json("/api/suites/algos")["problem"]
-    refused = client.response("/api/runs/algos/ppo-target_colour/seed-0")
+    refused = client.response(f"/api/runs/{names['ppo-target_colour/seed-0']}")
     assert (refused.status_code, "is damaged" in refused.json()["detail"]) == (409, True)
 
 
@@ -137,7 +149,7 @@ def test_a_run_whose_process_is_gone_is_killed_and_numbers_that_json_lacks_are_n
     write_rows(run, [row | {"reward_mean": float("nan")} if "queries" in row else row for row in rows_of(run)])
     update(run, "status.json", state="running", pid=2**22 + 1)
     client = Client(suite)
-    view = client.json("/api/runs/algos/frozen-target_colour/seed-0")
+    view = client.json(f"/api/runs/{ids(suite)['frozen-target_colour/seed-0']}")
     assert view["summary"]["status"] == "killed"
     assert "resumes from its checkpoint" in view["summary"]["reason"]
     assert view["curve"][1]["reward_mean"] is None
@@ -154,13 +166,13 @@ def test_what_has_changed_is_read_again(tmp_path: Path) -> None:
 
 
 def test_nothing_outside_the_folders_can_be_named(results: Path) -> None:
-    client = Client(results)
+    client, run = Client(results), ids(results)["ppo-target_colour/seed-1"]
     for path in (
         "/api/suites/..", "/api/suites/%2e%2e", "/api/suites/algos/plots/..%2ftable.csv", "/api/suites/nothing",
         "/api/suites/kept/plots/..%2f..%2fkept%2ftable.csv", "/api/runs/algos/..%2f..%2fkept/seed-0",
-        "/api/runs/algos/ppo-target_colour/seed-1/samples/index.json", "/api/runs/algos/ppo-target_colour/seed-9",
-        "/api/runs/algos/ppo-target_colour/seed-1/samples/..%2f..%2fconfig.yaml",
-        "/api/runs/algos/ppo-target_colour/seed-1/samples/epoch-9999.png",
+        f"/api/runs/{run}/samples/index.json", f"/api/runs/{run}9",
+        f"/api/runs/{run}/samples/..%2f..%2fconfig.yaml",
+        f"/api/runs/{run}/samples/epoch-9999.png",
     ):  # fmt: skip
         refused = client.response(path)
         assert refused.status_code == 404, path
