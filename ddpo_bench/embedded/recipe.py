@@ -21,6 +21,7 @@ from ddpo_bench.embedded import MODEL_FOLDER
 from ddpo_bench.embedded.autoencoder import reconstruction_psnr, scene_batch, train_autoencoder
 from ddpo_bench.embedded.denoiser import Denoiser, build_scheduler, cache_latents, load_latents, train_denoiser
 from ddpo_bench.embedded.flow import FlowModel, flow_pipeline, train_flow
+from ddpo_bench.embedded.portable import make_portable
 from ddpo_bench.embedded.scenes import Scene, caption, sample_scene
 from ddpo_bench.embedded.tokenizer import build_tokenizer
 from ddpo_bench.embedded.verifier import FILE, Verifier
@@ -57,6 +58,7 @@ def train_flow_only(work: Path, device: str) -> None:
         in_parallel(flow_stage, work, max(1, os.cpu_count() or 1))
     model = train_flow(teacher_of(work), work, torch.device(device))  # on a CPU finished: loaded from its checkpoint
     flow_pipeline(model, teacher_of(work)).save_pretrained(work / "flow_model")
+    make_portable(work / "flow_model")
     evaluate(work / "flow_model", samples=512)
 
 
@@ -121,6 +123,7 @@ def assemble(work: Path) -> None:
     )
     folder = work / "model"
     pipeline.to(torch.float16).save_pretrained(folder)
+    make_portable(folder)
     (folder / "verifier").mkdir(exist_ok=True)
     verifier = train_verifier(autoencoder, data, work)
     weights = {name: value.half().contiguous() for name, value in verifier.state_dict().items()}

@@ -6,6 +6,8 @@ Every word of the captions is one token; other words are split into characters, 
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
@@ -26,7 +28,11 @@ def build_tokenizer() -> CLIPTokenizer:
     symbols = [*alphabet, *(letter + END_OF_WORD for letter in alphabet), *("".join(pair) for pair in merges)]
     symbols += ["<|startoftext|>", "<|endoftext|>"]
     vocabulary = {symbol: index for index, symbol in enumerate(dict.fromkeys(symbols))}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=MAX_LENGTH)
+    with TemporaryDirectory() as folder:  # by files, which every version of transformers reads alike
+        Path(folder, "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+        lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+        Path(folder, "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return CLIPTokenizer.from_pretrained(folder, model_max_length=MAX_LENGTH)
 
 
 def caption_words() -> list[str]:

@@ -69,7 +69,7 @@ class ZImage(FlowPipeline):
             "tokenizer": QWEN_TOKENIZER,
         },
         large=("text_encoder",),
-        since="0.36",
+        since="0.39",  # before, the pipeline's schedule had a last step of length zero
     )
     pipeline_sigmas: ClassVar[bool] = True
 
