@@ -1,7 +1,7 @@
 """What transformers 4 needs in a pipeline's folder, and transformers 5 no longer writes.
 
-Version 4 reads a CLIP tokenizer from two files of its own; and it starts a text encoder from random weights, with no more
-than a warning, where the weights' names lack the prefix `text_model`.
+Version 4 reads a CLIP tokenizer from two files of its own; and it starts a text encoder from random weights, with no
+more than a warning, where the weights' names lack the prefix `text_model`.
 """
 
 from __future__ import annotations
