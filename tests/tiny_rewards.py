@@ -11,6 +11,7 @@ from typing import Any
 
 import tiny_pipelines
 import torch
+from image_reward_reference import ImageRewardReference
 from open_clip_reference import OpenClip
 
 from ddpo_bench.embedded import MODEL_FOLDER
@@ -75,6 +76,25 @@ def open_clip(folder: Path) -> None:
         torch.save({"epoch": 1, "state_dict": model.state_dict()}, folder / f"{name}.pt")
 
 
+def image_reward(folder: Path) -> None:
+    """A checkpoint of ImageReward, and a tokenizer of BERT's kind."""
+    from transformers import BertTokenizerFast
+
+    folder.mkdir()
+    words = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *["a", "two", "three", "cat", "frog", "dog", "and", "on", "blue", "##s"],
+    ]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    state = ImageRewardReference(SIDE, PATCH, len(words)).state_dict()
+    torch.save(state | {"blip.text_encoder.embeddings.position_ids": torch.arange(40)[None]}, folder / "ImageReward.pt")
+
+
 def siglip(folder: Path) -> None:
     from transformers import SiglipConfig, SiglipModel
 
@@ -97,6 +117,9 @@ def head(folder: Path) -> None:
     save_file({name: torch.randn(shape) for name, shape in shapes.items()}, folder / "model.safetensors")
 
 
+MAKERS = {"clip": clip, "open_clip": open_clip, "image_reward": image_reward, "siglip": siglip, "head": head}
+
+
 @cache
 def folder_of(part: str) -> Path:
     """The folder of a part, made when it is first asked for, the same at every call."""
@@ -106,7 +129,7 @@ def folder_of(part: str) -> Path:
     folder = Path(kept().name) / part
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        {"clip": clip, "open_clip": open_clip, "siglip": siglip, "head": head}[part](folder)
+        MAKERS[part](folder)
     return folder
 
 
@@ -119,6 +142,7 @@ def kept() -> TemporaryDirectory[str]:
 PARTS = {
     "aesthetic": {"model": "clip", "head": "head"},
     "clip_score": {"model": "clip"},
+    "image_reward": {"model": "image_reward", "processor": "image_reward"},
     "hpsv2": {"model": "open_clip", "processor": "open_clip"},
     "pickscore": {"model": "clip", "processor": "clip"},
     "siglip_score": {"model": "siglip"},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,7 +29,14 @@ def load_model(kind: str, folder: Path, device: torch.device) -> Any:
     return frozen(kind, folder, device, folder, local_files_only=True, use_safetensors=True)
 
 
-def model_of(kind: str, config: Any, weights: dict[str, Tensor], file: Path, device: torch.device) -> Any:
+def model_of(
+    kind: str,
+    config: Any,
+    weights: dict[str, Tensor],
+    file: Path,
+    device: torch.device,
+    options: Mapping[str, Any] = MappingProxyType({}),
+) -> Any:
     """A model with given weights, which must be all of its own and no others.
 
     Args:
@@ -35,10 +44,11 @@ def model_of(kind: str, config: Any, weights: dict[str, Tensor], file: Path, dev
         config: its configuration there.
         weights: by their names there.
         file: from where they are, for the error.
+        options: further arguments of its class.
     Raises:
         RewardError: where they are not those of such a model, in one line.
     """
-    return frozen(kind, None, device, file, config=config, state_dict=weights)
+    return frozen(kind, None, device, file, config=config, state_dict=weights, **options)
 
 
 def frozen(kind: str, folder: Path | None, device: torch.device, source: Path, **loading: Any) -> Any:
@@ -59,3 +69,12 @@ def frozen(kind: str, folder: Path | None, device: torch.device, source: Path, *
     if folder is None and (others := sorted(loaded["unexpected_keys"])):
         raise RewardError(f"{source} holds {len(others)} weights that this {kind} does not have, {others[0]} first.")
     return model.eval().requires_grad_(False)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # a missing file, an unknown class, a package that a tokenizer needs
+        raise RewardError(f"no tokenizer could be loaded from {folder}: {one_line(error)}") from error
