@@ -33,13 +33,13 @@ class HPSv2(LearnedRewardWithProcessor):
     """
 
     model: str = option(
-        "xswu/HPSv2", "open_clip's weights: a .pt or .safetensors file, a folder with the version's, or a hub name"
+        "xswu/HPSv2", "open_clip's weights: a .pt or .safetensors file, a folder with those of `weights`, or a hub name"
     )
     processor: str = option(
         "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
         "folder or hub name of its configuration, tokenizer and colour statistics",
     )
-    version: Literal["v2.0", "v2.1"] = option("v2.1", "which weights of a folder or a hub model")
+    weights: Literal["v2.0", "v2.1"] = option("v2.1", "which weights of a folder or a hub model")
 
     model_type: ClassVar[str | None] = None
 
@@ -49,7 +49,7 @@ class HPSv2(LearnedRewardWithProcessor):
             raise ValueError(f"processor: {mistake}")
 
     def files(self) -> list[str]:
-        return [f"{FILES[self.version]}.{ending}" for ending in ("safetensors", "pt")]
+        return [f"{FILES[self.weights]}.{ending}" for ending in ("safetensors", "pt")]
 
     def load(self, device: torch.device) -> None:
         from transformers import CLIPConfig

@@ -61,7 +61,7 @@ def test_scores_are_the_cosines_of_open_clip(version: str, size: tuple[int, int]
         row[: len(tokens)] = torch.tensor(tokens)
     with torch.no_grad():
         expected = torch.cosine_similarity(reference.visual(padded(images, 16)), reference.encode_text(ids))
-    scores = started(version=version, batch_size=2)(images, PROMPTS, [{}] * 3).scores
+    scores = started(weights=version, batch_size=2)(images, PROMPTS, [{}] * 3).scores
     torch.testing.assert_close(scores, expected, rtol=0, atol=2e-6)
 
 
