@@ -35,6 +35,7 @@ VERBS = (
     "table",
     "compare",
     "serve",
+    "reward-server",
     "profile",
     "sample",
     "export",
@@ -84,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def load_commands() -> dict[str, Command]:
     """All commands by their verbs, in the order of --help."""
-    return {name: importlib.import_module(f"ddpo_bench.commands.{name}").COMMAND for name in VERBS}
+    return {name: importlib.import_module(f"ddpo_bench.commands.{name.replace('-', '_')}").COMMAND for name in VERBS}
 
 
 def call(command: Command, args: argparse.Namespace, arguments: Sequence[str]) -> int:

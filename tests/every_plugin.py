@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import reward_servers
 import tiny_rewards
 import vlm_server
 from tiny_pipelines import SCHEDULES
@@ -29,6 +30,7 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or
         ]
     },
     ("reward", "python"): {"function": "example_reward:brightness"},
+    ("reward", "remote"): {"reward": "target_colour"},
     ("reward", "vlm_judge"): {"model": "owner/vlm", "url": vlm_server.url()},
     ("reward", "vqa_strict"): {"model": "owner/vlm", "url": vlm_server.url()},
     ("reward", "ocr"): {"enlarge": 32},
@@ -67,7 +69,8 @@ def options_for(kind: str, name: str) -> dict[str, Any]:
     """Options that a plugin requires, or with which it is quick; a learned reward's are small models, made now."""
     if (kind, name) in EXTRAS:
         pytest.importorskip(EXTRAS[kind, name], reason=f"{name} needs an extra: pip install 'ddpo-bench[{name}]'")
-    return OPTIONS.get((kind, name), {}) | (tiny_rewards.options_of(name) if kind == "reward" else {})
+    made = tiny_rewards.options_of(name) | reward_servers.options_of(name) if kind == "reward" else {}
+    return OPTIONS.get((kind, name), {}) | made
 
 
 def make(kind: str, name: str, **options: Any) -> Any:

@@ -86,7 +86,9 @@ def test_a_run_resumes_bit_for_bit(kind: str, name: str, config_of: MakeConfig, 
     train(config, tmp_path / "stopped")
     assert numbers(tmp_path / "stopped") == numbers(tmp_path / "unbroken")
     states = [load_newest(tmp_path / run, torch.device("cpu")) for run in ("stopped", "unbroken")]
-    one, other = ({part: str(state[part]) for part in ("policy", "algorithm", "advantages")} for state in states)
+    one, other = (
+        {part: str(state[part]) for part in ("policy", "algorithm", "advantages", "reward")} for state in states
+    )
     assert one == other
 
 

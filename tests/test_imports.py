@@ -68,6 +68,7 @@ ALLOWED: dict[str, set[str]] = {
     "microbench": LEAVES | {"analysis", "embedded"},
     "throughput": LEAVES | PLUGINS | {"algorithm_bases", "analysis", "microbench", "noise", "training"},
     "conformance": LEAVES | {"rewards"},
+    "reward_server": LEAVES | {"rewards"},
     "serve": LEAVES | PLUGINS | {"algorithm_bases", "alive", "analysis", "embedded", "run_folder", "sweep", "training"},
     "console": LEAVES | {"analysis", "sweep"},
     "commands": LEAVES
@@ -85,6 +86,7 @@ ALLOWED: dict[str, set[str]] = {
         "describe",
         "microbench",
         "quiet",
+        "reward_server",
         "serve",
         "throughput",
     },

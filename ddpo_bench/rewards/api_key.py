@@ -7,6 +7,9 @@ import re
 from urllib.parse import unquote
 
 PIECE = 8  # characters of a key that must not be told
+QUOTED = 200  # characters of what an endpoint says of its error
+UNQUOTED = "the endpoint's text repeats the API key and is left out"
+VARIABLE = r"[A-Za-z_][A-Za-z0-9_]*"
 
 
 def api_key(variable: str) -> str:
@@ -24,6 +27,28 @@ def key_mistake(variable: str) -> str | None:
     if not (key.isascii() and key.isprintable()):
         return f"the environment variable {variable} holds characters that no API key has."
     return None
+
+
+def variable_mistake(variable: str) -> str | None:
+    """What is wrong with the name of a variable, which must not be a key itself; the message does not quote it."""
+    if re.fullmatch(VARIABLE, variable):
+        return None
+    return "must be the name of a variable, such as OPENAI_API_KEY, not a key."
+
+
+def url_mistake(url: str) -> str | None:
+    """What is wrong with the URL of an endpoint; where it holds a password, the message does not quote it."""
+    if "@" in url:
+        return "must hold no user or password. Name a variable that holds the key."
+    return None if url.startswith(("http://", "https://")) else f"must begin with http:// or https://, got {url!r}."
+
+
+def quoted(said: str, key: str) -> str:
+    """What an endpoint says, in one short line; nothing of it where it repeats the key."""
+    if gives_away(said, key):
+        return UNQUOTED
+    line = " ".join("".join(one if one.isprintable() else " " for one in said).split())
+    return line if len(line) <= QUOTED else f"{line[: QUOTED - 3]}..."
 
 
 def gives_away(text: str, key: str) -> bool:

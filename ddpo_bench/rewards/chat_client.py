@@ -12,13 +12,11 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ddpo_bench.rewards import answer_cache
-from ddpo_bench.rewards.api_key import api_key, gives_away
+from ddpo_bench.rewards.api_key import UNQUOTED, api_key, gives_away, quoted
 
 NOT_INSTALLED = 'needs httpx and tenacity, which are not installed: pip install "ddpo-bench[vlm]"'
 PASSING = {408, 409, 425, 429}  # and 5xx: worth another attempt
 LONGEST_WAIT = 600.0  # s
-QUOTED = 200  # characters of what an endpoint says of its error
-UNQUOTED = "the endpoint's text repeats the API key and is left out"
 Parse = Callable[[dict[str, Any]], Any]
 
 
@@ -147,11 +145,7 @@ class ChatClient:
         return NoAnswer(reason, again and wait <= LONGEST_WAIT, wait)
 
     def quoted(self, said: str) -> str:
-        """What an endpoint says, in one short line; nothing of it where it repeats the key."""
-        if self.gives_away(said):
-            return UNQUOTED
-        line = " ".join("".join(one if one.isprintable() else " " for one in said).split())
-        return line if len(line) <= QUOTED else f"{line[: QUOTED - 3]}..."
+        return quoted(said, api_key(self.key_variable))
 
     def gives_away(self, said: str) -> bool:
         return gives_away(said, api_key(self.key_variable))

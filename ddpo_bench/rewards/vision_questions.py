@@ -6,7 +6,6 @@ import base64
 import importlib.util
 import io
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field
 from typing import Any, Literal
@@ -18,7 +17,7 @@ from torch import Tensor
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Reward
 from ddpo_bench.rewards import answer_cache
-from ddpo_bench.rewards.api_key import key_mistake
+from ddpo_bench.rewards.api_key import key_mistake, url_mistake, variable_mistake
 from ddpo_bench.rewards.chat_client import NOT_INSTALLED, ChatClient, NoAnswer, Parse
 from ddpo_bench.rewards.checking import FAILURE, RewardError
 from ddpo_bench.rewards.eight_bit import eight_bit
@@ -42,12 +41,10 @@ class VisionModel(Reward):
     client: ChatClient = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if "@" in self.url:
-            raise ValueError("url: must hold no user or password. Name a variable in api_key_variable.")
-        if self.api_key_variable and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.api_key_variable):
-            raise ValueError("api_key_variable: must be the name of a variable, such as OPENAI_API_KEY, not a key.")
-        if not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"url: must begin with http:// or https://, got {self.url!r}.")
+        if mistake := url_mistake(self.url):
+            raise ValueError(f"url: {mistake}")
+        if self.api_key_variable and (mistake := variable_mistake(self.api_key_variable)):
+            raise ValueError(f"api_key_variable: {mistake}")
         self.client = ChatClient(self.url, self.api_key_variable, self.concurrency, self.attempts, self.timeout)
 
     def mistakes(self) -> list[str]:
