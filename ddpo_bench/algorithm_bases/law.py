@@ -19,8 +19,15 @@ def law_of(policy: Policy, sampler: Sampler, x_t: Tensor, steps: Tensor, conditi
         steps: [B], indices into the sampler's timesteps; samples of one batch may be at different steps.
         conditioning: of the B samples.
     """
+    return output_and_law(policy, sampler, x_t, steps, conditioning)[1]
+
+
+def output_and_law(
+    policy: Policy, sampler: Sampler, x_t: Tensor, steps: Tensor, conditioning: Conditioning
+) -> tuple[Tensor, Law]:
+    """The model output as `predict` gives it, and the law that it makes; arguments as of `law_of`."""
     output = policy.predict(x_t, sampler.timesteps[steps], conditioning)
-    return sampler.law(output, x_t, steps, policy.guidance_scale)
+    return output, sampler.law(output, x_t, steps, policy.guidance_scale)
 
 
 def output_of(policy: Policy, sampler: Sampler, x_t: Tensor, steps: Tensor, conditioning: Conditioning) -> Tensor:

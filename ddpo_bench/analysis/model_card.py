@@ -12,8 +12,8 @@ from ddpo_bench.analysis.plots.curves import learning_curves
 from ddpo_bench.analysis.plots.image_grid import before_after, illustrated
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.files import plain_yaml, write_text
+from ddpo_bench.run_folder.places import EXPORTED
 
-CONFIG = "run.yaml"
 CURVE, PICTURES = "reward.png", "before-after.png"
 SHOWN = ("policy", "sampler", "prompts", "reward", "algorithm", "advantages")
 
@@ -42,7 +42,7 @@ def write_card(record: RunRecord, base: Base, epoch: int, folder: Path) -> None:
         epoch: after which the weights were saved.
         folder: that holds them.
     """
-    write_text(folder / CONFIG, plain_yaml(record.config))
+    write_text(folder / EXPORTED, plain_yaml(record.config))
     if record.epochs:
         learning_curves([record], folder / CURVE)
     if len(record.evaluated) > 1 and illustrated([record]):
@@ -75,7 +75,7 @@ def text(record: RunRecord, base: Base, epoch: int, folder: Path) -> Iterator[st
     if (folder / CURVE).exists():
         yield f"![Reward of the training samples]({CURVE})"
     yield "## Training\n\n" + "\n".join(training(record, base))
-    yield f"The same again, with the whole configuration in `{CONFIG}`:\n\n```\nddpo-bench train {CONFIG}\n```"
+    yield f"The same again, with the whole configuration in `{EXPORTED}`:\n\n```\nddpo-bench train {EXPORTED}\n```"
     known = base.licence.get("license_name", base.licence.get("license"))
     yield f"## Licence\n\n{f'That of the base model: {known}.' if known else 'That of the base model; see its page.'}"
 

@@ -58,11 +58,11 @@ def refuse_wrong_places(target: Path, overwrite: bool, repository: str | None) -
     Raises:
         ConfigError: saying what to choose instead.
     """
-    from ddpo_bench.analysis.model_card import CONFIG
     from ddpo_bench.config import ConfigError
     from ddpo_bench.policies.pipeline_folder import is_hub_name
+    from ddpo_bench.run_folder.places import EXPORTED
 
-    if target.exists() and not (target / CONFIG).is_file():
+    if target.exists() and not (target / EXPORTED).is_file():
         raise ConfigError([f"--to {target}: exists, and is no earlier export. Choose another folder."])
     if target.exists() and not overwrite:
         raise ConfigError([f"--to {target}: holds an earlier export. Choose another folder, or add --overwrite."])

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddpo_bench.commands.command import Command, seed
+from ddpo_bench.commands.command import Command, amount, positive, seed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,12 +20,15 @@ examples:
   ddpo-bench sample                                        sample the pretrained embedded model
   ddpo-bench sample --prompts 'a dog' 'three frogs' --out dog.png
   ddpo-bench sample --run results/algos/runs/CELL/seed-0   sample a trained policy
+  ddpo-bench sample --run my-lora --steps 20 --eta 0       an exported one, with other steps and noise
 """
 
 
 def add_options(parser: ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group()
-    source.add_argument("--run", type=Path, metavar="DIR", help="a run's folder: sample its trained policy")
+    source.add_argument(
+        "--run", type=Path, metavar="DIR", help="a run's folder, or what was exported of one: sample its trained policy"
+    )
     source.add_argument("--config", type=Path, metavar="FILE", help="a run configuration: sample its pretrained policy")
     parser.add_argument(
         "--prompts",
@@ -37,22 +40,39 @@ def add_options(parser: ArgumentParser) -> None:
         "--out", type=Path, default=Path("samples.png"), metavar="PNG", help="picture to write (default: samples.png)"
     )
     parser.add_argument("--seed", type=seed, default=0, help="seed of prompts and noise (default: 0)")
+    parser.add_argument("--steps", type=positive, metavar="N", help="denoising steps (default: the configuration's)")
+    parser.add_argument(
+        "--guidance-scale", type=amount, metavar="X", help="classifier-free guidance (default: the configuration's)"
+    )
+    parser.add_argument("--eta", type=amount, metavar="X", help="noise of the sampler (default: the configuration's)")
 
 
 def execute(args: Namespace) -> int:
-    from ddpo_bench.commands.planning import load_run
-    from ddpo_bench.config import run_config
-    from ddpo_bench.training.generate import sample_images
+    from ddpo_bench.training.generate import sample_images, sampled_with
 
     refuse_picture(args.out)
-    source = args.run / "config.yaml" if args.run else args.config
-    config = load_run(source, []) if source else run_config({}, "defaults")
+    config, run = source_of(args)
+    config = sampled_with(config, args.steps, args.guidance_scale, args.eta)
     prompts = args.prompts or draw_prompts(config, args.seed)
-    save_grid(sample_images(config, prompts, args.seed, args.run), args.out)
+    save_grid(sample_images(config, prompts, args.seed, run), args.out)
     for index, prompt in enumerate(prompts):
         print(f"{index // GRID_COLUMNS + 1}.{index % GRID_COLUMNS + 1}  {prompt}")
     print(f"Saved {args.out} (row.column: prompt)")
     return 0
+
+
+def source_of(args: Namespace) -> tuple[RunConfig, Path | None]:
+    """The configuration of what is sampled, and the run whose checkpoint it is; None where it is none."""
+    from ddpo_bench.commands.planning import load_run
+    from ddpo_bench.config import run_config
+    from ddpo_bench.run_folder.places import EXPORTED
+    from ddpo_bench.training.generate import of_export
+
+    if args.run and (args.run / EXPORTED).is_file():
+        return of_export(load_run(args.run / EXPORTED, []), args.run), None
+    if args.run:
+        return load_run(args.run / "config.yaml", []), args.run
+    return load_run(args.config, []) if args.config else run_config({}, "defaults"), None
 
 
 def draw_prompts(config: RunConfig, seed: int) -> list[str]:

@@ -112,7 +112,7 @@ class DiffusersPolicy(StoredPipeline):
         self.present = self.layout.of(self.folder)
         networks = {name: getattr(pipeline, name).requires_grad_(False) for name in self.present.networks}
         self.seen_of = lru_cache(maxsize=10_000)(self.seen_by_the_pipeline)
-        self.embedded = PromptCache(self.embed_offloaded, lambda prompt: self.seen(prompt).text)
+        self.embedded = PromptCache(self.embed_offloaded, lambda prompt: (self.guided, self.seen(prompt).text))
         home = torch.device("cpu") if is_sharded() else device  # `shard` takes it from there, block after block
         self.network: Any = networks.pop(self.layout.trained).to(home)
         self.offloading = Offloading(networks, device)

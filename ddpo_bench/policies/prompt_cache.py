@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import torch
 
@@ -21,9 +21,9 @@ class PromptCache:
         limit: bytes that are kept.
     """
 
-    def __init__(self, embed: Callable[[str], Conditioning], seen: Callable[[str], str], limit: int = BYTES):
+    def __init__(self, embed: Callable[[str], Conditioning], seen: Callable[[str], Hashable], limit: int = BYTES):
         self.embed, self.seen, self.limit = embed, seen, limit
-        self.kept: OrderedDict[str, Conditioning] = OrderedDict()
+        self.kept: OrderedDict[Hashable, Conditioning] = OrderedDict()
 
     def __call__(self, prompts: list[str]) -> Conditioning:
         """One entry a prompt, in their order."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PLAN = "suite.yaml"
+EXPORTED = "run.yaml"  # the configuration of the run, in what was exported of it
 SEARCHED = 3  # levels of folders below one in which results are looked for
 CELL = re.compile(r"(?P<name>.+)-(?P<identity>[0-9a-f]{12})$")
 SEED = re.compile(r"seed-(\d+)$")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ddpo_bench import processes
-from ddpo_bench.algorithm_bases.law import law_of, mean_that_drew
+from ddpo_bench.algorithm_bases.law import law_of, mean_that_drew, output_and_law
 from ddpo_bench.host_memory import empty_like_first
 from ddpo_bench.noise import Noise
 from ddpo_bench.protocols import Conditioning, Policy, Sampler, Trajectories
@@ -44,17 +45,44 @@ def sample_batches(
 
 def sample_batch(policy: Policy, sampler: Sampler, conditioning: Conditioning, noise: Noise) -> Trajectories:
     """Trajectories of one micro-batch; all of it is on the policy's device, and no step waits for the host."""
+    latents: list[Tensor] = []
+    log_probs: list[Tensor] = []
+    for step in denoising(policy, sampler, conditioning, noise):
+        latents = latents or [step.x_t]
+        latents.append(step.x_prev)
+        log_probs.append(step.log_prob)
+    return Trajectories(torch.stack(latents, 1), torch.stack(log_probs, 1), noise)
+
+
+class Step(NamedTuple):
+    """One denoising step of a batch.
+
+    Attributes:
+        steps: [B], its index in the sampler's timesteps.
+        x_t, x_prev: [B, C, H, W], from where it led and to where.
+        output: of the model, as `predict` gives it.
+        log_prob: [B], of x_prev, mean units.
+    """
+
+    steps: Tensor
+    x_t: Tensor
+    output: Tensor
+    x_prev: Tensor
+    log_prob: Tensor
+
+
+def denoising(policy: Policy, sampler: Sampler, conditioning: Conditioning, noise: Noise) -> Iterator[Step]:
+    """The steps of one micro-batch from x_T to x_0, each taken when it is asked for; the caller turns gradients off."""
     draws = noise.draw_steps(
         1 + len(sampler.timesteps), len(conditioning), policy.latent_shape, policy.device, sampler.backend
     )
     x_t, sampler = next(draws), sampler.for_trajectories()
-    latents, log_probs = [x_t], []
     for k, z in enumerate(draws):
-        step = torch.full((len(x_t),), k, device=policy.device)
-        x_t, log_prob = law_of(policy, sampler, x_t, step, conditioning).draw(z)
-        latents.append(x_t)
-        log_probs.append(log_prob)
-    return Trajectories(torch.stack(latents, 1), torch.stack(log_probs, 1), noise)
+        steps = torch.full((len(x_t),), k, device=policy.device)
+        output, law = output_and_law(policy, sampler, x_t, steps, conditioning)
+        x_prev, log_prob = law.draw(z)
+        yield Step(steps, x_t, output, x_prev, log_prob)
+        x_t = x_prev
 
 
 def joined(batches: Iterator[Trajectories], count: int, on_host: bool = False) -> Trajectories:
