@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from ddpo_bench import processes
+from ddpo_bench.choices import to_plain
 from ddpo_bench.config import RunConfig
 from ddpo_bench.noise import Noise
-from ddpo_bench.parsing import Choice, ConfigError, choose, to_plain
+from ddpo_bench.parsing import Choice, ConfigError, choose
 from ddpo_bench.protocols import Policy
 from ddpo_bench.training.checkpoint import load_newest
 from ddpo_bench.training.ema import load_averages
