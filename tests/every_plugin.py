@@ -31,6 +31,7 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or
     },
     ("reward", "python"): {"function": "example_reward:brightness"},
     ("reward", "remote"): {"reward": "target_colour"},
+    ("reward", "caption_bertscore"): {"model": "owner/vlm", "url": vlm_server.url(), "layer": 2},
     ("reward", "vlm_judge"): {"model": "owner/vlm", "url": vlm_server.url()},
     ("reward", "vqa_strict"): {"model": "owner/vlm", "url": vlm_server.url()},
     ("reward", "ocr"): {"enlarge": 32},

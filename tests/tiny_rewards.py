@@ -76,8 +76,8 @@ def open_clip(folder: Path) -> None:
         torch.save({"epoch": 1, "state_dict": model.state_dict()}, folder / f"{name}.pt")
 
 
-def image_reward(folder: Path) -> None:
-    """A checkpoint of ImageReward, and a tokenizer of BERT's kind."""
+def bert_tokenizer(folder: Path) -> int:
+    """Number of its words."""
     from transformers import BertTokenizerFast
 
     folder.mkdir()
@@ -91,7 +91,31 @@ def image_reward(folder: Path) -> None:
     ]
     (folder / "vocab.txt").write_text("\n".join(words))
     BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
-    state = ImageRewardReference(SIDE, PATCH, len(words)).state_dict()
+    return len(words)
+
+
+def deberta(folder: Path) -> None:
+    """As microsoft/deberta-xlarge-mnli: relative positions alone, and weights in a pickle."""
+    from transformers import DebertaConfig, DebertaModel
+
+    config = DebertaConfig(
+        **TOWER | {"num_hidden_layers": 3},
+        vocab_size=bert_tokenizer(folder),
+        initializer_range=0.5,
+        max_position_embeddings=64,
+        relative_attention=True,
+        pos_att_type=["c2p", "p2c"],
+        position_biased_input=False,
+        type_vocab_size=0,
+    )
+    torch.save(DebertaModel(config).state_dict(), folder / "pytorch_model.bin")
+    config.save_pretrained(folder)
+
+
+def image_reward(folder: Path) -> None:
+    """A checkpoint of ImageReward, and a tokenizer of BERT's kind."""
+    words = bert_tokenizer(folder)
+    state = ImageRewardReference(SIDE, PATCH, words).state_dict()
     torch.save(state | {"blip.text_encoder.embeddings.position_ids": torch.arange(40)[None]}, folder / "ImageReward.pt")
 
 
@@ -117,7 +141,14 @@ def head(folder: Path) -> None:
     save_file({name: torch.randn(shape) for name, shape in shapes.items()}, folder / "model.safetensors")
 
 
-MAKERS = {"clip": clip, "open_clip": open_clip, "image_reward": image_reward, "siglip": siglip, "head": head}
+MAKERS = {
+    "clip": clip,
+    "open_clip": open_clip,
+    "image_reward": image_reward,
+    "deberta": deberta,
+    "siglip": siglip,
+    "head": head,
+}
 
 
 @cache
@@ -141,6 +172,7 @@ def kept() -> TemporaryDirectory[str]:
 
 PARTS = {
     "aesthetic": {"model": "clip", "head": "head"},
+    "caption_bertscore": {"encoder": "deberta"},
     "clip_score": {"model": "clip"},
     "image_reward": {"model": "image_reward", "processor": "image_reward"},
     "hpsv2": {"model": "open_clip", "processor": "open_clip"},

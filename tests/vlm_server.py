@@ -59,6 +59,8 @@ def completion(body: dict[str, Any]) -> dict[str, Any]:
         name = body["response_format"]["json_schema"]["name"]
         content = json.dumps({name: 10 * bright if name == "score" else "Yes."})
         return chat({"message": {"content": content}})
+    if not body.get("logprobs"):
+        return chat({"message": {"content": f"Two {'bright' if bright > 0.2 else 'dark'} frogs on a cat."}})
     top = [{"token": token, "logprob": float(np.log(p))} for token, p in ((" Yes", bright), ("no", 1 - bright))]
     return chat({"logprobs": {"content": [{"top_logprobs": top}]}})
 

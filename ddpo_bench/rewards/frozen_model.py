@@ -13,6 +13,8 @@ from torch import Tensor
 from ddpo_bench.rewards.checking import RewardError
 from ddpo_bench.rewards.model_files import one_line, type_mistake
 
+POOLER = "pooler."  # of a text encoder, which checkpoints may lack: its output is not read
+
 
 def load_model(kind: str, folder: Path, device: torch.device) -> Any:
     """A model that transformers saved, from safetensors alone.
@@ -52,6 +54,12 @@ def model_of(
 
 
 def frozen(kind: str, folder: Path | None, device: torch.device, source: Path, **loading: Any) -> Any:
+    """What `from_pretrained` of a class of transformers makes, in fp32, with all of its weights.
+
+    Args:
+        source: from where its weights are, for the error.
+        loading: further arguments of `from_pretrained`.
+    """
     import transformers
     from transformers.utils import logging
 
@@ -64,7 +72,7 @@ def frozen(kind: str, folder: Path | None, device: torch.device, source: Path, *
         model = model.to(device)
     except Exception as error:  # of safetensors, of transformers or, for a device, of torch
         raise RewardError(f"no {kind} could be loaded from {source} to {device}: {one_line(error)}") from error
-    if absent := sorted(loaded["missing_keys"]):
+    if absent := sorted(name for name in loaded["missing_keys"] if not name.startswith(POOLER)):
         raise RewardError(f"{source} lacks {len(absent)} of the weights of a {kind}, {absent[0]} first. Save it again.")
     if folder is None and (others := sorted(loaded["unexpected_keys"])):
         raise RewardError(f"{source} holds {len(others)} weights that this {kind} does not have, {others[0]} first.")
