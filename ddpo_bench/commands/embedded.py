@@ -10,7 +10,8 @@ from ddpo_bench.commands.command import Command, positive
 EXAMPLES = """\
 examples:
   ddpo-bench embedded train --work embedded-work     run the whole recipe, or resume it in the folder
-  ddpo-bench embedded train --flow-only cuda         train only the flow model, on a GPU
+  ddpo-bench embedded train --device cuda            run it on a GPU, with more data and larger batches
+  ddpo-bench embedded train --flow-only              train only the flow model
   ddpo-bench embedded evaluate                       measure the numbers in the model card
 """
 
@@ -27,10 +28,11 @@ def add_options(parser: ArgumentParser) -> None:
         metavar="DIR",
         help="folder for data and checkpoints (default: embedded-work)",
     )
+    train.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="device to train on (default: cpu)")
     train.add_argument(
         "--flow-only",
-        choices=["cpu", "cuda"],
-        help="train only the flow model, on this device, from the UNet in the folder, or else from the embedded one",
+        action="store_true",
+        help="train only the flow model, from the UNet in the folder, or else from the embedded one",
     )
     evaluate = actions.add_parser("evaluate", help="measure the quality of a model")
     evaluate.add_argument("--model", type=Path, metavar="DIR", help="the model's folder (default: the embedded model)")
@@ -47,9 +49,9 @@ def execute(args: Namespace) -> int:
     from ddpo_bench.embedded import MODEL_FOLDER, recipe
 
     if args.action == "train" and args.flow_only:
-        recipe.train_flow_only(args.work, args.flow_only)
+        recipe.train_flow_only(args.work, args.device)
     elif args.action == "train":
-        recipe.train(args.work)
+        recipe.train(args.work, args.device)
     else:
         recipe.evaluate(args.model or MODEL_FOLDER, args.samples)
     return 0

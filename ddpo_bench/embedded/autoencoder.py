@@ -13,7 +13,7 @@ from ddpo_bench.embedded.fit import Schedule, autocast, fit
 from ddpo_bench.embedded.render import render
 from ddpo_bench.embedded.scenes import Scene, sample_scene
 
-SCHEDULE = Schedule(steps=3000, batch=32)
+SCHEDULES = {"cpu": Schedule(steps=3000, batch=32), "cuda": Schedule(steps=6000, batch=192)}
 KL_WEIGHT = 1e-4  # on the KL per latent dimension in nats; keeps latents near unit scale and smooth
 CHANNELS = (16, 32, 64, 128)
 
@@ -42,23 +42,28 @@ def scene_batch(seed: tuple[int, ...], size: int) -> tuple[list[Scene], Tensor]:
     return scenes, images
 
 
-def autoencoder_loss(model: nn.Module, seed: tuple[int, int], size: int) -> Tensor:
+class Reconstruction:
     """L1 + 4 MSE in pixels of [-1, 1], plus the weighted KL to a unit Gaussian."""
-    _, images = scene_batch((1, *seed), size)
-    torch.manual_seed(seed[0] * 64 + seed[1])
-    with autocast(torch.device("cpu")):
-        posterior = model.encode(images).latent_dist  # type: ignore[operator]
-        decoded = model.decode(posterior.sample()).sample.float()  # type: ignore[operator]
-    kl = posterior.kl().float().mean() / posterior.mean[0].numel()
-    difference = decoded - images
-    return difference.abs().mean() + 4 * difference.square().mean() + KL_WEIGHT * kl
+
+    def batch(self, seed: tuple[int, int], size: int) -> Tensor:
+        return scene_batch((1, *seed), size)[1]
+
+    def loss(self, model: nn.Module, images: Tensor, seed: tuple[int, int]) -> Tensor:
+        images = images.to(next(model.parameters()).device)
+        torch.manual_seed(seed[0] * 64 + seed[1])
+        with autocast(images.device):
+            posterior = model.encode(images).latent_dist  # type: ignore[operator]
+            decoded = model.decode(posterior.sample()).sample.float()  # type: ignore[operator]
+        kl = posterior.kl().float().mean() / posterior.mean[0].numel()
+        difference = decoded - images
+        return difference.abs().mean() + 4 * difference.square().mean() + KL_WEIGHT * kl
 
 
-def train_autoencoder(folder: Path) -> AutoencoderKL:
-    """Train the autoencoder, and return its exponential moving average."""
+def train_autoencoder(folder: Path, device: torch.device) -> AutoencoderKL:
+    """Train the autoencoder, and return its exponential moving average, on the CPU."""
     torch.manual_seed(0)
-    model = build_autoencoder().to(memory_format=torch.channels_last)
-    return fit("autoencoder", model, autoencoder_loss, SCHEDULE, folder)
+    model = build_autoencoder().to(device, memory_format=torch.channels_last)
+    return fit("autoencoder", model, Reconstruction(), SCHEDULES[device.type], folder).to("cpu")
 
 
 @torch.no_grad()

@@ -10,14 +10,16 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from ddpo_bench.embedded.autoencoder import scene_batch
-from ddpo_bench.embedded.fit import Schedule, autocast, fit, world_and_rank
+from ddpo_bench.embedded.fit import Schedule, autocast, fit, loader, world_and_rank
 from ddpo_bench.embedded.scenes import Scene, caption, sample_scene
 
-SCHEDULE = Schedule(steps=3600, batch=192)
-CACHED_SCENES = 80_000
+SCHEDULES = {"cpu": Schedule(steps=3600, batch=192), "cuda": Schedule(steps=6000, batch=1024)}
+CACHED_SCENES = {"cpu": 80_000, "cuda": 400_000}
+PARTS, PART = 8, 125  # a chunk of the cache has so many parts, each of so many scenes
 SNR_CAP = 5.0  # min-SNR weighting (Hang et al. 2023)
 BARE_CAPTIONS = 0.4  # share that names noun and count only
 DROPPED_CAPTIONS = 0.1  # share replaced by the empty prompt, for classifier-free guidance
@@ -94,7 +96,7 @@ class LatentScenes:
     """Cached latents of random scenes, from which training batches are drawn.
 
     Attributes:
-        latents: unscaled latents, [N, 8, 8, 8] float16.
+        latents: unscaled latents, [N, 8, 8, 8] float16, on the device where they are used.
         scenes: the scene of each latent.
         tokenizer: the tokenizer of the captions.
         scaling_factor: the factor that scales the latents to unit standard deviation.
@@ -104,12 +106,16 @@ class LatentScenes:
         self.scaling_factor = float(1 / latents[:10_000].float().std())
         self.latents, self.scenes, self.tokenizer = latents, scenes, tokenizer
 
-    def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
-        """A random batch: scaled latents, [size, 8, 8, 8] float32, and tokens of their captions, [size, L]."""
+    def draw(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor]:
+        """A random batch: places of latents, [size], and tokens of their captions, [size, L], on the CPU."""
         index = rng.integers(len(self.scenes), size=size)
         captions = [training_caption(self.scenes[i], rng) for i in index]
         tokens = self.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        return self.latents[torch.from_numpy(index)].float() * self.scaling_factor, tokens
+        return torch.from_numpy(index), tokens
+
+    def scaled(self, index: Tensor) -> Tensor:
+        """Scaled latents, [size, 8, 8, 8] float32."""
+        return self.latents[index.to(self.latents.device)].float() * self.scaling_factor
 
 
 def training_caption(scene: Scene, rng: np.random.Generator) -> str:
@@ -125,31 +131,36 @@ def training_caption(scene: Scene, rng: np.random.Generator) -> str:
     )
 
 
+class Pictures(Dataset[Tensor]):
+    """The pictures of the latent cache, by chunk."""
+
+    def __getitem__(self, chunk: int) -> Tensor:
+        return torch.cat([scene_batch((2, chunk, part), PART)[1] for part in range(PARTS)])
+
+
 @torch.no_grad()
-def cache_latents(autoencoder: AutoencoderKL, folder: Path, count: int = CACHED_SCENES) -> None:
-    """Write this rank's share of the latent cache, in chunks of 1,000; chunks that exist are not written again."""
+def cache_latents(autoencoder: AutoencoderKL, folder: Path, device: torch.device) -> None:
+    """Write this rank's share of the latent cache, in chunks; chunks that exist are not written again."""
     world, rank = world_and_rank()
     folder.mkdir(parents=True, exist_ok=True)
-    for chunk in range(rank, count // 1000, world):
-        path = folder / f"{chunk:04d}.pt"
-        if path.exists():
-            continue
-        parts = []
-        for part in range(8):
-            _, images = scene_batch((2, chunk, part), 125)
-            with autocast(torch.device("cpu")):
-                parts.append(autoencoder.encode(images).latent_dist.mode().to(torch.float16))
-        partial = path.with_suffix(".partial")
+    chunks = range(rank, CACHED_SCENES[device.type] // (PARTS * PART), world)
+    missing = [chunk for chunk in chunks if not (folder / f"{chunk:04d}.pt").exists()]
+    autoencoder.to(device)
+    for chunk, images in zip(missing, loader(Pictures(), missing, device), strict=True):
+        with autocast(device):
+            parts = [autoencoder.encode(part.to(device)).latent_dist.mode().half().cpu() for part in images.split(PART)]
+        partial = folder / f"{chunk:04d}.partial"
         torch.save(torch.cat(parts), partial)
-        partial.replace(path)
+        partial.replace(folder / f"{chunk:04d}.pt")
+    autoencoder.to("cpu")
 
 
-def load_latents(folder: Path, tokenizer: CLIPTokenizer, count: int = CACHED_SCENES) -> LatentScenes:
+def load_latents(folder: Path, tokenizer: CLIPTokenizer, device: torch.device) -> LatentScenes:
     """Read the whole cache, and draw its scenes again from their seeds."""
-    chunks = range(count // 1000)
+    chunks = range(CACHED_SCENES[device.type] // (PARTS * PART))
     latents = torch.cat([torch.load(folder / f"{chunk:04d}.pt", weights_only=True) for chunk in chunks])
-    scenes = [scene for chunk in chunks for part in range(8) for scene in scenes_of((2, chunk, part), 125)]
-    return LatentScenes(latents, scenes, tokenizer)
+    scenes = [scene for chunk in chunks for part in range(PARTS) for scene in scenes_of((2, chunk, part), PART)]
+    return LatentScenes(latents.to(device), scenes, tokenizer)
 
 
 def scenes_of(seed: tuple[int, ...], size: int) -> list[Scene]:
@@ -167,22 +178,30 @@ class VelocityLoss:
         snr = alphas / (1 - alphas)
         self.weight = snr.clamp(max=SNR_CAP) / (snr + 1)
 
-    def __call__(self, model: nn.Module, seed: tuple[int, int], size: int) -> Tensor:
-        latents, tokens = self.data.batch(np.random.default_rng((3, *seed)), size)
+    def batch(self, seed: tuple[int, int], size: int) -> tuple[Tensor, ...]:
+        """Places of latents, tokens, noise and timesteps."""
+        index, tokens = self.data.draw(np.random.default_rng((3, *seed)), size)
         generator = torch.Generator().manual_seed(seed[0] * 64 + seed[1])
-        noise = torch.randn(latents.shape, generator=generator)
+        noise = torch.randn(size, 8, 8, 8, generator=generator)
         strata = (torch.arange(size) + torch.rand(size, generator=generator)) / size
-        timesteps = (strata * len(self.weight)).long()
-        signal, sigma = self.signal[timesteps].view(-1, 1, 1, 1), self.noise[timesteps].view(-1, 1, 1, 1)
-        with autocast(torch.device("cpu")):
+        return index, tokens, noise, (strata * len(self.weight)).long()
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...], seed: tuple[int, int]) -> Tensor:
+        device = self.data.latents.device
+        index, tokens, noise, timesteps = (part.to(device) for part in batch)
+        latents = self.data.scaled(index)
+        signal, sigma = (values.to(device)[timesteps].view(-1, 1, 1, 1) for values in (self.signal, self.noise))
+        weight = self.weight.to(device)
+        with autocast(device):
             velocity = model(signal * latents + sigma * noise, timesteps, tokens).float()
         error = (velocity - (signal * noise - sigma * latents)).square().mean(dim=(1, 2, 3))
-        return (self.weight[timesteps] * error).mean() / self.weight.mean()
+        return (weight[timesteps] * error).mean() / weight.mean()
 
 
 def train_denoiser(data: LatentScenes, tokenizer: CLIPTokenizer, folder: Path) -> Denoiser:
-    """Train the denoiser, and return its exponential moving average."""
+    """Train the denoiser where the latents are, and return its exponential moving average, on the CPU."""
     torch.manual_seed(0)
-    model = fit("denoiser", Denoiser(tokenizer), VelocityLoss(data), SCHEDULE, folder)
+    device = data.latents.device
+    model = fit("denoiser", Denoiser(tokenizer).to(device), VelocityLoss(data), SCHEDULES[device.type], folder)
     assert isinstance(model, Denoiser)
-    return model
+    return model.to("cpu")

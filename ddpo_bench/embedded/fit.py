@@ -1,20 +1,24 @@
 """The resumable training loop of all stages of the embedded model's recipe: Muon, cosine decay, EMA, checkpoints.
 
-It is data parallel over processes of one thread each, which on a CPU are faster than one process with many threads.
+On a CPU it is data parallel over processes of one thread each, which are faster than one process with many threads. On
+a GPU it is one process, and others prepare its batches.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 EMA_DECAY = 0.998
 WARMUP_STEPS = 100
@@ -81,17 +85,39 @@ def world_and_rank() -> tuple[int, int]:
     return (dist.get_world_size(), dist.get_rank()) if dist.is_initialized() else (1, 0)
 
 
-Loss = Callable[[nn.Module, tuple[int, int], int], Tensor]
+class Objective(Protocol):
+    """What a stage minimises. `seed` is (step, rank), so that a resumed stage draws the same data and noise."""
+
+    def batch(self, seed: tuple[int, int], size: int) -> Any:
+        """The data of a step, tensors on the CPU; made in another process where the model is on a GPU."""
+
+    def loss(self, model: nn.Module, batch: Any, seed: tuple[int, int]) -> Tensor:
+        """The mean loss of a batch, a scalar."""
 
 
-def fit(name: str, model: nn.Module, loss_at: Loss, schedule: Schedule, folder: Path) -> nn.Module:
+class Batches(Dataset[Any]):
+    """The batches of one rank, by step."""
+
+    def __init__(self, objective: Objective, rank: int, size: int):
+        self.objective, self.rank, self.size = objective, rank, size
+
+    def __getitem__(self, step: int) -> Any:
+        return self.objective.batch((step, self.rank), self.size)
+
+
+def loader(batches: Dataset[Any], order: Sequence[int], device: torch.device) -> DataLoader[Any]:
+    """Items in order, made by as many processes as there are cores where the device is a GPU."""
+    workers = os.cpu_count() or 1 if device.type == "cuda" else 0
+    return DataLoader(batches, batch_size=None, sampler=order, num_workers=workers)
+
+
+def fit(name: str, model: nn.Module, objective: Objective, schedule: Schedule, folder: Path) -> nn.Module:
     """Train `model` and return its exponential moving average, continuing from `folder/<name>.pt` where that exists.
 
     Args:
         name: the name of the stage.
-        model: the model to train.
-        loss_at: (model, (step, rank), batch size of this rank) -> scalar loss; seeds the generator of its batch by step
-            and rank, so that a resumed run draws the same data.
+        model: the model to train, on the device on which it is trained.
+        objective: makes batches and losses.
         schedule: the length and step sizes.
         folder: where checkpoints are written.
     """
@@ -101,9 +127,11 @@ def fit(name: str, model: nn.Module, loss_at: Loss, schedule: Schedule, folder: 
     optimisers = make_optimisers(model, schedule)
     start = restore(path, model, average, optimisers)
     clock, seen = time.perf_counter(), 0
-    for step in range(start, schedule.steps):
+    steps, device = range(start, schedule.steps), next(model.parameters()).device
+    data = loader(Batches(objective, rank, schedule.batch // world), steps, device)
+    for step, batch in zip(steps, data, strict=True):
         set_rates(optimisers, schedule, step)
-        loss = loss_at(model, (step, rank), schedule.batch // world)
+        loss = objective.loss(model, batch, (step, rank))
         loss.backward()
         if world > 1:
             average_gradients(model, world)

@@ -130,10 +130,15 @@ class FlowLoss:
     def __init__(self, pairs: FlowPairs):
         self.pairs = pairs
 
-    def __call__(self, model: nn.Module, seed: tuple[int, int], size: int) -> Tensor:
+    def batch(self, seed: tuple[int, int], size: int) -> tuple[Tensor, Tensor]:
+        """Places of pairs, and for how many zero tokens one stands."""
         rng = np.random.default_rng((7, *seed))
-        noisy, sigma, target, tokens = self.pairs.batch(rng, size)
-        zeros = torch.from_numpy(MOST_ZEROS ** rng.random(size, np.float32)).to(noisy.device)
+        index = torch.from_numpy(rng.integers(len(self.pairs.sigma), size=size))
+        return index, torch.from_numpy(MOST_ZEROS ** rng.random(size, np.float32))
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor], seed: tuple[int, int]) -> Tensor:
+        index, zeros = (part.to(self.pairs.sigma.device) for part in batch)
+        noisy, sigma, target, tokens = self.pairs.at(index)
         with autocast(noisy.device):
             velocity = model(noisy, sigma, tokens, zeros).float()
         return (velocity - target).square().mean()

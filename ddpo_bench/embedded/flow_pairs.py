@@ -37,9 +37,8 @@ class FlowPairs:
             torch.cat([part[name] for part in parts]).to(device) for name in ("noisy", "sigma", "velocity", "tokens")
         )
 
-    def batch(self, rng: np.random.Generator, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """A random batch of (x_t, s, velocity, tokens)."""
-        index = torch.from_numpy(rng.integers(len(self.sigma), size=size)).to(self.sigma.device)
+    def at(self, index: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The pairs at some places, as (x_t, s, velocity, tokens)."""
         return self.noisy[index].float(), self.sigma[index], self.velocity[index].float(), self.tokens[index].long()
 
 

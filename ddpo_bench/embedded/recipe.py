@@ -35,86 +35,94 @@ CALLS = {
 }
 
 
-def train(work: Path) -> None:
-    """Run all stages, data parallel over the CPU cores, and save the models in `work/model` and `work/flow_model`."""
-    ranks = max(1, os.cpu_count() or 1)
+def train(work: Path, device: str) -> None:
+    """Run all stages, and save the models in `work/model` and `work/flow_model`.
+
+    Args:
+        work: the folder of data and checkpoints.
+        device: cpu, for one process on each core, or cuda, for one process on one GPU.
+    """
     work.mkdir(parents=True, exist_ok=True)
     for stage in (autoencoder_stage, denoiser_stage, verifier_stage):
-        in_parallel(stage, work, ranks)
-    assemble(work)
+        run_stage(stage, work, device)
+    assemble(work, torch.device(device))
     evaluate(work / "model", samples=512)
-    train_flow_only(work, "cpu")
+    train_flow_only(work, device)
 
 
 def train_flow_only(work: Path, device: str) -> None:
     """Run the flow stage, and save the model in `work/flow_model`.
 
-    Args:
-        work: the folder of checkpoints; its `model` is the teacher, and the shipped one where it has none.
-        device: cpu, for one process on each core, or cuda, for one process on one GPU.
+    Its teacher is the UNet in `work/model`, and the shipped one where there is none.
     """
     work.mkdir(parents=True, exist_ok=True)
-    if device == "cpu":
-        in_parallel(flow_stage, work, max(1, os.cpu_count() or 1))
-    model = train_flow(teacher_of(work), work, torch.device(device))  # on a CPU finished: loaded from its checkpoint
+    run_stage(flow_stage, work, device)
+    model = flow_stage(work, torch.device(device))  # finished: loaded from its checkpoint
     flow_pipeline(model, teacher_of(work)).save_pretrained(work / "flow_model")
     make_portable(work / "flow_model")
     evaluate(work / "flow_model", samples=512)
 
 
-def in_parallel(stage: Callable[[Path], object], work: Path, ranks: int) -> None:
-    """Run a stage in `ranks` processes of one thread each, which average their gradients."""
+def run_stage(stage: Callable[[Path, torch.device], object], work: Path, device: str) -> None:
+    """Run a stage on a GPU, or on all cores."""
+    if device == "cpu":
+        in_parallel(stage, work, max(1, os.cpu_count() or 1))
+    else:
+        stage(work, torch.device(device))
+
+
+def in_parallel(stage: Callable[[Path, torch.device], object], work: Path, ranks: int) -> None:
+    """Run a stage on the CPU in `ranks` processes of one thread each, which average their gradients."""
     meeting = work / f"{stage.__name__}.rendezvous"
     meeting.unlink(missing_ok=True)
     torch.multiprocessing.spawn(one_rank, (stage, work, ranks, meeting), nprocs=ranks)
     meeting.unlink(missing_ok=True)
 
 
-def one_rank(rank: int, stage: Callable[[Path], object], work: Path, ranks: int, meeting: Path) -> None:
+def one_rank(rank: int, stage: Callable[[Path, torch.device], object], work: Path, ranks: int, meeting: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=meeting.resolve().as_uri(), rank=rank, world_size=ranks)
-    stage(work)
+    stage(work, torch.device("cpu"))
     dist.barrier()
     dist.destroy_process_group()
 
 
-def autoencoder_stage(work: Path) -> AutoencoderKL:
-    return train_autoencoder(work)
+def autoencoder_stage(work: Path, device: torch.device) -> AutoencoderKL:
+    return train_autoencoder(work, device)
 
 
-def denoiser_stage(work: Path) -> tuple[Denoiser, float]:
-    autoencoder = train_autoencoder(work)  # finished: loaded from its checkpoint
-    cache_latents(autoencoder, work / "latents")
-    dist.barrier()
+def denoiser_stage(work: Path, device: torch.device) -> tuple[Denoiser, float]:
+    autoencoder = train_autoencoder(work, device)  # finished: loaded from its checkpoint
+    cache_latents(autoencoder, work / "latents", device)
+    if dist.is_initialized():
+        dist.barrier()
     tokenizer = build_tokenizer()
-    data = load_latents(work / "latents", tokenizer)
+    data = load_latents(work / "latents", tokenizer, device)
     return train_denoiser(data, tokenizer, work), data.scaling_factor
 
 
-def verifier_stage(work: Path) -> Verifier:
-    data = load_latents(work / "latents", build_tokenizer())
-    return train_verifier(train_autoencoder(work), data, work)
+def verifier_stage(work: Path, device: torch.device) -> Verifier:
+    data = load_latents(work / "latents", build_tokenizer(), device)
+    return train_verifier(train_autoencoder(work, device), data, work)
 
 
-def flow_stage(work: Path) -> FlowModel:
-    return train_flow(teacher_of(work), work, torch.device("cpu"))
+def flow_stage(work: Path, device: torch.device) -> FlowModel:
+    return train_flow(teacher_of(work), work, device)
 
 
 def teacher_of(work: Path) -> Path:
     return work / "model" if (work / "model").exists() else MODEL_FOLDER
 
 
-def assemble(work: Path) -> None:
-    """Write the StableDiffusionPipeline folder in fp16, with the verifier in a subfolder."""
-    tokenizer = build_tokenizer()
-    data = load_latents(work / "latents", tokenizer)
-    autoencoder = train_autoencoder(work)
-    autoencoder.register_to_config(scaling_factor=round(data.scaling_factor, 5))
-    denoiser = train_denoiser(data, tokenizer, work)
+def assemble(work: Path, device: torch.device) -> None:
+    """Write the StableDiffusionPipeline folder in fp16, with the verifier in a subfolder; its stages are finished."""
+    autoencoder = train_autoencoder(work, device)
+    denoiser, scaling_factor = denoiser_stage(work, device)
+    autoencoder.register_to_config(scaling_factor=round(scaling_factor, 5))
     pipeline = StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=denoiser.text_encoder,
-        tokenizer=tokenizer,
+        tokenizer=build_tokenizer(),
         unet=denoiser.unet,
         scheduler=build_scheduler(),
         safety_checker=None,
@@ -125,7 +133,7 @@ def assemble(work: Path) -> None:
     pipeline.to(torch.float16).save_pretrained(folder)
     make_portable(folder)
     (folder / "verifier").mkdir(exist_ok=True)
-    verifier = train_verifier(autoencoder, data, work)
+    verifier = verifier_stage(work, device)
     weights = {name: value.half().contiguous() for name, value in verifier.state_dict().items()}
     save_file(weights, folder / "verifier" / "verifier.safetensors")
 

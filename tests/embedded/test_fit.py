@@ -12,9 +12,19 @@ from ddpo_bench.embedded import fit as fitting
 from ddpo_bench.embedded.fit import Schedule, fit, orthogonalise
 
 
-def regression(model: nn.Module, seed: tuple[int, int], size: int) -> Tensor:
-    x = torch.randn(size, 4, generator=torch.Generator().manual_seed(seed[0]))
-    return (model(x) - x.sum(1, keepdim=True)).square().mean()
+class Regression:
+    """Learns to add."""
+
+    def batch(self, seed: tuple[int, int], size: int) -> Tensor:
+        return torch.randn(size, 4, generator=torch.Generator().manual_seed(seed[0]))
+
+    def loss(self, model: nn.Module, x: Tensor, seed: tuple[int, int]) -> Tensor:
+        return (model(x) - x.sum(1, keepdim=True)).square().mean()
+
+
+def error(model: nn.Module) -> float:
+    task = Regression()
+    return task.loss(model, task.batch((999, 0), 256), (999, 0)).item()
 
 
 def network() -> nn.Module:
@@ -30,22 +40,23 @@ def test_orthogonalised_updates_have_singular_values_near_one(shape: tuple[int, 
 
 
 def test_fitting_lowers_the_loss(tmp_path: Path) -> None:
-    before = regression(network(), (999, 0), 256).item()
-    model = fit("toy", network(), regression, Schedule(steps=300, batch=32), tmp_path)
-    assert regression(model, (999, 0), 256).item() < 0.2 * before
+    before = error(network())
+    model = fit("toy", network(), Regression(), Schedule(steps=300, batch=32), tmp_path)
+    assert error(model) < 0.2 * before
 
 
 def test_an_interrupted_stage_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "CHECKPOINT_EVERY", 10)
     schedule = Schedule(steps=40, batch=8)
-    whole = fit("toy", network(), regression, schedule, tmp_path / "whole")
+    whole = fit("toy", network(), Regression(), schedule, tmp_path / "whole")
 
-    def stops(model: nn.Module, seed: tuple[int, int], size: int) -> Tensor:
-        if seed[0] == 25:
-            raise KeyboardInterrupt
-        return regression(model, seed, size)
+    class Stops(Regression):
+        def loss(self, model: nn.Module, x: Tensor, seed: tuple[int, int]) -> Tensor:
+            if seed[0] == 25:
+                raise KeyboardInterrupt
+            return super().loss(model, x, seed)
 
     with pytest.raises(KeyboardInterrupt):
-        fit("toy", network(), stops, schedule, tmp_path / "broken")
-    resumed = fit("toy", network(), regression, schedule, tmp_path / "broken")
+        fit("toy", network(), Stops(), schedule, tmp_path / "broken")
+    resumed = fit("toy", network(), Regression(), schedule, tmp_path / "broken")
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), resumed.parameters(), strict=True))
