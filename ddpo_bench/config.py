@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ddpo_bench.choices import Choice, to_plain
 from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.held_out import EvaluationPrompts, too_few
+from ddpo_bench.judge import SHIPPED, SUITE, Judges
 from ddpo_bench.options import LARGEST_COUNT, LARGEST_SEED, option
 from ddpo_bench.parsing import ConfigError, choose, parse
 
@@ -33,7 +34,7 @@ MOST_PROCESSES = 1024
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Evaluation before and after training, under every shipped reward."""
+    """Evaluation before and after training, under the reward that is trained and every judge."""
 
     prompts: EvaluationPrompts = option(
         "held_out",
@@ -48,6 +49,11 @@ class Evaluation:
         minimum=0,
         maximum=LARGEST_COUNT,
         unit="epochs",
+    )
+    judges: Judges = option(
+        (SUITE, SHIPPED),
+        "rewards that score the images as well, each with `samples` if it is to score the first ones alone; suite: "
+        "every reward that the suite trains; shipped: those that need no download, with default options",
     )
 
 
@@ -168,7 +174,7 @@ class RunConfig:
 
         It includes the versions of the plugins, and the content of the files that they read in place of their paths.
         """
-        plain = {key: value for key, value in self.to_dict().items() if key not in EXECUTION_KEYS}
+        plain = trained(self.to_dict())
         plain |= {key: choice.identity() for key, choice in self.choices.items()}
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -196,6 +202,17 @@ class RunConfig:
     def choices(self) -> dict[str, Choice]:
         """The plugins, by key."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if "kind" in f.metadata}
+
+
+def trained(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a configuration as nested mappings, what decides the numbers that are trained, the seed excepted."""
+    return {key: value for key, value in without_judges(plain).items() if key not in EXECUTION_KEYS}
+
+
+def without_judges(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The same without the judges: a run that is done need not be trained again because there is a further one."""
+    evaluation = {key: value for key, value in plain.get("evaluation", {}).items() if key != "judges"}
+    return {**plain, **({"evaluation": evaluation} if evaluation else {})}
 
 
 def run_config(data: Mapping[str, Any], source: str) -> RunConfig:

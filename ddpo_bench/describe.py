@@ -59,7 +59,7 @@ def described(cls: type, prefix: str = "") -> Iterator[Described]:
 
 
 def is_nested(hint: Any) -> bool:
-    return dataclasses.is_dataclass(hint) and not hasattr(hint, "parse")
+    return dataclasses.is_dataclass(hint) and not (hasattr(hint, "parse") or hasattr(hint, "parse_at"))
 
 
 def written(value: Any) -> str:

@@ -124,6 +124,8 @@ def convert(hint: Any, value: Any, where: str, mistakes: list[str]) -> Any:
         ]
         if isinstance(value, str) and value in words:
             return value
+        if isinstance(value, Mapping):  # is no word that was misspelled
+            words = []
         (hint,) = [
             arg for arg in typing.get_args(hint) if arg is not type(None) and typing.get_origin(arg) is not Literal
         ]
@@ -138,6 +140,8 @@ def convert(hint: Any, value: Any, where: str, mistakes: list[str]) -> Any:
             return value
         inner = typing.get_args(hint)[0]
         return origin(convert(inner, item, f"{where}[{i}]", mistakes) for i, item in enumerate(value))
+    if hasattr(hint, "parse_at"):  # a class that collects its own mistakes
+        return hint.parse_at(value, where, mistakes)
     if hasattr(hint, "parse"):  # a class that parses itself, such as a quantity from "1.6 nats"
         try:
             return hint.parse(value)

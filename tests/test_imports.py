@@ -16,14 +16,15 @@ ROOT = Path(ddpo_bench.__file__).parent
 KERNELS = Path(ddpo_kernels.__file__).parent
 LEAVES = {
     "architectures", "checksummed", "choices", "config", "copies", "files", "fingerprints", "held_out", "host_memory",
-    "measuring", "moments", "noise", "options", "parsing", "process_errors", "processes", "protocols", "quantity",
-    "registry", "whole_tensors", "yaml_file",
+    "judge", "measuring", "moments", "noise", "options", "parsing", "process_errors", "processes", "protocols",
+    "quantity", "registry", "whole_tensors", "yaml_file",
 }  # fmt: skip
 PLUGINS = {"policies", "samplers", "algorithms", "advantages", "rewards", "prompts"}
 
 ALLOWED: dict[str, set[str]] = {
-    "config": {"choices", "fingerprints", "held_out", "options", "parsing", "registry"},
+    "config": {"choices", "fingerprints", "held_out", "judge", "options", "parsing", "registry"},
     "choices": {"fingerprints", "options", "registry"},
+    "judge": {"choices", "options", "parsing"},
     "parsing": {"choices", "options", "registry"},
     "fingerprints": {"files"},
     "architectures": set(),

@@ -24,6 +24,7 @@ from ddpo_bench.analysis.notes import (
 from ddpo_bench.analysis.records import RunRecord
 from ddpo_bench.analysis.statistics import Estimate, estimate, paired_difference, probability_of_improvement
 from ddpo_bench.analysis.tables import Column, Rank, Row, Table, Value
+from ddpo_bench.config import trained
 
 KEYS = [Column("algorithm", "algorithm", part=None), Column("reward", "reward", part=None)]
 MEASUREMENTS = [
@@ -131,7 +132,8 @@ def baseline_of(runs: Runs, cells: dict[str, Runs]) -> Runs:
 
 def judged_by(record: RunRecord) -> list[object]:
     """What decides the worth of a policy that learns nothing; cells of other plugin versions are not alike."""
-    settings = [record.config.get(key) for key in ("policy", "sampler", "prompts", "reward", "evaluation")]
+    decisive = trained(record.config)
+    settings = [decisive.get(key) for key in ("policy", "sampler", "prompts", "reward", "evaluation")]
     return [*settings, record.varied.get("cell")]
 
 

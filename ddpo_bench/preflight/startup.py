@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ddpo_bench.config import RunConfig
+from ddpo_bench.judge import Judge
 from ddpo_bench.policies.sharding import is_asked_for, sharding_mistakes
 from ddpo_bench.protocols import Algorithm, Policy, Reward
 from ddpo_bench.registry import get
@@ -40,11 +41,27 @@ def config_mistakes(config: RunConfig, here: bool = True) -> list[str]:
         found.append(mistake)
     if here:
         reward: Reward = config.reward.build()
-        found += reward.mistakes() + backend_mistakes(config.backend) + sharding_mistakes() + shard_mistakes(config)
+        found += (
+            reward.mistakes()
+            + judge_mistakes(config)
+            + backend_mistakes(config.backend)
+            + sharding_mistakes()
+            + shard_mistakes(config)
+        )
         if mistake := logger_mistake(config.logger):
             found.append(f"logger: {mistake}")
         if not is_launched() and (mistake := lacking_gpus(config, gpu_count())):
             found.append(mistake)
+    return found
+
+
+def judge_mistakes(config: RunConfig) -> list[str]:
+    """Judges that cannot start here, except for the rewards of other runs, which tell it themselves."""
+    found = []
+    for index, judge in enumerate(config.evaluation.judges):
+        if isinstance(judge, Judge) and not judge.of_suite:
+            place = f"evaluation.judges[{index}]"
+            found += [place + mistake.removeprefix("reward") for mistake in judge.reward.build().mistakes()]
     return found
 
 

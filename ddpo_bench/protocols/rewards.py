@@ -58,8 +58,8 @@ class Reward(Protocol):
     def start(self, device: torch.device) -> None:
         """Load what scoring needs; called once, before the first call."""
 
-    def can_judge(self, prompt: str) -> bool:
-        """Whether images of this prompt can be scored."""
+    def can_judge(self, prompt: str, metadata: Metadata) -> bool:
+        """Whether images of this prompt, with what is known of it, can be scored."""
         return True
 
     def prompt_mistake(self, prompt: str, metadata: Metadata) -> str | None:

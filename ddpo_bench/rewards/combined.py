@@ -98,8 +98,8 @@ class Combined(Reward):
         for reward in self.rewards:
             reward.start(device)
 
-    def can_judge(self, prompt: str) -> bool:
-        return all(reward.can_judge(prompt) for reward in self.rewards)
+    def can_judge(self, prompt: str, metadata: Metadata) -> bool:
+        return all(reward.can_judge(prompt, metadata) for reward in self.rewards)
 
     def prompt_mistake(self, prompt: str, metadata: Metadata) -> str | None:
         return next(filter(None, (reward.prompt_mistake(prompt, metadata) for reward in self.rewards)), None)

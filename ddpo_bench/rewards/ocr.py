@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.options import option
+from ddpo_bench.protocols import Metadata
 from ddpo_bench.registry import register
 from ddpo_bench.rewards.eight_bit import eight_bit
 from ddpo_bench.rewards.model_files import one_line
@@ -41,8 +42,8 @@ class OCR(WrittenText):
 
     offline: ClassVar[bool] = True
 
-    def can_judge(self, prompt: str) -> bool:
-        return not self.mistakes() and super().can_judge(prompt)
+    def can_judge(self, prompt: str, metadata: Metadata) -> bool:
+        return not self.mistakes() and super().can_judge(prompt, metadata)
 
     def mistakes(self) -> list[str]:
         installed = all(map(importlib.util.find_spec, ("rapidocr", "onnxruntime")))

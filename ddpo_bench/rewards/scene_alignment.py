@@ -31,7 +31,7 @@ class SceneAlignment(Reward):
     differentiable: ClassVar[bool] = True
     offline: ClassVar[bool] = True
 
-    def can_judge(self, prompt: str) -> bool:
+    def can_judge(self, prompt: str, metadata: Metadata) -> bool:
         """Whether the prompt names a known noun, and no more things than the verifier counts."""
         return requested_scene(prompt) is not None
 

@@ -27,7 +27,7 @@ from ddpo_bench.parsing import ConfigError
 from ddpo_bench.protocols import Policy, Reward, Sampler
 from ddpo_bench.registry import unknown
 from ddpo_bench.rewards.checking import RewardError, score
-from ddpo_bench.rewards.judges import judges
+from ddpo_bench.rewards.judges import shipped_judges
 from ddpo_bench.serve.models import Family, ServedModel
 from ddpo_bench.training.evaluation import to_pixels
 from ddpo_bench.training.generate import noise_of_pictures, sampled_with
@@ -188,7 +188,7 @@ class Judges:
         """Of each image by the name of the judge; None where it has no score."""
         prompts = [prompt] * len(images)
         by_judge = {}
-        for name, reward in judges([prompt]).items():
+        for name, reward in shipped_judges([prompt]).items():
             if name not in self.started:
                 reward.start(self.device)
                 self.started[name] = reward

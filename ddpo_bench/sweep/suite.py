@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.config import Choice, ConfigError, RunConfig, run_config, to_plain
+from ddpo_bench.config import Choice, ConfigError, Judges, RunConfig, run_config, to_plain
+from ddpo_bench.judge import with_rewards_of_suite
 from ddpo_bench.registry import DEFAULTS
 from ddpo_bench.sweep.form import read_form
 from ddpo_bench.sweep.matrix import (
@@ -81,6 +82,7 @@ class Suite:
             ConfigError: where it cannot have them.
         """
         config = run_config(merged(merged(self.base, settings_of(cell.varied)), changes), cell.name)
+        config = judged(config, cell.config.evaluation.judges)
         return replace(cell, config=config, hash=config.identity(), tuned=dict(changes))
 
 
@@ -188,4 +190,15 @@ def resolve(
         label = config.reward.label  # known from here on, so that no worker needs to make the reward for it
         labelled = varied | ({"reward": label} if "reward" in varied else {})
         cells.append(Cell(cell_name(labelled, config.algorithm.name), identity, varied, places, config))
-    return cells, list(mistakes)
+    return judged_by_each_other(cells), list(mistakes)
+
+
+def judged_by_each_other(cells: list[Cell]) -> list[Cell]:
+    """The cells, judged by one another's rewards where `evaluation.judges` says so."""
+    rewards = list({cell.config.reward.label: cell.config.reward for cell in cells}.values())
+    known = [(cell, with_rewards_of_suite(cell.config.evaluation.judges, rewards)) for cell in cells]
+    return [replace(cell, config=judged(cell.config, judges)) for cell, judges in known]
+
+
+def judged(config: RunConfig, judges: Judges) -> RunConfig:
+    return replace(config, evaluation=replace(config.evaluation, judges=judges))

@@ -1,4 +1,4 @@
-"""Evaluation: fixed prompts and noise a seed, judged under every shipped reward.
+"""Evaluation: fixed prompts and noise a seed, judged under the reward that is trained and others.
 
 What no reward sees is measured too: diversity and low-level image statistics.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from ddpo_bench.held_out import PromptFunction
 from ddpo_bench.noise import Noise, Purpose
 from ddpo_bench.protocols import Conditioning, Policy, Reward, Sampler, Trajectories
 from ddpo_bench.registry import get, label
-from ddpo_bench.rewards.judges import judges
+from ddpo_bench.rewards.judges import Seated, seated
 from ddpo_bench.training.finite import check_finite
 from ddpo_bench.training.image_statistics import diversity, image_statistics
 from ddpo_bench.training.phases import Phases
@@ -58,10 +59,23 @@ class Evaluator:
         self.truncated = sum(prompt.tokens_cut > 0 for prompt in seen)
         texts = [prompt.text for prompt in seen]
         self.repeated = [texts.index(text) for text in dict.fromkeys(texts)][:DIVERSITY_PROMPTS]
-        shipped = judges(self.prompts)
-        for judge in shipped.values():
-            judge.start(self.policy.device)
-        self.judges = shipped | {label("reward", self.reward): self.reward}
+        judges = seated(self.config.evaluation.judges, self.prompts, self.metadata)
+        own = label("reward", self.reward)
+        judges.pop(own, None)
+        for judge in judges.values():
+            judge.reward.start(self.policy.device)
+        self.judges = judges | {own: Seated(self.reward, len(self.prompts))}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What judges need to give the same scores in a resumed run; the run's own reward keeps it itself."""
+        return {
+            name: judge.reward.state_dict() for name, judge in self.judges.items() if judge.reward is not self.reward
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Judges that the run has had before."""
+        for name in state.keys() & self.judges.keys():
+            self.judges[name].reward.load_state_dict(state[name])
 
     def evaluate(self, epoch: int) -> dict[str, float]:
         """Metrics of the policy as it is; the first pictures go to `samples/`."""
@@ -92,10 +106,10 @@ class Evaluator:
 
     def judge(self, images: Tensor) -> dict[str, float]:
         """What the images are worth to every reward, and what they look like."""
-        own = processes.share(len(images))
         row = {}
-        for name, judge in sorted(self.judges.items()):
-            scores, measured = scored_by_all(judge, images[own], self.prompts, self.metadata, training=False)
+        for name, (judge, count) in sorted(self.judges.items()):
+            own, prompts, metadata = processes.share(count), self.prompts[:count], self.metadata[:count]
+            scores, measured = scored_by_all(judge, images[own], prompts, metadata, training=False)
             row[f"eval/{name}"] = mean_of_scored(scores)
             row |= {f"eval/{part}": measured[part] for part in judge.part_labels if part in measured}
             if missing := int(scores.isnan().sum()):

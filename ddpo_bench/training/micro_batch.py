@@ -21,7 +21,7 @@ from torch import Tensor
 from ddpo_bench import processes
 from ddpo_bench.algorithm_bases.law import law_of
 from ddpo_bench.checksummed import Damaged
-from ddpo_bench.config import RunConfig
+from ddpo_bench.config import RunConfig, without_judges
 from ddpo_bench.held_out import PromptFunction
 from ddpo_bench.noise import Noise
 from ddpo_bench.parsing import ConfigError
@@ -121,10 +121,11 @@ def remembered(folder: Path, config: RunConfig, processor: str) -> int | None:
     """What this run, or one of the same configuration next to it, found on the same kind of processor."""
     if (own := noted(folder, processor)) is not None:
         return own
-    alike = config.to_dict() | {"seed": None}
+    alike = without_judges(config.to_dict()) | {"seed": None}
     for other in sorted(folder.parent.glob("*/provenance.json")):
         try:
-            if read_config(other.parent) | {"seed": None} == alike and (found := noted(other.parent, processor)):
+            known = without_judges(read_config(other.parent)) | {"seed": None}
+            if known == alike and (found := noted(other.parent, processor)):
                 return found
         except (Damaged, ConfigError):  # another run's trouble
             continue

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ddpo_bench.checksummed import write_checksummed_json, write_checksummed_yaml
-from ddpo_bench.config import EXECUTION_KEYS, RunConfig
+from ddpo_bench.config import RunConfig, trained
 from ddpo_bench.fingerprints import Inputs, changed
 from ddpo_bench.run_folder.status import read_config, read_provenance
 
@@ -109,8 +109,8 @@ def without(plain: dict[str, Any], places: Iterable[str]) -> dict[str, Any]:
 
 def differing_keys(held: Mapping[str, Any], plain: Mapping[str, Any]) -> list[str]:
     """The keys that decide the numbers of a run and differ between two configurations."""
-    decisive = (held.keys() | plain.keys()) - set(EXECUTION_KEYS) | {"seed"}
-    return sorted(key for key in decisive if held.get(key) != plain.get(key))
+    one, other = ({"seed": config.get("seed"), **trained(config)} for config in (held, plain))
+    return sorted(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
 
 
 def has_rows(folder: Path) -> bool:

@@ -81,7 +81,7 @@ def run_epochs(config: RunConfig, folder: Path, device: torch.device, record: Re
     evaluator = Evaluator(config, policy, sampler, evaluation_prompts, reward, record.pictures, micro_batch)
     record.identify(origin)  # all that the configuration names has started
     parts: dict[str, Any] = {"policy": policy, "algorithm": algorithm, "advantages": advantages, "reward": reward}
-    parts |= record.parts
+    parts |= {"judges": evaluator, **record.parts}
     ema = Ema(policy, config.ema)
     if config.ema:
         parts["ema"] = ema
@@ -160,10 +160,11 @@ def is_kept_on_host(config: RunConfig, policy: Policy, sampler: Sampler, algorit
 def snapshot(parts: dict[str, Any], epoch: int, last: bool) -> dict[str, Any]:
     """The state from which a run resumes, also a finished one that is given more epochs.
 
-    Before the first epoch every part is as it starts, except for the rows, and for a reward that has learned its scale
-    from the first evaluation; the weights are kept for pictures if that epoch is also the last.
+    Before the first epoch every part is as it starts, except for the rows, and for rewards that have learned their
+    scale from the first evaluation; the weights are kept for pictures if that epoch is also the last.
     """
-    kept = parts.keys() if epoch else {"policy", "metrics", "reward"} if last else {"metrics", "reward"}
+    first = {"metrics", "reward", "judges"}
+    kept = parts.keys() if epoch else {"policy", *first} if last else first
     return {"epoch": epoch, **{name: part.state_dict() for name, part in parts.items() if name in kept}}
 
 

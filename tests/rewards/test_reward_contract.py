@@ -24,7 +24,7 @@ def facts(reward: Reward) -> list[dict[str, Any]]:
 def reward(request: pytest.FixtureRequest, user_files, verifier) -> Reward:
     made: Reward = make("reward", request.param)
     made.start(torch.device("cpu"))
-    assert all(map(made.can_judge, PROMPTS))
+    assert all(map(made.can_judge, PROMPTS, facts(made)))
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from torch import Tensor
 from ddpo_bench.advantages.per_prompt import PerPrompt
 from ddpo_bench.config import RunConfig
 from ddpo_bench.held_out import is_held_out, split
+from ddpo_bench.rewards.jpeg import jpeg_kilobytes
 from ddpo_bench.training.evaluation import Evaluator, save_grid
 from ddpo_bench.training.trainer import start_policy
 
@@ -84,3 +86,27 @@ def test_a_whole_run_draws_no_held_out_prompt_in_training(tiny_run: MakeConfig, 
     assert len(drawn) == 8
     assert not any(map(is_held_out, drawn))
     assert all(map(is_held_out, json.loads((tmp_path / "samples" / "index.json").read_text())["prompts"]))
+
+
+def test_a_sampled_judge_scores_the_first_images(tiny_run: MakeConfig, tmp_path: Path) -> None:
+    judge = {"name": "jpeg_incompressibility", "samples": 2}
+    one = evaluator(tiny_run(evaluation={"samples": 4, "judges": [judge]}), tmp_path)
+    row = one.evaluate(0)
+    _, _, images = one.sample(one.prompts, "evaluation")
+    sizes = jpeg_kilobytes(images)
+    assert row["eval/jpeg_incompressibility"] == sizes[:2].mean().item()
+    assert row["eval/jpeg_compressibility"] == -sizes.mean().item()  # what the run is trained on
+    assert "eval/target_colour" not in row
+
+
+def test_a_further_judge_trains_nothing_again(tiny_run: MakeConfig, tmp_path: Path) -> None:
+    from ddpo_bench.training.trainer import train
+
+    config, rows = tiny_run(epochs=1, evaluation={"samples": 2, "judges": []}), []
+    train(config, tmp_path)
+    further = tiny_run(epochs=1, evaluation={"samples": 2, "judges": ["target_colour"]})
+    assert further.identity() == config.identity()
+    train(further, tmp_path, rows.append)
+    assert not rows
+    train(replace(further, epochs=2), tmp_path, rows.append)  # continued, with the new judge
+    assert [row["epoch"] for row in rows if "eval/target_colour" in row] == [2]

@@ -19,7 +19,7 @@ from run_rows import numbers, rows_of
 
 from ddpo_bench.config import RunConfig
 from ddpo_bench.rewards.checking import RewardError
-from ddpo_bench.rewards.judges import judges
+from ddpo_bench.rewards.judges import seated
 from ddpo_bench.training import record
 from ddpo_bench.training.checkpoint import CorruptCheckpoint, load_newest, write_state
 from ddpo_bench.training.run_identity import DifferentConfig
@@ -37,7 +37,7 @@ EVALUATION = {
     "epoch", "eval/kl_reference", "eval/kl_reference_nats", "eval/diversity", "eval/image/brightness",
     "eval/image/contrast", "eval/image/colourfulness", "eval/image/sharpness", "seconds_eval_sampling",
     "seconds_eval_reward", "seconds_eval_kl", "seconds_eval_files", "prompts_truncated",
-} | {f"eval/{judge}" for judge in judges(["rain"])}  # fmt: skip
+} | {f"eval/{judge}" for judge in seated(("shipped",), ["rain"], [{}])}  # fmt: skip
 MakeConfig = Callable[..., RunConfig]
 
 
@@ -169,7 +169,8 @@ def test_a_checkpoint_of_an_older_version_is_named_with_its_remedy(tiny_run: Mak
 def test_a_finished_run_keeps_one_checkpoint_to_resume_from(finished: Path) -> None:
     (path,) = (finished / "checkpoint").iterdir()
     assert path.name == "epoch-0003.pt"
-    assert torch.load(path, weights_only=True).keys() == {"epoch", "policy", "algorithm", "advantages", "metrics"}
+    parts = {"policy", "algorithm", "advantages", "reward", "judges", "metrics"}
+    assert torch.load(path, weights_only=True).keys() == {"epoch", *parts}
 
 
 def test_more_epochs_continue_a_finished_run_to_the_numbers_of_one_that_was_planned_longer(

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from ddpo_bench.policies.latent_size import vae_factor
 from ddpo_bench.policies.stored_pipeline import StoredPipeline
-from ddpo_bench.rewards.judges import judges
+from ddpo_bench.rewards.judges import shipped_judges
 from ddpo_bench.serve.generator import Generator
 from ddpo_bench.serve.models import Family, ServedModel, example_prompts
 
@@ -59,7 +59,7 @@ class Models(BaseModel):
 def models(request: Request) -> Models:
     """The models that can be compared, by family."""
     generator: Generator = request.app.state.generator
-    names = sorted(judges([]))
+    names = sorted(shipped_judges([]))
     return Models(families=[told(family, generator, names) for family in generator.families()])
 
 
