@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -65,3 +67,11 @@ def process(file: Path, port: int) -> Any:
 def serve(file: str, port: str) -> None:
     os.environ[TOKEN_VARIABLE] = TOKEN
     raise SystemExit(cli.main(["reward-server", file, "--port", port]))
+
+
+def wait_for(port: int) -> None:
+    """Until a server listens there."""
+    while True:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.05)

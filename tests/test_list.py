@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from ddpo_bench import cli
 from ddpo_bench.commands.options_page import REGENERATE, page
 from ddpo_bench.config import RunConfig
-from ddpo_bench.registry import FOLDERS, names
+from ddpo_bench.describe import purpose
+from ddpo_bench.options import options_of
+from ddpo_bench.registry import FOLDERS, get, names
 
 PAGE = Path(__file__).parent.parent / "docs" / "options.md"
 
@@ -56,3 +59,10 @@ def test_the_page_documents_every_key_of_a_run() -> None:
     for key in keys(RunConfig().to_dict()):
         first, _, rest = key.partition(".")
         assert f"| `{rest if first in plugins else key}` |" in text or rest == "name"
+
+
+def test_a_reward_that_loads_a_model_is_listed_with_its_licence_and_size() -> None:
+    loading = {name: get("reward", name) for name in names("reward") if "model" in options_of(get("reward", name))}
+    for name, reward in loading.items():
+        if "url" not in options_of(reward):  # of an endpoint, whose model it is
+            assert re.search(r"; (MIT|Apache-2\.0)( and (MIT|Apache-2\.0))*, [\d.]+ (GB|MB)\.$", purpose(reward)), name

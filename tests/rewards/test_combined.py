@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from every_plugin import make
+from followed_page import Page
 from torch import Tensor
 
 from ddpo_bench.config import ConfigError, RunConfig, run_config
@@ -160,3 +162,9 @@ def test_a_configuration_is_read_back_and_the_files_of_parts_count_by_their_cont
     before = config.identity()
     (user_files / "example_reward.py").write_text("def brightness(i, p, m): return -i.double().mean(dim=(1, 2, 3))\n")
     assert config_of(part, BLUE).identity() != before
+
+
+def test_the_example_of_the_page_is_a_configuration() -> None:
+    section = Page("rewards.md", "").text.partition("## Several rewards as one")[2]
+    config = run_config(yaml.safe_load(section.partition("```yaml\n")[2].partition("```")[0]), "test")
+    assert config.reward.label == "combined scene_alignment running + 0.5 target_colour colour=red running"
