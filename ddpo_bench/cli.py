@@ -36,6 +36,7 @@ VERBS = (
     "compare",
     "serve",
     "reward-server",
+    "votes",
     "profile",
     "sample",
     "export",

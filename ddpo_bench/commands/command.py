@@ -88,6 +88,11 @@ def add_metric(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--metric", metavar="NAME", help=help)
 
 
+def add_votes(parser: ArgumentParser) -> None:
+    help = "the file of blind votes (default: votes.sqlite next to the first suite)"
+    parser.add_argument("--votes", type=Path, metavar="FILE", help=help)
+
+
 def seeds(text: str) -> list[int]:
     """Parse seeds given as 0-4 or 0,2,7."""
     found: dict[int, None] = {}  # in order, without repetition

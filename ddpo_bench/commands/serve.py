@@ -7,7 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddpo_bench.commands.command import Command
+from ddpo_bench.commands.command import Command, add_votes
 
 if TYPE_CHECKING:
     from ddpo_bench.serve.settings import Settings
@@ -43,6 +43,7 @@ def add_options(parser: ArgumentParser) -> None:
         type=token,
         help="what every request must carry; beyond loopback one is made where none is given",
     )
+    add_votes(parser)
 
 
 def execute(args: Namespace) -> int:
@@ -71,13 +72,15 @@ def settings_of(args: Namespace) -> Settings:
 
     from ddpo_bench.config import ConfigError
     from ddpo_bench.serve.settings import LOOPBACK, Settings
+    from ddpo_bench.serve.votes import votes_file
 
     if missing := [folder for folder in args.folders if not folder.is_dir()]:
         told = "no such folder. Give results folders, folders of runs or exported LoRA folders"
         raise ConfigError([f"{folder}: {told}, or make results: ddpo-bench run smoke" for folder in missing])
     beyond = args.host not in LOOPBACK
     token = args.token or (secrets.token_urlsafe(24) if beyond else None)
-    return Settings(tuple(args.folders), args.host, args.port, token, args.memory)
+    votes = args.votes or votes_file(args.folders)
+    return Settings(tuple(args.folders), args.host, args.port, token, args.memory, votes=votes)
 
 
 def size(text: str) -> int:

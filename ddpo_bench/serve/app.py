@@ -18,18 +18,19 @@ from ddpo_bench.serve.access import Access
 from ddpo_bench.serve.gallery import Gallery
 from ddpo_bench.serve.generation_queue import QueueFull
 from ddpo_bench.serve.generator import Generator
-from ddpo_bench.serve.routes import events, generate, health, models, runs, suites
+from ddpo_bench.serve.routes import arena, events, generate, health, models, runs, suites
 from ddpo_bench.serve.settings import Settings
+from ddpo_bench.serve.votes import Votes, VotesError
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 PAGES = Path(__file__).parent / "pages"
-ROUTERS = (models.router, generate.router, suites.router, runs.router, events.router, health.router)
+ROUTERS = tuple(each.router for each in (models, generate, suites, runs, events, arena, health))
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The application of one server.
 
-    Routes find what they share in `request.app.state`: `settings`, `generator`, `gallery` and `watcher`.
+    Routes find what they share in `request.app.state`: `settings`, `generator`, `gallery`, `watcher`, `votes`.
     """
     app = FastAPI(
         title="ddpo-bench", version=metadata.version("ddpo-bench"), docs_url=None, redoc_url=None, lifespan=running
@@ -37,6 +38,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.gallery = Gallery(settings.folders)
     app.state.watcher = events.watcher_of(app.state.gallery)
+    app.state.votes = Votes(settings.votes)
     app.state.generator = Generator(settings)
     for router in ROUTERS:
         app.include_router(router)
@@ -67,6 +69,10 @@ async def impossible(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, 422)
 
 
+async def not_now(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"detail": str(error)}, 409)
+
+
 async def come_again(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, QueueFull)
     return JSONResponse({"detail": str(error)}, 503, {"Retry-After": str(error.seconds)})
@@ -76,4 +82,5 @@ REFUSALS: dict[type[Exception], Handler] = {
     RequestValidationError: malformed,
     ConfigError: impossible,
     QueueFull: come_again,
+    VotesError: not_now,
 }

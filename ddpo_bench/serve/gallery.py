@@ -105,8 +105,6 @@ class Gallery:
     def suites(self) -> dict[str, Path]:
         """Every suite by name, those of which only the table is there last."""
         found = suites(self.folders)
-        for run, folder in runs(self.folders).items():
-            found.setdefault(run.partition("/")[0], folder.parents[2])
         for root in tables_only(self.folders, found.values()):
             found[free_name(root.name, found)] = root
         return found

@@ -31,7 +31,7 @@ class RunSummary:
     Attributes:
         id: suite/cell/seed-k.
         status: queued, running, done, failed, killed or damaged.
-        final_reward: the reward that it was trained on, in its last evaluation.
+        final_reward: of a done run, the reward that it was trained on in its last evaluation.
         reward_mean: of the last epoch's samples.
         rewards: epochs with their `reward_mean`, thinned.
     """
@@ -115,7 +115,7 @@ def summary_of(name: str, record: RunRecord) -> RunSummary:
         reason=reason,
         epoch=rewards[-1][0] if rewards else 0,
         epochs=int(record.config.get("epochs", 0)),
-        final_reward=finite(record.held_out(record.reward)),
+        final_reward=finite(record.held_out(record.reward)) if status == "done" else None,
         reward_mean=rewards[-1][1] if rewards else None,
         rewards=rewards[:: max(1, -(-len(rewards) // LONGEST_LINE))],
     )

@@ -75,7 +75,7 @@ export function lineChart(title, series, { unit = "" } = {}) {
 
 function axes(xLow, xHigh, yLow, yHigh, across, down) {
   const marks = [];
-  const heights = ticks(yLow, yHigh, 4);
+  const heights = ticks(yLow, yHigh, 6);
   const step = heights.length > 1 ? heights[1] - heights[0] : Math.abs(heights[0] || 1);
   for (const y of heights) {
     marks.push(svg("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: down(y), y2: down(y) }));

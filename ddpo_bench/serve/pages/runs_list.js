@@ -18,11 +18,18 @@ export const badge = (state) => element("span", { class: `state ${state}` }, sta
  * @param total All of them, before they were filtered.
  */
 export function runsList(runs, colours) {
-  const head = ["run", "state", "epoch", "training reward", "", "final reward"];
+  const head = [
+    element("th", { scope: "col" }, "run"),
+    element("th", { scope: "col" }, "state"),
+    element("th", { scope: "col", class: "number" }, "epoch"),
+    element("th", { scope: "col", class: "number" }, "training reward"),
+    element("td"),
+    element("th", { scope: "col", class: "number" }, "final reward"),
+  ];
   const rows = [...runs].sort((one, other) => STATES.indexOf(one.status) - STATES.indexOf(other.status));
   const table = element("table", { class: "runs" }, element("caption", { class: "hidden" }, "Runs"));
   table.append(
-    element("thead", {}, element("tr", {}, ...head.map((text) => element(text ? "th" : "td", text ? { scope: "col" } : {}, text)))),
+    element("thead", {}, element("tr", {}, ...head)),
     element("tbody", {}, ...rows.flatMap((run) => lines(run, colours))),
   );
   return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Runs" }, table);

@@ -205,7 +205,7 @@ export class SuitePage {
   }
 }
 
-const title = (name) => name[0].toUpperCase() + name.slice(1).replaceAll("-", " ");
+const title = (name) => (name[0].toUpperCase() + name.slice(1).replaceAll("-", " ")).replace("Before after", "Before and after");
 
 /** A link to the page that draws with these runs. */
 export function compareWith(runs, text) {
