@@ -45,7 +45,8 @@ GROUPS = {"advantages": "group", "samples_per_prompt": 2}
 WITHOUT_LOG_PROBS = {"algorithm": {"name": "nft", "passes": 2, "learning_rate": 0.01}}
 EXTRAS = {("reward", "ocr"): "rapidocr"}  # the module without which a plugin's tests are skipped
 METADATA: dict[str, dict[str, Any]] = {  # of every prompt, without which a reward cannot judge
-    "VQAStrict": {"questions": ["Is it bright?"], "answers": ["yes"]}
+    "GenEval": {"tag": "counting", "include": [{"class": "frog", "count": 2, "color": "green"}]},
+    "VQAStrict": {"questions": ["Is it bright?"], "answers": ["yes"]},
 }
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {  # other keys of a run, without which a plugin refuses it
     ("algorithm", "dgpo"): GROUPS,

@@ -43,6 +43,19 @@ SIGLIP_PICTURES = {  # as google/siglip2-so400m-patch14-384 has it
     "rescale_factor": 1 / 255,
     "size": {"height": SIDE, "width": SIDE},
 }
+OWLV2_PICTURES = {  # as google/owlv2-base-patch16-ensemble has it
+    "do_normalize": True,
+    "do_pad": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": CLIP_PICTURES["image_mean"],
+    "image_processor_type": "Owlv2ImageProcessor",
+    "image_std": CLIP_PICTURES["image_std"],
+    "processor_class": "Owlv2Processor",
+    "resample": 2,
+    "rescale_factor": 1 / 255,
+    "size": {"height": SIDE, "width": SIDE},
+}
 HEAD = {0: (8, PROJECTION), 2: (6, 8), 4: (5, 6), 6: (4, 5), 7: (1, 4)}  # layers.N.weight, dropout between them
 
 
@@ -132,6 +145,23 @@ def siglip(folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(SIGLIP_PICTURES))
 
 
+def owlv2(folder: Path) -> None:
+    from transformers import AutoTokenizer, Owlv2Config, Owlv2ForObjectDetection
+
+    shutil.copytree(MODEL_FOLDER / "tokenizer", folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    text = {
+        **TOWER,
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": TOKENS,
+        "initializer_range": 0.3,
+        **{f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")},
+    }
+    config = Owlv2Config(text_config=text, vision_config=VISION, projection_dim=WIDTH)
+    Owlv2ForObjectDetection(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(OWLV2_PICTURES))
+
+
 def head(folder: Path) -> None:
     from safetensors.torch import save_file
 
@@ -144,6 +174,7 @@ def head(folder: Path) -> None:
 MAKERS = {
     "clip": clip,
     "open_clip": open_clip,
+    "owlv2": owlv2,
     "image_reward": image_reward,
     "deberta": deberta,
     "siglip": siglip,
@@ -174,8 +205,9 @@ PARTS = {
     "aesthetic": {"model": "clip", "head": "head"},
     "caption_bertscore": {"encoder": "deberta"},
     "clip_score": {"model": "clip"},
-    "image_reward": {"model": "image_reward", "processor": "image_reward"},
+    "geneval": {"model": "owlv2", "colours": "clip"},
     "hpsv2": {"model": "open_clip", "processor": "open_clip"},
+    "image_reward": {"model": "image_reward", "processor": "image_reward"},
     "pickscore": {"model": "clip", "processor": "clip"},
     "siglip_score": {"model": "siglip"},
 }
