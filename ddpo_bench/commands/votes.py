@@ -18,7 +18,7 @@ examples:
   ddpo-bench votes                                 ratings, and whether the rewards agree with the votes
   ddpo-bench votes results/algos                   the same votes: they are kept in results/votes.sqlite
   ddpo-bench votes --votes our-votes.sqlite
-  ddpo-bench votes --format csv > votes.csv        every vote, with both pictures' scores
+  ddpo-bench votes --format csv                    every vote, with both pictures' scores
 
 Votes are given on the page Blind vote of ddpo-bench serve (docs/serve.md).
 """
