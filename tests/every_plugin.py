@@ -33,6 +33,7 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or
     ("reward", "remote"): {"reward": "target_colour"},
     ("reward", "caption_bertscore"): {"model": "owner/vlm", "url": vlm_server.url(), "layer": 2},
     ("reward", "vlm_judge"): {"model": "owner/vlm", "url": vlm_server.url()},
+    ("reward", "vqa_soft"): {"model": "owner/vlm", "url": vlm_server.url()},
     ("reward", "vqa_strict"): {"model": "owner/vlm", "url": vlm_server.url()},
     ("reward", "ocr"): {"enlarge": 32},
     ("prompts", "from_file"): {"path": "prompts.txt"},
@@ -46,6 +47,7 @@ WITHOUT_LOG_PROBS = {"algorithm": {"name": "nft", "passes": 2, "learning_rate": 
 EXTRAS = {("reward", "ocr"): "rapidocr"}  # the module without which a plugin's tests are skipped
 METADATA: dict[str, dict[str, Any]] = {  # of every prompt, without which a reward cannot judge
     "GenEval": {"tag": "counting", "include": [{"class": "frog", "count": 2, "color": "green"}]},
+    "VQASoft": {"vqa_list": [["Is it bright?", "Yes"]]},
     "VQAStrict": {"questions": ["Is it bright?"], "answers": ["yes"]},
 }
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {  # other keys of a run, without which a plugin refuses it
@@ -55,6 +57,7 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {  # other keys of a run, without
     ("algorithm", "grpo_guard"): GROUPS,
     ("algorithm", "raft"): GROUPS,
     ("reward", "ocr"): {"prompts": {"name": "from_file", "path": "signs.txt"}},
+    ("reward", "vqa_soft"): {"prompts": {"name": "from_file", "path": "questions.jsonl"}},
     ("reward", "vqa_strict"): {"prompts": {"name": "from_file", "path": "questions.jsonl"}},
     ("sampler", "ode"): WITHOUT_LOG_PROBS,
     ("sampler", "dpm2"): WITHOUT_LOG_PROBS,

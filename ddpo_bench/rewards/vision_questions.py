@@ -22,6 +22,7 @@ from ddpo_bench.rewards.chat_client import NOT_INSTALLED, ChatClient, NoAnswer, 
 from ddpo_bench.rewards.checking import FAILURE, RewardError
 from ddpo_bench.rewards.eight_bit import eight_bit
 
+FIRST_TOKEN: dict[str, Any] = {"max_tokens": 1, "logprobs": True, "top_logprobs": 20}  # keys of a request
 MEASURED = ("prompt_tokens", "completion_tokens", "seconds")
 
 

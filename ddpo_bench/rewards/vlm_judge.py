@@ -14,10 +14,9 @@ from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register
 from ddpo_bench.rewards.chat_client import NoAnswer
-from ddpo_bench.rewards.vision_questions import VisionModel, data_urls, json_form
+from ddpo_bench.rewards.vision_questions import FIRST_TOKEN, VisionModel, data_urls, json_form
 
 YES = 'Does this picture show "{prompt}"? Answer yes or no.'
-FIRST_TOKEN = {"max_tokens": 1, "logprobs": True, "top_logprobs": 20}
 
 
 @register("reward", "vlm_judge")
