@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ddpo_bench import cli, registry
+from ddpo_bench.choices import to_plain
 from ddpo_bench.options import options_of
-from ddpo_bench.parsing import to_plain
 from ddpo_bench.policies.adapters import Adapter
 from ddpo_bench.policies.diffusers_policy import DiffusersPolicy
 
