@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ddpo_bench.config import RunConfig, run_config
+from ddpo_bench.training.trainer import train
 from ddpo_bench.yaml_file import apply_overrides
 
 # No scenes, so that nothing needs the verifier; the last four are held out.
@@ -37,3 +38,25 @@ def tiny_run(tiny_model: Path) -> Callable[..., RunConfig]:
         return run_config(apply_overrides(base | changes, list(overrides)), "test")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(tiny_run: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an unbroken tiny run."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    train(tiny_run(), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_run(tiny_run: Callable[..., RunConfig]) -> Callable[..., RunConfig]:
+    """As `tiny_run`, of a made-up network that needs a fifth of the time."""
+    return lambda *overrides, **changes: tiny_run(*overrides, **{"policy": "pooled_diffusion"} | changes)
+
+
+@pytest.fixture(scope="session")
+def small_finished(small_run: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an unbroken small run."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    train(small_run(), folder)
+    return folder
