@@ -16,6 +16,7 @@ from ddpo_bench.reward_server.settings import Settings
 from ddpo_bench.rewards.remote_format import TOKEN_VARIABLE
 
 SHORTEST_TOKEN = 16
+MOST_CONNECTIONS = 256
 SECONDS_TO_END = 60  # for requests that are being answered
 
 
@@ -33,7 +34,7 @@ def serve(settings: Settings, listening: socket.socket, token: str, made: bool) 
     scoring.start()
     config = uvicorn.Config(
         create_app(scoring, token), http="h11", ws="none", log_level="warning", access_log=False, proxy_headers=False,
-        server_header=False, timeout_graceful_shutdown=SECONDS_TO_END,
+        server_header=False, limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=SECONDS_TO_END,
     )  # fmt: skip
     host, port = listening.getsockname()[:2]
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"

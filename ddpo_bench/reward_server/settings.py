@@ -8,6 +8,8 @@ import re
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 
+import torch
+
 from ddpo_bench.choices import Choice
 from ddpo_bench.config import ConfigError
 from ddpo_bench.options import option
@@ -56,6 +58,10 @@ class Settings:
     def __post_init__(self) -> None:
         if not self.rewards:
             raise ValueError("rewards: is empty. Give at least one, as {reward: pickscore}.")
+        try:
+            torch.device("cpu" if self.device == "auto" else self.device)
+        except RuntimeError:
+            raise ValueError(f"device: expected auto, or one such as cpu or cuda:1, got {self.device!r}.") from None
         names = [one.known_as for one in self.rewards]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"rewards: two are called {twice[0]}. Give each a name of its own.")

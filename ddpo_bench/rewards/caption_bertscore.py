@@ -40,10 +40,10 @@ class CaptionBertScore(VisionModel):
         40, "which layer's outputs are compared; 40 is bert_score's for the default encoder", minimum=1, maximum=1000
     )
     device: str | None = option(
-        None, "where the encoder runs, such as cuda:1 or cpu; null is where the policy runs", in_label=False
+        None, "where the encoder runs, such as cuda:1 or cpu; null is where the policy runs", execution=True
     )
     batch_size: int = option(
-        32, "texts that the encoder is given at a time", minimum=1, maximum=LARGEST_COUNT, in_label=False
+        32, "texts that the encoder is given at a time", minimum=1, maximum=LARGEST_COUNT, execution=True
     )
     bert_score: BertScore = field(init=False, repr=False, compare=False)
 

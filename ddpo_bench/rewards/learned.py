@@ -24,10 +24,10 @@ class LearnedReward(Reward):
     model: str = option(MISSING, "a folder saved by transformers, or a hub name")
     revision: str | None = option(None, "branch, tag or commit of a hub model; null is its main branch")
     device: str | None = option(
-        None, "where the model runs, such as cuda:1 or cpu; null is where the policy runs", in_label=False
+        None, "where the model runs, such as cuda:1 or cpu; null is where the policy runs", execution=True
     )
     batch_size: int = option(
-        32, "images that the model is given at a time", minimum=1, maximum=LARGEST_COUNT, in_label=False
+        32, "images that the model is given at a time", minimum=1, maximum=LARGEST_COUNT, execution=True
     )
     encoders: ImageTextModel = field(init=False, repr=False, compare=False)
 

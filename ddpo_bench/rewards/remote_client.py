@@ -81,14 +81,19 @@ class RemoteClient:
             Refused: where it has none, refuses the token or is of another version.
         """
         with self.connected() as http:
-            about = self.once(http, "GET", "/rewards").json()
-        if about.get("format") != VERSION:
-            told = f"{self.url} speaks version {about.get('format')} of the format, and this client {VERSION}"
+            response = self.once(http, "GET", "/rewards")
+        try:
+            about = response.json()
+            version = about["format"]
+            fingerprints = {name: one["fingerprint"] for name, one in about["rewards"].items()}
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise Refused("url", f"{self.url} is no reward server: it says {self.quoted(response.text)}") from None
+        if version != VERSION:
+            told = f"{self.url} speaks version {version} of the format, and this client {VERSION}"
             raise Refused("url", f"{told}. Install the same ddpo-bench on both.")
-        rewards: dict[str, dict[str, str]] = about["rewards"]
-        if reward not in rewards:
-            raise Refused("reward", f"{self.url}: {unknown('reward', reward, rewards)}")
-        return rewards[reward]["fingerprint"]
+        if reward not in fingerprints:
+            raise Refused("reward", f"{self.url}: {unknown('reward', reward, fingerprints)}")
+        return str(fingerprints[reward])
 
     def scores(self, reward: str, fingerprint: str, bodies: Iterable[bytes]) -> Iterator[bytes]:
         """The bodies of the responses to requests for scores; the server may be away meanwhile."""
@@ -132,7 +137,7 @@ class RemoteClient:
 
         try:
             response = http.request(method, path, **request)
-        except httpx.TransportError as error:  # refused, cut, timed out
+        except httpx.RequestError as error:  # refused, cut, timed out
             raise Away(f"{type(error).__name__}: {self.quoted(str(error))}") from None
         if response.status_code == 200:
             return response

@@ -31,14 +31,24 @@ class VisionModel(Reward):
     """A reward that asks a vision-language model behind an OpenAI-compatible endpoint."""
 
     model: str = option(MISSING, "the model's name at the endpoint")
-    url: str = option("http://localhost:8000/v1", "the endpoint, up to /v1")
-    api_key_variable: str = option("", "the environment variable that holds the API key; none if empty")
+    url: str = option("http://localhost:8000/v1", "the endpoint, up to /v1", execution=True)
+    api_key_variable: str = option("", "the environment variable that holds the API key; none if empty", execution=True)
     image_format: Literal["png", "jpeg"] = option("png", "how images are sent; jpeg is smaller, of quality 95")
-    concurrency: int = option(16, "number of requests at once, of each process", minimum=1, maximum=1024)
-    attempts: int = option(6, "number of times that a request is sent before it has failed", minimum=1, maximum=100)
-    timeout: float = option(60.0, "time to wait for a response", above=0, maximum=LARGEST_COUNT, unit="s")
-    input_price: float = option(0.0, "price of a million tokens that are read, for the metrics", minimum=0, maximum=1e6)
-    output_price: float = option(0.0, "price of a million tokens that are written", minimum=0, maximum=1e6)
+    concurrency: int = option(
+        16, "number of requests at once, of each process", minimum=1, maximum=1024, execution=True
+    )
+    attempts: int = option(
+        6, "number of times that a request is sent before it has failed", minimum=1, maximum=100, execution=True
+    )
+    timeout: float = option(
+        60.0, "time to wait for a response", above=0, maximum=LARGEST_COUNT, unit="s", execution=True
+    )
+    input_price: float = option(
+        0.0, "price of a million tokens that are read, for the metrics", minimum=0, maximum=1e6, execution=True
+    )
+    output_price: float = option(
+        0.0, "price of a million tokens that are written", minimum=0, maximum=1e6, execution=True
+    )
     client: ChatClient = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 import reward_servers
 import torch
+import vlm_server
 from every_plugin import make
 from safetensors.torch import save
 from torch import Tensor
@@ -185,6 +186,7 @@ def test_a_run_is_known_by_the_reward_and_not_by_where_it_is_served(tmp_path: Pa
     ("rewards: [{reward: {name: combined, parts: [{reward: target_colour}]}}]", "rewards[0]: reward: combined depends"),
     ("rewards: [{reward: {name: vlm_judge, model: m, api_key_variable: NOT_THERE}}]",
      "rewards[0].reward.api_key_variable: the environment variable NOT_THERE is not set."),
+    ("rewards: [{reward: target_colour}]\ndevice: gpu", "device: expected auto, or one such as"),
     ("rewards: [{reward: target_colour}]\nmost_images: 0", "most_images: must be at least 1"),
 ])  # fmt: skip
 def test_a_mistake_in_the_servers_file_is_one_line_at_its_place(text: str, line: str, tmp_path: Path) -> None:
@@ -207,3 +209,8 @@ def test_the_token_is_of_the_file_or_the_environment_or_new(tmp_path: Path, monk
     with pytest.raises(ConfigError, match="a token has at least 16") as refused:
         token_of(tmp_path / "token")
     assert "short" not in json.dumps(str(refused.value))
+
+
+def test_another_server_at_the_address_is_told() -> None:
+    (mistake,) = config_mistakes(config_of(f"reward.url={vlm_server.url()}"))
+    assert mistake.startswith(f"reward.url: {vlm_server.url()} answers HTTP 501:")
