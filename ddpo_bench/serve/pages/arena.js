@@ -88,7 +88,7 @@ async function vote(choice) {
     const revealed = await (await post(`api/arena/rounds/${current.round}/vote`, { choice })).json();
     current.voted = true;
     reveal(revealed, choice);
-    await drawStandings(byId("standings"), byId("family").value);
+    rate();
   } catch (error) {
     const [what, remedy] = explain(error);
     notice(`${what} ${remedy}`, "error");
@@ -97,6 +97,9 @@ async function vote(choice) {
     busy = false;
   }
 }
+
+/** The ratings, for which nobody waits. */
+const rate = () => drawStandings(byId("standings"), byId("family").value).catch((error) => notice(explain(error).join(" "), "error"));
 
 /** Who drew which picture, and what every judge says of both. */
 function reveal(revealed, choice) {
@@ -136,10 +139,11 @@ addEventListener("keydown", (event) => {
 try {
   await chooseFamilies();
   byId("family").addEventListener("change", () => {
-    drawStandings(byId("standings"), byId("family").value);
+    rate();
     next();
   });
-  await Promise.all([next(), drawStandings(byId("standings"), byId("family").value)]);
+  rate();
+  await next();
 } catch (error) {
   notice(explain(error).join(" "), "error");
 }

@@ -20,7 +20,7 @@ export async function drawStandings(root, family) {
   }
   root.replaceChildren(
     element("h2", {}, `Ratings after ${found.votes} vote${found.votes === 1 ? "" : "s"}`),
-    element("p", { class: "muted" }, "Bradley–Terry, in Elo’s points around the average model, with 95 % intervals: a model that is 100 points ahead wins 64 % of its votes. Means are over the pictures that were voted on."),
+    element("p", { class: "muted" }, "Bradley–Terry, in Elo’s points around the average model, with 95 % intervals: a model that is 100 points ahead wins 64 % of its votes that are not ties. Means are over the pictures that were voted on."),
     entries(found),
     element("h2", {}, "Do the rewards agree with the votes?"),
     element("p", { class: "muted" }, "Agreement: the share of the votes in which a reward scored the chosen picture higher; 50 % is chance. Rank correlation: Spearman’s, of the models’ ratings and mean scores."),
