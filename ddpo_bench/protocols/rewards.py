@@ -60,7 +60,7 @@ class Reward(Protocol):
 
     def can_judge(self, prompt: str, metadata: Metadata) -> bool:
         """Whether images of this prompt, with what is known of it, can be scored."""
-        return True
+        return self.prompt_mistake(prompt, metadata) is None
 
     def prompt_mistake(self, prompt: str, metadata: Metadata) -> str | None:
         """Why images of this prompt cannot be scored, which `validate` tells; None where they can."""

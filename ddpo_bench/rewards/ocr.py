@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.options import option
-from ddpo_bench.protocols import Metadata
 from ddpo_bench.registry import register
 from ddpo_bench.rewards.eight_bit import eight_bit
 from ddpo_bench.rewards.model_files import one_line
@@ -41,9 +40,6 @@ class OCR(WrittenText):
     reader: Any = field(init=False, repr=False, compare=False, default=None)
 
     offline: ClassVar[bool] = True
-
-    def can_judge(self, prompt: str, metadata: Metadata) -> bool:
-        return not self.mistakes() and super().can_judge(prompt, metadata)
 
     def mistakes(self) -> list[str]:
         installed = all(map(importlib.util.find_spec, ("rapidocr", "onnxruntime")))

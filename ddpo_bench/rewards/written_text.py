@@ -24,9 +24,6 @@ class WrittenText(Reward):
         False, "a picture that shows the text anywhere scores 1, as in Flow-GRPO; hackable: more text costs nothing"
     )
 
-    def can_judge(self, prompt: str, metadata: Metadata) -> bool:
-        return self.prompt_mistake(prompt, metadata) is None
-
     def prompt_mistake(self, prompt: str, metadata: Metadata) -> str | None:
         if not isinstance(metadata.get("text", ""), str):
             return f"the metadata `text` of {prompt!r} must be a text, got {metadata['text']!r}."
