@@ -37,6 +37,7 @@ async function start() {
   const unknown = asked.models.length - known.length;
   if (unknown)
     showNotice(`This server does not have ${count(unknown, "model")} of this link.`, "Give ddpo-bench serve their results folder too.");
+  byId("generate").disabled = false;
   byId("cancel").addEventListener("click", () => running?.cancel());
   byId("share").addEventListener("click", () => copyText(location.href, byId("share")));
   byId("difference").addEventListener("change", remember);
@@ -71,14 +72,14 @@ async function generate() {
     for await (const [name, data] of mine.run()) take(mine, name, data);
   } catch (error) {
     const cancelled = error.name === "AbortError";
-    if (viewer.generation === mine) say(`${cancelled ? "Cancelled" : "Stopped"} after ${count(mine.frames.length, "step")}.`);
+    if (viewer.generation === mine) say(`${cancelled ? "Cancelled" : "Stopped"} after ${count(mine.newest, "step")}.`);
     if (!cancelled) showProblem(error);
   }
   setRunning(null);
 }
 
 function take(mine, name, data) {
-  if (name === "queued") say(data.position > 0 ? `Waiting in the queue: number ${data.position}.` : "Next in the queue.");
+  if (name === "queued") say(data.position > 0 ? `Waiting in the queue, ${data.position} ahead.` : "Next in the queue.");
   if (name === "start") {
     say(`Loading and denoising ${count(data.models.length, "model")}.`);
     showCommands(data.command, picker.models);

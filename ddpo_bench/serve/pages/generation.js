@@ -6,7 +6,7 @@ import { serverSentEvents } from "./event_stream.js";
 export class Generation {
   constructor(request) {
     this.request = request; // what is sent, and what the pictures show
-    this.frames = []; // {words, pictures: {model id: Blob}}, the final pictures last
+    this.frames = []; // {step, words, pictures: {model id: Blob}}, the final pictures last
     this.scores = null;
     this.commands = {};
     this.seconds = null;
@@ -32,7 +32,7 @@ export class Generation {
     for await (const [name, data] of serverSentEvents(response.body)) {
       if (name === "error") throw new Error(data.detail);
       if (name === "start") this.commands = data.command;
-      if (name === "step") this.add(`Step ${data.step} of ${data.of} · timestep ${data.timestep}`, data.images);
+      if (name === "step") this.add(data.step, `Step ${data.step} of ${data.of} · timestep ${Math.round(data.timestep)}`, data.images);
       if (name === "final") this.end(data);
       yield [name, data];
     }
@@ -40,14 +40,24 @@ export class Generation {
   }
 
   end({ images, scores, seconds }) {
-    this.add("Final pictures", images);
+    this.add(this.steps + 1, "Final pictures", images);
     this.scores = scores;
     this.seconds = seconds;
   }
 
-  add(words, images) {
+  add(step, words, images) {
     const pictures = Object.entries(images).map(([id, url]) => [id, toBlob(url)]);
-    this.frames.push({ words, pictures: Object.fromEntries(pictures) });
+    this.frames.push({ step, words, pictures: Object.fromEntries(pictures) });
+  }
+
+  /** Number of the newest step that has arrived, 0 before the first; the final pictures are one more than the last. */
+  get newest() {
+    return this.frames.at(-1)?.step ?? 0;
+  }
+
+  /** The frame of a step, or the nearest before it: a server that is ahead of its reader leaves some out. */
+  at(step) {
+    return this.frames.findLast((frame) => frame.step <= step) ?? this.frames[0];
   }
 }
 

@@ -1,6 +1,7 @@
 /* Which models are compared: the pretrained one, always, and up to eight others, grouped by suite and searched by words. */
 
 import { byId, element } from "./dom.js";
+import { nameOf } from "./model_names.js";
 
 export const MOST = 8;
 const ELSEWHERE = "Other";
@@ -29,14 +30,35 @@ export class ModelPicker {
   }
 
   group(name, models) {
-    return element("fieldset", {}, element("legend", {}, name), ...models.map((model) => this.option(model)));
+    const rows = Map.groupBy(models, nameOf);
+    const numbered = models.some((model) => Number.isFinite(model.seed));
+    return element("fieldset", {}, element("legend", {}, element("span", {}, name), numbered ? element("span", {}, "seeds") : null), ...Array.from(rows, ([label, seeds]) => this.row(label, seeds)));
   }
 
-  option(model) {
+  /** A cell: its name, which is also the label of its first seed, and a box for each seed. */
+  row(label, seeds) {
+    const first = `box-${this.models.indexOf(seeds[0])}`;
+    return element(
+      "div",
+      { class: "model" },
+      element("label", { class: "name", for: first }, label),
+      ...seeds.map((model) => this.option(model, label)),
+    );
+  }
+
+  option(model, label) {
     const always = model === this.base;
-    const box = element("input", { type: "checkbox", value: model.id, checked: always, disabled: always, tabindex: "-1" });
-    const seed = model.seed === null || model.seed === undefined ? null : element("span", { class: "seed" }, `seed ${model.seed}`);
-    return element("label", { class: "model" }, box, element("span", { class: "name" }, model.label), seed);
+    const seed = Number.isFinite(model.seed) ? String(model.seed) : null;
+    const box = element("input", {
+      type: "checkbox",
+      id: `box-${this.models.indexOf(model)}`,
+      value: model.id,
+      "aria-label": seed === null ? label : `${label} seed ${seed}`,
+      checked: always,
+      disabled: always,
+      tabindex: "-1",
+    });
+    return element("label", { class: "seed" }, box, seed);
   }
 
   boxes() {
@@ -68,19 +90,15 @@ export class ModelPicker {
   filter() {
     const words = byId("search").value.toLowerCase().split(/\s+/).filter(Boolean);
     const described = new Map(this.models.map((model) => [model.id, describe(model)]));
-    for (const group of byId("models").querySelectorAll("fieldset")) {
-      const labels = Array.from(group.querySelectorAll("label"));
-      for (const label of labels) {
-        const text = described.get(label.querySelector("input").value);
-        label.hidden = !words.every((word) => text.includes(word));
-      }
-      group.hidden = labels.every((label) => label.hidden);
-    }
+    for (const box of this.boxes())
+      box.parentElement.hidden = !words.every((word) => described.get(box.value).includes(word));
+    for (const part of byId("models").querySelectorAll(".model, fieldset"))
+      part.hidden = !part.querySelector(".seed:not([hidden])");
     this.keepOneTabStop();
   }
 
   reachable() {
-    return this.boxes().filter((box) => !box.disabled && !box.closest("label").hidden);
+    return this.boxes().filter((box) => !box.disabled && !box.parentElement.hidden);
   }
 
   keepOneTabStop() {
@@ -99,7 +117,7 @@ export class ModelPicker {
   walk(event) {
     const boxes = this.reachable();
     const here = boxes.indexOf(document.activeElement);
-    const there = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: boxes.length - 1 }[event.key];
+    const there = { ArrowDown: here + 1, ArrowRight: here + 1, ArrowUp: here - 1, ArrowLeft: here - 1, Home: 0, End: boxes.length - 1 }[event.key];
     if (here < 0 || there === undefined) return;
     event.preventDefault();
     if (there < 0) byId("search").focus();
@@ -112,12 +130,12 @@ function describe(model) {
   return [model.label, model.suite, model.algorithm, model.reward, `seed ${model.seed}`].join(" ").toLowerCase();
 }
 
-/** What a page without a link begins with: of the first suite, the first seed of up to four different runs. */
+/** What a page without a link begins with: of the first suite, the first seed of up to four cells that learn. */
 export function firstChoice(models) {
-  const runs = models.filter((model) => model.kind !== "pretrained");
+  const runs = models.filter((model) => model.kind !== "pretrained" && model.algorithm !== "frozen");
   const seen = new Set();
   const different = runs.filter((model) => {
-    const key = model.kind === "run" ? model.label.replace(/\bseed.?\d+/, "") : model.id;
+    const key = model.kind === "run" ? nameOf(model) : model.id;
     if (model.suite !== runs[0].suite || seen.has(key)) return false;
     return seen.add(key);
   });

@@ -2,6 +2,7 @@
 
 import { byId, element } from "./dom.js";
 import { difference } from "./difference.js";
+import { nameOf, originOf } from "./model_names.js";
 import { scoreList } from "./scores.js";
 
 const NARROWEST = 210; // CSS pixels of a column with its gap, where there is room for two
@@ -55,7 +56,7 @@ export class PictureColumns {
 
   score(compared, models) {
     for (const model of models)
-      if (compared[model.id]) this.columns.get(model.id)?.scores.replaceChildren(scoreList(compared[model.id], model.reward));
+      if (compared[model.id]) this.columns.get(model.id)?.scores.replaceChildren(scoreList(compared[model.id], model.algorithm === "frozen" ? null : model.reward));
   }
 
   /** Columns as wide as fit in a row; small pictures are enlarged by whole numbers, so that their pixels stay even. */
@@ -82,17 +83,11 @@ function column(model) {
   const figure = element(
     "figure",
     { class: model.kind },
-    element("figcaption", {}, element("b", {}, model.label), element("span", { class: "muted" }, originOf(model))),
+    element("figcaption", {}, element("b", {}, nameOf(model)), element("span", { class: "muted" }, originOf(model))),
     canvas,
     scores,
   );
   return { figure, canvas, scores };
-}
-
-/** Where a model comes from, in a few words. */
-export function originOf({ suite, seed, kind }) {
-  const parts = [suite, Number.isFinite(seed) ? `seed ${seed}` : null].filter(Boolean);
-  return parts.length ? parts.join(" · ") : kind;
 }
 
 async function pixels(blob) {

@@ -3,7 +3,7 @@
 import { byId, element } from "./dom.js";
 
 export const NUMBERS = ["seed", "steps", "guidance", "eta"];
-const EXAMPLES = 6;
+const EXAMPLES = 4;
 const SEEDS = 100_000; // short enough to read out
 
 export class SettingsForm {
@@ -24,7 +24,8 @@ export class SettingsForm {
   }
 
   offer(families, selected, chosen) {
-    const names = families.map(({ base, family }, index) => element("option", { value: String(index) }, `${base} (${family})`));
+    const alone = (name) => families.filter(({ base }) => base === name).length === 1;
+    const names = families.map(({ base, family }, index) => element("option", { value: String(index) }, alone(base) ? base : family));
     byId("family").replaceChildren(...names);
     byId("family").value = String(families.indexOf(selected));
     byId("family-field").hidden = families.length < 2;
@@ -34,10 +35,14 @@ export class SettingsForm {
   /** A family's examples, and the values of a state or its defaults. */
   fill(family, state) {
     const { steps, guidance_scale: guidance, eta } = family.defaults;
-    const values = { seed: 0, steps, guidance, eta, ...state };
-    for (const name of NUMBERS) byId(name).value = String(values[name] ?? "");
-    byId("eta-field").hidden = eta === null;
-    byId("eta").disabled = eta === null; // this family's sampler has none
+    const usual = { seed: 0, steps, guidance, eta };
+    const values = { ...usual, ...state };
+    for (const name of NUMBERS) {
+      const field = byId(name);
+      field.value = String(values[name] ?? "");
+      field.disabled = usual[name] === null; // this family has no such setting
+      field.closest(".field").hidden = field.disabled;
+    }
     byId("prompt").value = state.prompt ?? family.example_prompts[0] ?? "";
     const examples = family.example_prompts.slice(0, EXAMPLES);
     byId("examples").replaceChildren(

@@ -4,7 +4,8 @@ import { comparisonPng } from "./comparison_png.js";
 import { FACTOR } from "./difference.js";
 import { byId, element } from "./dom.js";
 import { announce, count } from "./notices.js";
-import { originOf, PictureColumns } from "./picture_columns.js";
+import { nameOf, originOf } from "./model_names.js";
+import { PictureColumns } from "./picture_columns.js";
 import { comparedScores } from "./scores.js";
 
 const NOTHING = "Nothing generated yet";
@@ -35,34 +36,35 @@ export class Viewer {
     byId("caption").textContent = generation ? describe(generation.request, false) : "";
     byId("step").max = String((generation?.steps ?? 0) + 1);
     byId("step").value = "1";
+    this.followed = 0; // the step that had arrived when the newest did
     for (const id of ["step", "difference", "download"]) byId(id).disabled = true;
     for (const id of ["commands", "legend"]) byId(id).hidden = true;
   }
 
   /** Show the step that has just arrived, unless the reader has gone back to an earlier one. */
   advance() {
-    const arrived = this.generation.frames.length;
+    const arrived = this.generation.newest;
     const scrubber = byId("step");
     for (const id of ["step", "download"]) byId(id).disabled = false;
     byId("difference").disabled = this.base === null;
-    if (Number(scrubber.value) >= arrived - 1) scrubber.value = String(arrived);
+    if (Number(scrubber.value) >= this.followed) scrubber.value = String(arrived);
+    this.followed = arrived;
     this.draw();
   }
 
   /** Id of the model that differences are taken from: the pretrained one, where its pictures are there. */
   get base() {
     const model = this.models.find(({ kind }) => kind === "pretrained");
-    return model && model.id in (this.generation?.frames[0]?.pictures ?? {}) ? model.id : null;
+    return model && model.id in (this.generation?.at(1)?.pictures ?? {}) ? model.id : null;
   }
 
   draw() {
-    if (!this.generation?.frames.length) return;
+    if (!this.generation?.newest) return;
     const scrubber = byId("step");
-    const position = Math.min(Number(scrubber.value), this.generation.frames.length);
-    const { words, pictures } = this.generation.frames[position - 1];
-    scrubber.value = String(position);
+    const { step, words, pictures } = this.generation.at(Number(scrubber.value));
+    scrubber.value = String(Math.min(Number(scrubber.value), this.generation.newest));
     scrubber.setAttribute("aria-valuetext", words);
-    const last = position > this.generation.steps;
+    const last = step > this.generation.steps;
     byId("progress").textContent = last ? `${words} · ${this.generation.seconds.toFixed(1)} s` : words;
     const base = byId("difference").checked ? this.base : null;
     byId("caption").textContent = describe(this.generation.request, base !== null);
@@ -81,11 +83,11 @@ export class Viewer {
   }
 
   async download() {
-    const { frames, request, finished, scores } = this.generation;
+    const { request, finished, scores } = this.generation;
     const compared = finished ? comparedScores(scores, this.base) : {};
-    const shown = this.models.filter((model) => model.id in frames[0].pictures);
+    const shown = this.models.filter((model) => model.id in this.generation.at(1).pictures);
     const columns = shown.map((model) => ({
-      title: model.label,
+      title: nameOf(model),
       origin: originOf(model),
       canvas: this.columns.canvas(model.id),
       scores: compared[model.id] ?? [],
@@ -103,6 +105,8 @@ function describe(request, isDifference) {
 }
 
 function numbersOf({ seed, steps, guidance_scale: guidance, eta }) {
-  const parts = [`seed ${seed}`, count(steps, "step"), `guidance ${guidance}`];
-  return (eta === undefined ? parts : [...parts, `eta ${eta}`]).join(" · ");
+  const parts = [`seed ${seed}`, count(steps, "step")];
+  if (guidance !== undefined) parts.push(`guidance ${guidance}`);
+  if (eta !== undefined) parts.push(`eta ${eta}`);
+  return parts.join(" · ");
 }
