@@ -51,6 +51,13 @@ class Access:
             await self.answer(scope, receive, with_headers(in_time(send)))
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = Answer(send)
+        try:
+            await self.refuse_or_answer(scope, receive, answer.send)
+        except asyncio.CancelledError:  # the server ends
+            await answer.end(scope, receive)
+
+    async def refuse_or_answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             refused = self.refusal(scope)
             if refused is None:
@@ -88,6 +95,26 @@ class Access:
     def is_token(self, given: str) -> bool:
         """Compares in a time that does not tell how much of it is right."""
         return secrets.compare_digest(given.encode(), (self.settings.token or "").encode())
+
+
+class Answer:
+    """How far an answer has come."""
+
+    def __init__(self, to_client: Send):
+        self.to_client = to_client
+        self.has_begun = self.is_complete = False
+
+    async def send(self, message: Message) -> None:
+        self.has_begun = True
+        self.is_complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+        await self.to_client(message)
+
+    async def end(self, scope: Scope, receive: Receive) -> None:
+        """End it as it is."""
+        if not self.has_begun:
+            await refuse(503, "The server ends.")(scope, receive, self.to_client)
+        elif not self.is_complete:
+            await self.to_client({"type": "http.response.body", "body": b""})
 
 
 def refuse(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:

@@ -27,7 +27,16 @@ def serve(settings: Settings) -> None:
         create_app(settings), http="h11", ws="none", log_level="warning", access_log=False, proxy_headers=False,
         server_header=False, limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=SECONDS_TO_END,
     )  # fmt: skip
-    uvicorn.Server(config).run([listening])
+    Server(config).run([listening])
+
+
+class Server(uvicorn.Server):
+    """A server whose event streams, which have no end of their own, end with it."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for task in self.server_state.tasks:
+            task.cancel()
+        await super().shutdown(sockets)
 
 
 def address(settings: Settings, listening: socket.socket) -> str:
