@@ -108,7 +108,7 @@ def bert_tokenizer(folder: Path) -> int:
 
 
 def deberta(folder: Path) -> None:
-    """As microsoft/deberta-xlarge-mnli: relative positions alone, and weights in a pickle."""
+    """As microsoft/deberta-xlarge-mnli: relative positions alone, and a classifier's weights in a pickle."""
     from transformers import DebertaConfig, DebertaModel
 
     config = DebertaConfig(
@@ -121,7 +121,8 @@ def deberta(folder: Path) -> None:
         position_biased_input=False,
         type_vocab_size=0,
     )
-    torch.save(DebertaModel(config).state_dict(), folder / "pytorch_model.bin")
+    state = {f"deberta.{name}": weights for name, weights in DebertaModel(config).state_dict().items()}
+    torch.save(state | {"classifier.bias": torch.zeros(3)}, folder / "pytorch_model.bin")
     config.save_pretrained(folder)
 
 

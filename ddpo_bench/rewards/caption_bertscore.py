@@ -28,10 +28,10 @@ DEFAULT = "microsoft/deberta-xlarge-mnli"
 @register("reward", "caption_bertscore")
 @dataclass
 class CaptionBertScore(VisionModel):
-    """BERTScore recall, -1 to 1, of the prompt in a vision-language model's caption; by any OpenAI-compatible server.
+    """BERTScore recall, -1 to 1, of the prompt in a caption by any OpenAI-compatible server; DeBERTa is MIT, 2.6 GB.
 
     Black et al. (2024), section 5.2, with the question, the reference and the encoder of ddpo-pytorch and its LLaVA
-    server.  Encoder: MIT, 2.6 GB.
+    server.
     """
 
     encoder: str = option(DEFAULT, "the text encoder: a folder saved by transformers, or a hub name")

@@ -26,7 +26,8 @@ def tokens(text: str) -> list[Tensor]:
     """Outputs of layer 2 of 3 for each token, the text alone and without padding."""
     folder = tiny_rewards.folder_of("deberta")
     model = DebertaModel(DebertaConfig.from_pretrained(folder)).double().eval()
-    model.load_state_dict({name: value.double() for name, value in torch.load(folder / "pytorch_model.bin").items()})
+    stored = torch.load(folder / "pytorch_model.bin")
+    model.load_state_dict({name: stored[f"deberta.{name}"].double() for name in model.state_dict()})
     ids = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")["input_ids"]
     with torch.no_grad():
         return [*model(ids, output_hidden_states=True).hidden_states[2][0]]
