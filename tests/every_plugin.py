@@ -36,6 +36,7 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or
     ("reward", "vqa_soft"): {"model": "owner/vlm", "url": vlm_server.url()},
     ("reward", "vqa_strict"): {"model": "owner/vlm", "url": vlm_server.url()},
     ("reward", "ocr"): {"enlarge": 32},
+    ("reward", "got_ocr"): {"max_tokens": 4},
     ("prompts", "from_file"): {"path": "prompts.txt"},
     ("algorithm", "nft"): {"passes": 2},
     ("algorithm", "dgpo"): {"passes": 3},

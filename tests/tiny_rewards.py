@@ -56,6 +56,19 @@ OWLV2_PICTURES = {  # as google/owlv2-base-patch16-ensemble has it
     "rescale_factor": 1 / 255,
     "size": {"height": SIDE, "width": SIDE},
 }
+GOT_OCR_PICTURES = {  # as stepfun-ai/GOT-OCR-2.0-hf has it
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": CLIP_PICTURES["image_mean"],
+    "image_processor_type": "GotOcr2ImageProcessor",
+    "image_std": CLIP_PICTURES["image_std"],
+    "processor_class": "GotOcr2Processor",
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+    "size": {"height": 128, "width": 128},
+}
 HEAD = {0: (8, PROJECTION), 2: (6, 8), 4: (5, 6), 6: (4, 5), 7: (1, 4)}  # layers.N.weight, dropout between them
 
 
@@ -163,6 +176,33 @@ def owlv2(folder: Path) -> None:
     (folder / "preprocessor_config.json").write_text(json.dumps(OWLV2_PICTURES))
 
 
+def got_ocr(folder: Path) -> None:
+    from transformers import GotOcr2Config, GotOcr2ForConditionalGeneration
+
+    tokenizer = tiny_pipelines.qwen_tokenizer(folder)
+    tokenizer.add_tokens(["<img>", "</img>", "<imgpad>"], special_tokens=True)
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    tokenizer.save_pretrained(folder)
+    text = {**TOWER, "model_type": "qwen2", "vocab_size": len(tokenizer), "num_key_value_heads": 2}
+    vision = {
+        "hidden_size": WIDTH,
+        "output_channels": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 128,
+        "window_size": 2,
+        "global_attn_indexes": [0],
+        "mlp_dim": 32,
+        "initializer_range": 0.3,
+    }
+    pad = tokenizer.convert_tokens_to_ids("<imgpad>")
+    config = GotOcr2Config(
+        text_config={**text, "initializer_range": 0.3}, vision_config=vision, image_token_index=pad, image_seq_length=4
+    )
+    GotOcr2ForConditionalGeneration(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(GOT_OCR_PICTURES))
+
+
 def head(folder: Path) -> None:
     from safetensors.torch import save_file
 
@@ -176,6 +216,7 @@ MAKERS = {
     "clip": clip,
     "open_clip": open_clip,
     "owlv2": owlv2,
+    "got_ocr": got_ocr,
     "image_reward": image_reward,
     "deberta": deberta,
     "siglip": siglip,
@@ -206,6 +247,7 @@ PARTS = {
     "aesthetic": {"model": "clip", "head": "head"},
     "caption_bertscore": {"encoder": "deberta"},
     "clip_score": {"model": "clip"},
+    "got_ocr": {"model": "got_ocr"},
     "geneval": {"model": "owlv2", "colours": "clip"},
     "hpsv2": {"model": "open_clip", "processor": "open_clip"},
     "image_reward": {"model": "image_reward", "processor": "image_reward"},

@@ -66,6 +66,29 @@ def test_scores_do_not_depend_on_the_batch_or_on_the_number_of_threads(ocr: OCR)
     assert together == [ocr(images[n : n + 1], asked[n : n + 1], [{}]).scores.item() for n in range(3)]
 
 
+def test_got_ocr_reads_what_transformers_own_way_reads() -> None:
+    """As the model's page has it, one image at a time; the ends of texts differ in a batch."""
+    from transformers import GotOcr2ForConditionalGeneration, GotOcr2Processor
+
+    reward = make("reward", "got_ocr", max_tokens=12, batch_size=2)
+    reward.start(CPU)
+    images = torch.randint(0, 256, (3, 3, 40, 24), generator=torch.Generator().manual_seed(0)) / 255
+    model = GotOcr2ForConditionalGeneration.from_pretrained(reward.model)
+    processor = GotOcr2Processor.from_pretrained(reward.model)
+    expected = []
+    for image in images:
+        picture = Image.fromarray((image * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+        inputs = processor(picture, return_tensors="pt", num_image_tokens=4)
+        written = model.generate(
+            **inputs, do_sample=False, tokenizer=processor.tokenizer, stop_strings="<|im_end|>", max_new_tokens=12
+        )
+        expected.append(processor.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
+    assert reward.read(images) == expected
+    assert len(set(expected)) > 1
+    output = score(reward, images, ['a sign with "AB"'] * 3, [{}] * 3)
+    assert output.info["read"] == expected
+
+
 def test_the_edit_distance_is_the_least_cost_of_all_ways() -> None:
     """Against its recursive definition, of all texts of up to four letters of two kinds."""
 

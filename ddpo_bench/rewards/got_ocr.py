@@ -1,0 +1,70 @@
+"""Whether a picture shows the text that its prompt quotes, read by GOT-OCR 2.0 (Wei et al. 2024) in transformers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ddpo_bench.options import LARGEST_COUNT, option
+from ddpo_bench.registry import register
+from ddpo_bench.rewards.eight_bit import eight_bit
+from ddpo_bench.rewards.frozen_model import load_model
+from ddpo_bench.rewards.learned import LearnedReward
+from ddpo_bench.rewards.model_files import folder_of, one_line
+from ddpo_bench.rewards.reward_error import RewardError
+from ddpo_bench.rewards.written_text import WrittenText
+
+
+@register("reward", "got_ocr")
+@dataclass
+class GotOCR(WrittenText, LearnedReward):
+    """Text that the prompt quotes, 0 to 1, scored as by `ocr`, read by GOT-OCR 2.0 on a GPU; Apache-2.0, 2.3 GB."""
+
+    model: str = option(
+        "stepfun-ai/GOT-OCR-2.0-hf", "a GotOcr2ForConditionalGeneration: a folder saved by transformers, or a hub name"
+    )
+    batch_size: int = option(
+        8, "images that the model is given at a time", minimum=1, maximum=LARGEST_COUNT, in_label=False
+    )
+    max_tokens: int = option(128, "number of tokens after which reading a picture ends", minimum=1, maximum=4096)
+    network: Any = field(init=False, repr=False, compare=False)
+    processor: Any = field(init=False, repr=False, compare=False)
+
+    differentiable: ClassVar[bool] = False
+    kind: ClassVar[str] = "GotOcr2ForConditionalGeneration"
+    model_type: ClassVar[str | None] = "got_ocr2"
+
+    def load(self, device: torch.device) -> None:
+        from transformers import GotOcr2Processor
+
+        folder = folder_of(self.model, self.revision, self.files())
+        self.network = load_model(self.kind, folder, device)
+        try:
+            self.processor = GotOcr2Processor.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # a missing file, an unknown class, a package that they need
+            raise RewardError(
+                f"no tokenizer and image processor could be loaded from {folder}: {one_line(error)}"
+            ) from error
+
+    def read(self, images: Tensor) -> list[str]:
+        return [text for part in images.split(self.batch_size) for text in self.read_batch(part)]
+
+    @torch.no_grad()
+    def read_batch(self, images: Tensor) -> list[str]:
+        sight = self.network.config.vision_config
+        seen = (sight.image_size // sight.patch_size // 4) ** 2  # tokens of a picture, after two strides of two
+        inputs = self.processor(list(eight_bit(images)), return_tensors="pt", num_image_tokens=seen)
+        end = self.processor.tokenizer.convert_tokens_to_ids(self.processor.message_end_token)
+        written = self.network.generate(
+            **inputs.to(self.network.device),
+            do_sample=False,
+            max_new_tokens=self.max_tokens,
+            eos_token_id=end,
+            pad_token_id=end,
+        )
+        answers = written[:, inputs["input_ids"].shape[1] :]
+        texts: list[str] = self.processor.batch_decode(answers, skip_special_tokens=True)
+        return texts
