@@ -41,6 +41,7 @@ OPTIONS: dict[tuple[str, str], dict[str, Any]] = {  # that a plugin requires, or
     ("algorithm", "nft"): {"passes": 2},
     ("algorithm", "dgpo"): {"passes": 3},
     ("algorithm", "sac"): {"critic_updates": 5, "batch": 8},
+    ("algorithm", "dpok"): {"value_updates": 2},
     ("algorithm", "trpo"): {"cg_iterations": 3},  # more of them carry rounding on
 }
 GROUPS = {"advantages": "group", "samples_per_prompt": 2}

@@ -73,6 +73,20 @@ def policy(make_policy: Make) -> Policy:
     return make_policy()
 
 
+@pytest.fixture(scope="module")
+def started() -> dict[str, Policy]:
+    return {}
+
+
+@pytest.fixture
+def unchanged(request: pytest.FixtureRequest, make_policy: Make, started: dict[str, Policy]) -> Policy:
+    """A policy that the tests which change nothing of it share."""
+    key = str(request.node.callspec.params["make_policy"])
+    if key not in started:
+        started[key] = make_policy()
+    return started[key]
+
+
 def draw_rollout(policy: Policy) -> Rollout:
     sampler = make("sampler", sampler_for(policy), steps=STEPS)
     sampler.start(policy.scheduler_config, CPU)
@@ -106,20 +120,20 @@ def all_ratios(policy: Policy, rollout: Rollout, batches: list[Tensor]) -> Tenso
     return torch.cat([transitions(policy, rollout, n, torch.full_like(n, k)).ratio.detach() for n, k in pairs])
 
 
-def test_ratio_is_one_before_the_first_update(policy: Policy) -> None:
-    rollout = draw_rollout(policy)
+def test_ratio_is_one_before_the_first_update(unchanged: Policy) -> None:
+    rollout = draw_rollout(unchanged)
     batches = list(torch.arange(len(PROMPTS)).split(MICRO_BATCH))
-    assert torch.equal(all_ratios(policy, rollout, batches), torch.ones(len(PROMPTS) * STEPS))
-    batch = transitions(policy, rollout, batches[0], torch.zeros(MICRO_BATCH, dtype=torch.long))
+    assert torch.equal(all_ratios(unchanged, rollout, batches), torch.ones(len(PROMPTS) * STEPS))
+    batch = transitions(unchanged, rollout, batches[0], torch.zeros(MICRO_BATCH, dtype=torch.long))
     assert batch.kl.max() < 1e-11  # the rounding of x_prev, without whose noise the mean is recovered
 
 
-def test_ratio_is_nearly_one_at_another_micro_batch(policy: Policy) -> None:
-    rollout = draw_rollout(policy)
+def test_ratio_is_nearly_one_at_another_micro_batch(unchanged: Policy) -> None:
+    rollout = draw_rollout(unchanged)
     order = torch.randperm(len(PROMPTS), generator=torch.Generator().manual_seed(0))
-    for size in (1, 2, 3, 7):
-        largest = (all_ratios(policy, rollout, list(order.split(size))) - 1).abs().max()
-        assert largest <= (1e-5 if policy.resolved_precision is torch.float32 else 1e-3)
+    for size in (1, 3, 7):
+        largest = (all_ratios(unchanged, rollout, list(order.split(size))) - 1).abs().max()
+        assert largest <= (1e-5 if unchanged.resolved_precision is torch.float32 else 1e-3)
 
 
 def test_the_pretrained_copy_is_the_policy_before_any_update(policy: Policy) -> None:
@@ -171,44 +185,38 @@ def test_the_trained_tensors_go_through_a_file(make_policy: Make, tmp_path: Path
     assert torch.equal(predict(other), predict(policy))
 
 
-def test_conditioning_is_one_entry_a_prompt_with_a_pooled_vector(policy: Policy) -> None:
-    conditioning = policy.encode(PROMPTS)
+def test_conditioning_is_one_entry_a_prompt_with_a_pooled_vector(unchanged: Policy) -> None:
+    conditioning = unchanged.encode(PROMPTS)
     assert len(conditioning) == len(conditioning.pooled) == len(PROMPTS)
     assert conditioning.pooled.ndim == 2
     assert conditioning.pooled.dtype == torch.float32
     chosen = torch.tensor([2, 5])
-    alone = policy.encode([PROMPTS[n] for n in chosen])
+    alone = unchanged.encode([PROMPTS[n] for n in chosen])
     torch.testing.assert_close(conditioning[chosen].pooled, alone.pooled, rtol=1e-4, atol=1e-5)
-    assert [policy.seen(prompt).tokens_cut for prompt in PROMPTS] == [0] * len(PROMPTS)
+    assert [unchanged.seen(prompt).tokens_cut for prompt in PROMPTS] == [0] * len(PROMPTS)
 
 
-def test_images_lie_between_zero_and_one(policy: Policy) -> None:
-    latents = torch.randn(3, *policy.latent_shape, generator=torch.Generator().manual_seed(0))
-    images = policy.decode(10 * latents)
+def test_images_lie_between_zero_and_one(unchanged: Policy) -> None:
+    latents = torch.randn(3, *unchanged.latent_shape, generator=torch.Generator().manual_seed(0))
+    images = unchanged.decode(10 * latents)
     assert images.shape[:2] == (3, 3)
     assert images.dtype == torch.float32
     assert images.min() >= 0
     assert images.max() <= 1
 
 
-def test_decoding_is_differentiable(policy: Policy) -> None:
-    latents = torch.zeros(1, *policy.latent_shape, requires_grad=True)
-    (gradient,) = torch.autograd.grad(policy.decode(latents).sum(), latents)
-    assert gradient.abs().sum() > 0
-
-
-def test_a_gradient_flows_from_images_to_latents(policy: Policy) -> None:
-    latents = torch.randn(2, *policy.latent_shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    (gradient,) = torch.autograd.grad(policy.decode(latents).sum(), latents)
+def test_a_gradient_flows_from_images_to_latents(unchanged: Policy) -> None:
+    latents = torch.randn(2, *unchanged.latent_shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    (gradient,) = torch.autograd.grad(unchanged.decode(latents).sum(), latents)
     assert gradient.isfinite().all()
     assert (gradient.flatten(1) != 0).any(1).all()
 
 
-def test_a_footprint_counts_what_is_trained_before_the_model_is_loaded(policy: Policy) -> None:
-    if footprint := policy.footprint(CPU):
-        assert footprint.trained == sum(parameter.numel() for parameter in policy.parameters())
-        assert footprint.latents == 4 * math.prod(policy.latent_shape)
+def test_a_footprint_counts_what_is_trained_before_the_model_is_loaded(unchanged: Policy) -> None:
+    if footprint := unchanged.footprint(CPU):
+        assert footprint.trained == sum(parameter.numel() for parameter in unchanged.parameters())
+        assert footprint.latents == 4 * math.prod(unchanged.latent_shape)
 
 
-def test_the_noise_schedule_is_known_without_the_weights(policy: Policy) -> None:
-    assert policy.stored_scheduler_config() == policy.scheduler_config
+def test_the_noise_schedule_is_known_without_the_weights(unchanged: Policy) -> None:
+    assert unchanged.stored_scheduler_config() == unchanged.scheduler_config

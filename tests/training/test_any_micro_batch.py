@@ -48,11 +48,12 @@ def train_in(tiny_run: Callable[..., RunConfig], tiny_pipeline: Callable[[str], 
 def test_the_micro_batch_changes_a_runs_numbers_by_rounding_alone(
     train_in: Train, policy: str, sampler: str, algorithm: str
 ) -> None:
-    combination = policy, sampler, algorithm
-    whole, one, three = (train_in(*combination, size) for size in (16, 1, 3))
-    assert_equal_but_for_rounding(one, whole)
+    whole, three = (train_in(policy, sampler, algorithm, size) for size in (16, 3))
     assert_equal_but_for_rounding(three, whole)
-    assert {row.get("ratio_deviation_max", 0) for row in one} == {0}  # sampled and learned from one by one
+    if algorithm == "ppo":
+        one = train_in(policy, sampler, algorithm, 1)
+        assert_equal_but_for_rounding(one, whole)
+        assert {row["ratio_deviation_max"] for row in one if "queries" in row} == {0}  # drawn and learned one by one
 
 
 def test_a_run_resumes_with_another_micro_batch(train_in: Train) -> None:

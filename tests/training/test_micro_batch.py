@@ -50,21 +50,21 @@ def test_an_error_other_than_memory_is_not_hidden() -> None:
         largest_that_fits(broken, 4)
 
 
-def test_auto_on_a_cpu_is_the_epoch_and_changes_no_number(tiny_run: MakeConfig, tmp_path: Path) -> None:
+def test_auto_on_a_cpu_is_the_epoch_and_changes_no_number(small_run: MakeConfig, tmp_path: Path) -> None:
     for name, size in (("auto", "auto"), ("four", 4)):
-        train(tiny_run(f"micro_batch={size}", "epochs=1"), tmp_path / name)
+        train(small_run(f"micro_batch={size}", "epochs=1"), tmp_path / name)
     assert json.loads((tmp_path / "auto" / "provenance.json").read_text())["micro_batch"] == 4
     assert numbers(tmp_path / "auto") == numbers(tmp_path / "four")
-    assert for_pictures(tiny_run("micro_batch=auto"), tmp_path / "auto") == 4
+    assert for_pictures(small_run("micro_batch=auto"), tmp_path / "auto") == 4
 
 
 def test_a_resumed_run_and_other_seeds_take_what_was_found_before(
-    tiny_run: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_run: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny_run("micro_batch=auto", "epochs=1")
+    config = small_run("micro_batch=auto", "epochs=1")
     train(config, tmp_path / "seed-0")
     monkeypatch.setattr(micro_batch, "most_on_a_cpu", lambda trial: 1)  # as if memory had become scarce
     for seed, changes, expected in ((1, [], 4), (0, ["epochs=2"], 4), (2, ["sampler.steps=3"], 1)):
-        train(tiny_run("micro_batch=auto", "epochs=1", f"seed={seed}", *changes), tmp_path / f"seed-{seed}")
+        train(small_run("micro_batch=auto", "epochs=1", f"seed={seed}", *changes), tmp_path / f"seed-{seed}")
         found = json.loads((tmp_path / f"seed-{seed}" / "provenance.json").read_text())["micro_batch"]
         assert found == expected

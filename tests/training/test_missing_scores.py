@@ -63,9 +63,9 @@ class Flaky(Reward):
 
 @pytest.mark.parametrize("algorithm", ["ppo", "dpo"])
 def test_a_run_learns_from_the_other_samples(
-    algorithm: str, tiny_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    algorithm: str, small_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = tiny_run(algorithm=algorithm, samples_per_prompt=2, epochs=2)
+    config = small_run(algorithm=algorithm, samples_per_prompt=2, epochs=2)
     monkeypatch.setattr(get("reward", "jpeg_compressibility"), "__new__", lambda cls: Flaky(lambda n: n == 1))
     train(config, tmp_path)
     rows = rows_of(tmp_path)
@@ -75,8 +75,8 @@ def test_a_run_learns_from_the_other_samples(
 
 
 def test_a_run_in_which_nothing_gets_a_score_fails_with_the_reason(
-    tiny_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(get("reward", "jpeg_compressibility"), "__new__", lambda cls: Flaky(lambda n: True))
     with pytest.raises(RewardError, match=r"no image got a score, the first because: no answer"):
-        train(tiny_run(epochs=1), tmp_path)
+        train(small_run(epochs=1), tmp_path)
