@@ -42,8 +42,13 @@ class GenerateRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    models: list[str] = Field(min_length=1, max_length=MOST_MODELS, description="ids of one family, from /api/models")
-    prompt: str = Field(min_length=1, max_length=1000, pattern=r"\S")
+    models: list[str] = Field(
+        min_length=1,
+        max_length=MOST_MODELS,
+        description="ids of one family, from /api/models",
+        examples=[["pretrained/stable_diffusion/embedded"]],
+    )
+    prompt: str = Field(min_length=1, max_length=1000, pattern=r"\S", examples=["a red circle"])
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED, description="of the noise, which is the same for all models")
     steps: int | None = Field(default=None, ge=1, le=200)
     guidance_scale: float | None = Field(default=None, ge=0, le=30)
