@@ -28,6 +28,7 @@ class Refusal(BaseModel):
 router = APIRouter(prefix="/api", tags=["generate"])
 ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {PNG: {}, STREAM: {}}, "description": "the pictures, or the events of their making"},
+    400: {"model": Refusal, "description": "the body is not JSON"},
     406: {"model": Refusal, "description": f"neither {PNG} nor {STREAM} is accepted"},
     422: {"model": Refusal, "description": "the request cannot be answered as it is"},
     503: {"model": Refusal, "description": "too many requests wait; Retry-After says when to try again"},
