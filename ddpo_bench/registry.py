@@ -46,6 +46,10 @@ def register(kind: str, name: str) -> Callable[[Plugin], Plugin]:
     """A class decorator that makes a dataclass available as the plugin `name` of a kind."""
 
     def add(plugin: Plugin) -> Plugin:
+        if dataclasses.is_dataclass(plugin) and any(option.name == "version" for option in dataclasses.fields(plugin)):
+            raise ValueError(
+                f"{kind} {name!r}: `version` is the version of a plugin's code; give its option another name"
+            )
         known = _known[kind].setdefault(name, plugin)
         if (known.__module__, known.__qualname__) != (plugin.__module__, plugin.__qualname__):
             raise ValueError(f"{kind} {name!r} is already registered by {known.__module__}.{known.__qualname__}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -49,6 +50,16 @@ def test_a_name_cannot_be_taken_twice() -> None:
         @register("algorithm", "ppo")
         class Other:
             pass
+
+
+@pytest.mark.usefixtures("clean")
+def test_no_option_hides_the_version_that_belongs_to_a_runs_identity() -> None:
+    @dataclass
+    class Versioned:
+        version: str = "v2"
+
+    with pytest.raises(ValueError, match=r"reward 'versioned': `version` is the version of a plugin's code"):
+        register("reward", "versioned")(Versioned)
 
 
 @pytest.mark.usefixtures("clean")

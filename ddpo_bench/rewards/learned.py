@@ -14,7 +14,7 @@ from ddpo_bench.registry import label
 from ddpo_bench.rewards.checking import RewardError
 from ddpo_bench.rewards.frozen_model import load_model
 from ddpo_bench.rewards.image_text_model import ImageTextModel
-from ddpo_bench.rewards.model_files import SETTINGS, WEIGHTS, folder_of, input_hashes, place_mistake
+from ddpo_bench.rewards.model_files import SETTINGS, WEIGHTS, folder_of, input_hashes, lacking, place_mistake
 
 
 @dataclass
@@ -37,7 +37,7 @@ class LearnedReward(Reward):
     model_type: ClassVar[str | None] = "clip"  # that its folder's config.json names; None where it needs none
 
     def __post_init__(self) -> None:
-        if mistake := place_mistake(self.model, self.model_type):
+        if mistake := place_mistake(self.model, self.model_type) or lacking(self.model, self.files()):
             raise ValueError(f"model: {mistake}")
         try:
             torch.device(self.device or "cpu")

@@ -32,6 +32,14 @@ def place_mistake(name: str, model_type: str | None = None) -> str | None:
     return type_mistake(path, model_type) if model_type else None
 
 
+def lacking(name: str, patterns: Sequence[str]) -> str | None:
+    """What is wrong with a local folder that holds none of these files; None for a file and for a hub model."""
+    path = local_path(name)
+    if path is None or not path.is_dir() or any(found for pattern in patterns for found in path.glob(pattern)):
+        return None
+    return f"{path} holds no {' or '.join(patterns)}. Give the path of the file."
+
+
 def type_mistake(folder: Path, model_type: str) -> str | None:
     """Why a folder does not hold a model of transformers of this type; a model of another would load as random."""
     try:
@@ -75,7 +83,7 @@ def file_of(name: str, revision: str | None, names: Sequence[str]) -> Path:
     for file in (folder / one for one in names):
         if file.exists():
             return file
-    raise RewardError(f"{name} holds no {' or '.join(names)}. Give the path of the file.")
+    raise RewardError(f"{name} holds no {' or '.join(names)}. Check the revision, or give the path of the file.")
 
 
 def one_line(error: Exception) -> str:

@@ -79,5 +79,5 @@ def test_a_file_that_is_another_network_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": state, "code": Path}, tmp_path / "weights.pt")
     with pytest.raises(RewardError, match=r"weights.pt: ValueError: it is no pickle of tensors alone"):
         started(model=str(tmp_path / "weights.pt"))
-    with pytest.raises(RewardError, match=r"holds no HPS_v2.1_compressed.safetensors or HPS_v2.1_compressed.pt"):
-        started(model=str(tmp_path))
+    with pytest.raises(ValueError, match=r"model: .* holds no HPS_v2.1_compressed.safetensors or HPS_v2.1"):
+        make("reward", "hpsv2", model=str(tmp_path))
