@@ -169,7 +169,7 @@ def test_counted_flops_are_those_of_a_run(
          "sampler": {"name": "ddim", "steps": 2}, "evaluation": evaluation}, "test"
     )  # fmt: skip
     monkeypatch.setattr("ddpo_bench.policies.narrow_attention.has_narrow_heads", lambda network: False)
-    monkeypatch.setattr("ddpo_bench.training.evaluation.judges", lambda prompts: {})
+    monkeypatch.setattr("ddpo_bench.training.evaluation.seated", lambda *given: {})
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         train(config, tmp_path / "run")
     assert run_flops(config) == pytest.approx(counter.get_total_flops(), rel=0.1)  # that left out what measures epochs
