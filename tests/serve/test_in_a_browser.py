@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opened_pages import DESK, Open
+from opened_pages import DESK, PATIENCE, Open
 from PIL import Image
 from server_process import serving
 
@@ -210,13 +210,17 @@ def test_screenshots_of_the_guide(opened: Open, browser: Any, server: str, tmp_p
     folder = Path(os.environ.get("SERVE_SCREENSHOTS", tmp_path))
     results = os.environ.get("SERVE_RESULTS")
     with serving(results) if results else nullcontext(server) as address:
-        page = browser.new_page(viewport=DESK)
+        page = browser.new_page(viewport={"width": 1440, "height": 800})
+        page.set_default_timeout(PATIENCE)
         page.goto(address + "compare.html")
         page.wait_for_selector("#generate:enabled")
+        if page.locator("#family option").count() > 1:
+            page.select_option("#family", label="embedded")
+        page.fill("#seed", "3")
         generate(page, 10)
         page.screenshot(path=folder / "serve-compare.png")
         page.goto(address + "index.html")
-        page.wait_for_load_state("load")
+        page.wait_for_selector("tbody tr")
         page.screenshot(path=folder / "serve-results.png")
         page.close()
     for name in ("serve-compare.png", "serve-results.png"):

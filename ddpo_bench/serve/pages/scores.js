@@ -18,8 +18,9 @@ export function comparedScores(scores, base) {
   for (const judge of judges) {
     const values = ids.map((id) => scores[id][judge]).filter(Number.isFinite);
     const digits = decimals(values);
-    const most = Math.max(...values);
-    const distinguishes = values.some((value) => value < most);
+    const shown = (value) => Number(value.toFixed(digits)); // what looks alike is not called better
+    const most = Math.max(...values.map(shown));
+    const distinguishes = values.some((value) => shown(value) < most);
     for (const id of ids) {
       const value = scores[id][judge];
       const from = scores[base]?.[judge];
@@ -28,7 +29,7 @@ export function comparedScores(scores, base) {
         judge,
         value: known ? signed(value, digits) : "none",
         change: known && Number.isFinite(from) && id !== base ? signed(value - from, digits, "+") : null,
-        best: known && distinguishes && value === most,
+        best: known && distinguishes && shown(value) === most,
       });
     }
   }
