@@ -1,8 +1,6 @@
 """The pages in a real browser, with a real server of two tiny runs: at a desk, on a phone, and with the keyboard alone.
 
-    SERVE_SCREENSHOTS=docs/images pytest tests/serve/test_in_a_browser.py -k screenshots
-
-makes the pictures in docs/serve.md again; SERVE_RESULTS names a results folder to show in them.
+The last one makes the pictures of docs/serve.md, which says how.
 """
 
 from __future__ import annotations
