@@ -58,8 +58,9 @@ def server(results_folder: Path) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """A browser; not for the whole session, since asyncio cannot run a loop while it is there."""
     with chromium() as started:
         yield started
 
