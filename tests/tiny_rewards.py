@@ -181,7 +181,6 @@ def got_ocr(folder: Path) -> None:
 
     tokenizer = tiny_pipelines.qwen_tokenizer(folder)
     tokenizer.add_tokens(["<img>", "</img>", "<imgpad>"], special_tokens=True)
-    tokenizer.model_input_names = ["input_ids", "attention_mask"]
     tokenizer.save_pretrained(folder)
     text = {**TOWER, "model_type": "qwen2", "vocab_size": len(tokenizer), "num_key_value_heads": 2}
     vision = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ddpo_bench.options import LARGEST_COUNT, option
@@ -16,6 +17,8 @@ from ddpo_bench.rewards.learned import LearnedReward
 from ddpo_bench.rewards.model_files import folder_of, one_line
 from ddpo_bench.rewards.reward_error import RewardError
 from ddpo_bench.rewards.written_text import WrittenText
+
+INPUTS = ("input_ids", "attention_mask", "pixel_values")
 
 
 @register("reward", "got_ocr")
@@ -56,10 +59,11 @@ class GotOCR(WrittenText, LearnedReward):
     def read_batch(self, images: Tensor) -> list[str]:
         sight = self.network.config.vision_config
         seen = (sight.image_size // sight.patch_size // 4) ** 2  # tokens of a picture, after two strides of two
-        inputs = self.processor(list(eight_bit(images)), return_tensors="pt", num_image_tokens=seen)
+        pictures = [Image.fromarray(picture) for picture in eight_bit(images)]  # all that transformers 4 takes
+        inputs = self.processor(pictures, return_tensors="pt", num_image_tokens=seen)
         end = self.processor.tokenizer.convert_tokens_to_ids(self.processor.message_end_token)
         written = self.network.generate(
-            **inputs.to(self.network.device),
+            **{name: inputs[name].to(self.network.device) for name in INPUTS},
             do_sample=False,
             max_new_tokens=self.max_tokens,
             eos_token_id=end,
