@@ -28,6 +28,7 @@ EXECUTION_KEYS = (
     "checkpoints_kept",
     "checkpoint_seconds",
     "resources",
+    "scoring",
 )
 MOST_PROCESSES = 1024
 
@@ -54,6 +55,24 @@ class Evaluation:
         (SUITE, SHIPPED),
         "rewards that score the images as well, each with `samples` if it is to score the first ones alone; suite: "
         "every reward that the suite trains; shipped: those that need no download, with default options",
+    )
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is done where a reward fails; what a run computes is the same as long as none does."""
+
+    timeout: float = option(
+        0.0,
+        "longest time to wait for the scores of a batch by a distant reward or your own function; 0: no limit",
+        minimum=0,
+        maximum=LARGEST_COUNT,
+        unit="seconds",
+    )
+    on_error: Literal["fail", "drop"] = option(
+        "fail",
+        "a reward that raises an error, stalls or returns NaN: fail ends the run, which can be resumed; drop leaves "
+        "the images concerned without a score",
     )
 
 
@@ -161,6 +180,7 @@ class RunConfig:
         unit="seconds",
     )
     resources: Resources = option(Resources(), "processes and GPUs of the run")
+    scoring: Scoring = option(Scoring(), "what is done where a reward fails")
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as nested mappings with all defaults, as config.yaml holds it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -38,12 +38,16 @@ class Reward(Protocol):
         differentiable: whether scores carry gradients to the images.
         offline: whether it needs neither the network nor a download: such a reward is tried before a run, and with its
             default options judges every run.
+        waits_for: what its time goes to.  Images are scored while others are sampled if that is the network, or a GPU
+            that does not sample; it then changes nothing of the process's state, and an image's score depends on no
+            other one.
         tolerance: how far, relatively, a score may move with the number of images that are scored at once.
         part_labels: of the rewards that it is made of, whose scores are in its info by these names.
     """
 
     differentiable: ClassVar[bool] = False
     offline: ClassVar[bool] = False
+    waits_for: ClassVar[Literal["network", "gpu", "cpu"]] = "cpu"
     tolerance: ClassVar[float] = 1e-6
     part_labels: Sequence[str] = ()
 

@@ -15,7 +15,7 @@ from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.checking import FAILURE, RewardError, checked
+from ddpo_bench.rewards.checking import FAILURE, RewardError, checked, is_shipped
 from ddpo_bench.rewards.part import Part, Scale
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class Combined(Reward):
         self.scales = [Scale(part.normalise) for part in self.parts]
         self.tolerance = max(reward.tolerance for reward in self.rewards)  # type: ignore[misc]
         self.offline = all(reward.offline for reward in self.rewards)  # type: ignore[misc]
+        if any(one.waits_for == "network" for one in self.rewards) and all(map(is_shipped, self.rewards)):
+            self.waits_for = "network"  # type: ignore[misc]
         grouped = any(part.normalise == "group" for part in self.parts)
         self.differentiable = not grouped and all(one.differentiable for one in self.rewards)  # type: ignore[misc]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import MISSING, dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
@@ -32,6 +32,7 @@ class LearnedReward(Reward):
     encoders: ImageTextModel = field(init=False, repr=False, compare=False)
 
     differentiable: ClassVar[bool] = True
+    waits_for: ClassVar[Literal["network", "gpu", "cpu"]] = "gpu"
     tolerance: ClassVar[float] = 1e-4  # fp32 networks round differently at another batch size
     kind: ClassVar[str] = "CLIPModel"  # the model's class in transformers
     model_type: ClassVar[str | None] = "clip"  # that its folder's config.json names; None where it needs none

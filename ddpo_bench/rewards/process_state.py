@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,18 @@ SETTINGS: list[tuple[Callable[[], Any], Callable[[Any], object]]] = [
 ]
 
 
+shared: ContextVar[bool] = ContextVar("shared", default=False)  # whether another thread works meanwhile
+
+
 @contextmanager
 def kept_process_state() -> Iterator[None]:
-    """Within it, gradients, threads, default dtype and device, determinism, random generators and folder may change."""
+    """Within it, gradients, threads, default dtype and device, determinism, random generators and folder may change.
+
+    Where another thread works meanwhile they may not, and nothing is put back, which would disturb that thread.
+    """
+    if shared.get():
+        yield
+        return
     before = [read() for read, _ in SETTINGS]
     benchmark, deterministic = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
     numpy_state = np.random.get_state()

@@ -43,6 +43,7 @@ class PythonFunction(Reward):
         except ValueError as error:
             raise ValueError(f"function: {self.function} {error}") from None
         self.pictures = pictures_of(self.call)
+        self.waits_for = "network" if getattr(self.call, "waits_for", None) == "network" else "cpu"  # type: ignore[misc]
 
     @property
     def label(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -54,6 +54,8 @@ class Remote(Reward):
     )
     client: RemoteClient = field(init=False, repr=False, compare=False)
     served: str = field(init=False, repr=False, compare=False)  # the fingerprint of what the server has
+
+    waits_for: ClassVar[Literal["network", "gpu", "cpu"]] = "network"
 
     def __post_init__(self) -> None:
         if mistake := url_mistake(self.url):

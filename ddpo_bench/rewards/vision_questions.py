@@ -8,7 +8,7 @@ import io
 import math
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from PIL import Image
@@ -50,6 +50,8 @@ class VisionModel(Reward):
         0.0, "price of a million tokens that are written", minimum=0, maximum=1e6, execution=True
     )
     client: ChatClient = field(init=False, repr=False, compare=False)
+
+    waits_for: ClassVar[Literal["network", "gpu", "cpu"]] = "network"
 
     def __post_init__(self) -> None:
         if mistake := url_mistake(self.url):

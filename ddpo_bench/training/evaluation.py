@@ -5,7 +5,9 @@ What no reward sees is measured too: diversity and low-level image statistics.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,9 @@ from ddpo_bench.rewards.judges import Seated, seated
 from ddpo_bench.training.finite import check_finite
 from ddpo_bench.training.image_statistics import diversity, image_statistics
 from ddpo_bench.training.phases import Phases
-from ddpo_bench.training.rollout import derived_seed, draw_prompts, mean_of_scored, scored_by_all, seed_globals
+from ddpo_bench.training.rollout import derived_seed, draw_prompts, seed_globals
 from ddpo_bench.training.sampling import decode_in_batches, joined, reference_kl, sample_batches
+from ddpo_bench.training.scoring import Scores, mean_of_scored, scored_by_all, scores
 
 EVALUATION = 1_000_000_007  # separates evaluation seeds from training seeds
 COLUMNS, PICTURES = 8, 16
@@ -84,19 +87,37 @@ class Evaluator:
         with phases.measure("sampling"):
             conditioning, drawn, images = self.sample(self.prompts, "evaluation")
             check_finite(epoch, latents=drawn.latents, log_probs=drawn.log_probs, images=images)
-        with phases.measure("reward"):
-            row = self.judge(images)
+        with ExitStack() as stack:
+            return self.measured(epoch, conditioning, drawn, images, self.asked(images, stack), phases)
+
+    def measured(
+        self,
+        epoch: int,
+        conditioning: Conditioning,
+        drawn: Trajectories,
+        images: Tensor,
+        asked: dict[str, Scores],
+        phases: Phases,
+    ) -> dict[str, float]:
+        """All metrics; judges that are apart score meanwhile."""
+        row: dict[str, float] = {}
         with phases.measure("sampling"):
             samples = self.samples_a_prompt(images)
             check_finite(epoch, images=samples)
         with phases.measure("reward"):
             row["eval/diversity"] = diversity(samples)
+            row |= {f"eval/image/{name}": value for name, value in image_statistics(images).items()}
         if self.sampler.noisy_steps:
             with phases.measure("kl"):
                 has_learned = epoch and get("algorithm", self.config.algorithm.name).learns
                 kl = self.reference_kl(drawn, conditioning) if has_learned else 0.0
             nats = kl * drawn.latents[0, 0].numel()
             row |= {"eval/kl_reference": kl, "eval/kl_reference_nats": nats}
+        scored_from = time.perf_counter()
+        with phases.measure("reward"):
+            row |= self.judge(asked)
+        if apart := [one for one in asked.values() if one.is_apart]:
+            phases.seconds["seconds_eval_reward_overlapped"] = sum(one.seconds_before(scored_from) for one in apart)
         with phases.measure("files"):
             self.pictures(images[:PICTURES], self.prompts[:PICTURES], epoch)
         return row | {"prompts_truncated": self.truncated} | phases.seconds
@@ -104,17 +125,25 @@ class Evaluator:
     def reference_kl(self, drawn: Trajectories, conditioning: Conditioning) -> float:
         return reference_kl(self.policy, self.sampler, drawn, conditioning, self.micro_batch)
 
-    def judge(self, images: Tensor) -> dict[str, float]:
-        """What the images are worth to every reward, and what they look like."""
-        row = {}
+    def asked(self, images: Tensor, stack: ExitStack) -> dict[str, Scores]:
+        """The scores of every judge, which those that are apart begin to compute."""
+        asked = {}
         for name, (judge, count) in sorted(self.judges.items()):
-            own, prompts, metadata = processes.share(count), self.prompts[:count], self.metadata[:count]
-            scores, measured = scored_by_all(judge, images[own], prompts, metadata, training=False)
-            row[f"eval/{name}"] = mean_of_scored(scores)
-            row |= {f"eval/{part}": measured[part] for part in judge.part_labels if part in measured}
-            if missing := int(scores.isnan().sum()):
+            own = processes.share(count)
+            asked[name] = stack.enter_context(scores(judge, self.config.scoring, self.policy.device))
+            asked[name].add(images[own], self.prompts[own], self.metadata[own])
+        return asked
+
+    def judge(self, asked: dict[str, Scores]) -> dict[str, float]:
+        """What the images are worth to every reward."""
+        row: dict[str, float] = {}
+        for name, (judge, count) in sorted(self.judges.items()):
+            found = scored_by_all(judge, asked[name], self.prompts[:count], training=False)
+            row[f"eval/{name}"] = mean_of_scored(found.scores)
+            row |= {f"eval/{part}": found.means[part] for part in judge.part_labels if part in found.means}
+            if missing := int(found.scores.isnan().sum()):
                 row["scores_missing"] = row.get("scores_missing", 0) + missing
-        return row | {f"eval/image/{name}": value for name, value in image_statistics(images).items()}
+        return row
 
     def sample(self, prompts: list[str], purpose: Purpose) -> tuple[Conditioning, Trajectories, Tensor]:
         """One trajectory a prompt, and its image; the noise is the same after every epoch."""

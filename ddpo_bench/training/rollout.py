@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,11 +13,10 @@ from torch import Tensor
 
 from ddpo_bench import processes
 from ddpo_bench.algorithm_bases.transitions import kl_metrics, measure
-from ddpo_bench.config import RunConfig
+from ddpo_bench.config import RunConfig, Scoring
 from ddpo_bench.held_out import PromptFunction, split
 from ddpo_bench.measuring import NetworkPasses
 from ddpo_bench.noise import Noise
-from ddpo_bench.process_errors import one_error_for_all
 from ddpo_bench.protocols import (
     AdvantageEstimator,
     Algorithm,
@@ -27,17 +24,15 @@ from ddpo_bench.protocols import (
     Metadata,
     Policy,
     Reward,
-    RewardOutput,
     Rollout,
     Sampler,
     Trajectories,
 )
-from ddpo_bench.registry import label
-from ddpo_bench.rewards.checking import FAILURE, RewardError, score
 from ddpo_bench.samplers.window import of_epoch
 from ddpo_bench.training.finite import check_finite
 from ddpo_bench.training.missing_scores import advantages_of, with_means
 from ddpo_bench.training.sampling import decode_in_batches, final_latents, joined, sample_batches
+from ddpo_bench.training.scoring import Scores, scored_by_all, scores
 
 
 def prompt_sides(config: RunConfig, policy: Policy) -> tuple[PromptFunction, PromptFunction]:
@@ -75,60 +70,6 @@ def seed_globals(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def scored_by_all(
-    reward: Reward, images: Tensor, prompts: list[str], metadata: list[Metadata], training: bool
-) -> tuple[Tensor, dict[str, float]]:
-    """Scores of all images, each by the process whose share it is in, and the means of the numbers in their info.
-
-    Args:
-        images: [share, 3, H, W], those of this process.
-        prompts, metadata: N of each.
-        training: whether they are the samples of an epoch, not those of an evaluation.
-    Returns:
-        [N], float64, NaN where an image has no score; and the means over the images that have the number.
-    Raises:
-        RewardError: where no image has a score.
-        Exception: what the reward raised on any of the processes.
-    """
-    own = processes.share(len(prompts))
-    output = RewardOutput(torch.zeros(0, dtype=torch.float64))
-    with one_error_for_all():
-        if len(images):
-            output = score(reward, images, prompts[own], metadata[own])
-    scores = processes.gathered(output.scores, len(prompts))
-    if scores.isnan().all():
-        reasons = [reason for failures in processes.everyones(output.info.get(FAILURE, [])) for reason in failures]
-        raise RewardError(f"reward {label('reward', reward)}: no image got a score, the first because: {reasons[0]}")
-    numbers = numbers_of_all(output.info, len(prompts))
-    means = {key: mean_of_scored(values) for key, values in numbers.items()}
-    scores = reward.of_all(scores, numbers, prompts, training)
-    return scores, {key: mean for key, mean in means.items() if math.isfinite(mean)}
-
-
-def numbers_of_all(info: dict[str, list[Any]], count: int) -> dict[str, Tensor]:
-    """Each number that rewards measure besides scores, [count], float64, NaN for images that do not have it.
-
-    Args:
-        info: of this process's share of `count` images.
-    """
-    numbers = {
-        key: [math.nan if value is None else float(value) for value in values]
-        for key, values in info.items()
-        if all(value is None or isinstance(value, (int, float)) for value in values)
-    }
-    size = len(range(count)[processes.share(count)])
-    found: dict[str, Tensor] = {}
-    for key in sorted(set().union(*processes.everyones(list(numbers)))):
-        own = torch.tensor(numbers.get(key, [math.nan] * size), dtype=torch.float64)
-        found[key] = processes.gathered(own, count)
-    return found
-
-
-def mean_of_scored(values: Tensor) -> float:
-    """The mean of those that are not NaN; NaN where all are."""
-    return values[~values.isnan()].mean().item()
-
-
 def spread(rewards: Tensor) -> dict[str, float]:
     """Of the rewards [N] that are not NaN, and how many are."""
     scored = rewards[~rewards.isnan()]
@@ -164,6 +105,39 @@ def signal(prompts: list[str], rewards: Tensor, advantages: Tensor, estimator: A
     return found
 
 
+class OwnImages:
+    """The images of this process's share of an epoch; scored while others are sampled, where the reward allows it.
+
+    Args:
+        prompts, metadata: N of each, of the whole epoch.
+        scored: takes the images.
+    """
+
+    def __init__(self, policy: Policy, prompts: list[str], metadata: list[Metadata], micro_batch: int, scored: Scores):
+        self.policy, self.micro_batch, self.scored = policy, micro_batch, scored
+        own = processes.share(len(prompts))
+        self.prompts, self.metadata = prompts[own], metadata[own]
+        self.images: list[Tensor] = []
+        self.count = 0
+
+    def sampled(self, x_0: Tensor, kept: int) -> None:
+        """A micro-batch of final latents, of which the first `kept` count."""
+        if self.scored.is_apart:
+            self.add(self.policy.decode(x_0)[:kept].cpu())
+
+    def decoded(self, x_0: Tensor) -> Tensor:
+        """[share, 3, H, W], float32 in [0, 1], on the CPU, of the final latents of the whole epoch."""
+        if not self.scored.is_apart:
+            self.add(decode_in_batches(self.policy, x_0, self.micro_batch))
+        return torch.cat(self.images)
+
+    def add(self, images: Tensor) -> None:
+        rows = slice(self.count, self.count + len(images))
+        self.scored.add(images, self.prompts[rows], self.metadata[rows])
+        self.images.append(images)
+        self.count = rows.stop
+
+
 @dataclass
 class Collector:
     """Draws the rollout of an epoch; everything random in it follows from (seed, epoch).
@@ -183,27 +157,34 @@ class Collector:
     micro_batch: int
     seed: int
     on_host: bool = False
+    scoring: Scoring = Scoring()
 
     def collect(self, epoch: int, on_batch: Callable[[int], None]) -> tuple[Rollout, dict[str, float]]:
         """The rollout of an epoch, and its metrics."""
         seed_globals(derived_seed(self.seed, epoch, 0))
         rng = np.random.default_rng(derived_seed(self.seed, epoch, 1))
         clock = time.perf_counter()
+        with scores(self.reward, self.scoring, self.policy.device) as scoring:
+            return self.collected(epoch, rng, clock, scoring, on_batch)
+
+    def collected(
+        self, epoch: int, rng: np.random.Generator, clock: float, scoring: Scores, on_batch: Callable[[int], None]
+    ) -> tuple[Rollout, dict[str, float]]:
         prompts, metadata = draw_prompts(self.prompts, rng, self.samples, self.repeats)
+        images = OwnImages(self.policy, prompts, metadata, self.micro_batch, scoring)
         conditioning = self.policy.encode(prompts)
         noise = Noise(self.seed, epoch, "rollout")
         sampler, noisy_part, noisy = of_epoch(self.sampler, self.seed, epoch)
-        x_0, trajectories = self.sample(sampler, conditioning, noise, on_batch)
+        x_0, trajectories = self.sample(sampler, conditioning, noise, on_batch, images)
         if trajectories and noisy_part is not sampler:
             trajectories = trajectories.only(noisy)
         log_probs = {"log_probs": trajectories.log_probs} if trajectories else {}
         check_finite(epoch - 1, latents=trajectories.latents if trajectories else x_0, **log_probs)
-        images = decode_in_batches(self.policy, x_0, self.micro_batch)
-        sums = images.flatten(1).sum(1, keepdim=True)  # finite where all pixels are
+        sums = images.decoded(x_0).flatten(1).sum(1, keepdim=True)  # finite where all pixels are
         check_finite(epoch - 1, images=processes.gathered(sums, len(prompts)))
         sampled = time.perf_counter()
-        rewards, measured = scored_by_all(self.reward, images, prompts, metadata, training=True)
-        scored = time.perf_counter()
+        found = scored_by_all(self.reward, images.scored, prompts, training=True)
+        rewards, scored = found.scores, time.perf_counter()
         seen = [self.policy.seen(prompt) for prompt in prompts]
         texts = [prompt.text for prompt in seen]
         advantages = advantages_of(self.advantages, texts, rewards)
@@ -216,21 +197,27 @@ class Collector:
         )  # fmt: skip
         metrics = {
             **spread(rewards),
-            **{f"reward/{name}": mean for name, mean in measured.items()},
+            **{f"reward/{name}": mean for name, mean in found.means.items()},
             "prompts_truncated": sum(prompt.tokens_cut > 0 for prompt in seen),
             "advantage_std": advantages.std(correction=0).item(),
             **signal(texts, rewards, advantages, self.advantages),
             "seconds_sampling": sampled - clock,
             "seconds_reward": scored - sampled,
+            **({"seconds_reward_overlapped": scoring.seconds_before(sampled)} if scoring.is_apart else {}),
             "images_per_second": len(prompts) / (sampled - clock),
         }
         return rollout, metrics
 
     def sample(
-        self, sampler: Sampler, conditioning: Conditioning, noise: Noise, on_batch: Callable[[int], None]
+        self,
+        sampler: Sampler,
+        conditioning: Conditioning,
+        noise: Noise,
+        on_batch: Callable[[int], None],
+        images: OwnImages,
     ) -> tuple[Tensor, Trajectories | None]:
         """x_0 [N, C, H, W], and the trajectories where the algorithm needs them and steps have a density."""
-        batches = sample_batches(self.policy, sampler, conditioning, self.micro_batch, noise, on_batch)
+        batches = sample_batches(self.policy, sampler, conditioning, self.micro_batch, noise, on_batch, images.sampled)
         with self.algorithm.acting(self.policy):
             if self.algorithm.needs == "x_0" or not self.sampler.noisy_steps:
                 return final_latents(batches, len(conditioning)), None

@@ -29,16 +29,20 @@ def sample_batches(
     micro_batch: int,
     noise: Noise,
     on_batch: Callable[[int], None] = lambda done: None,
+    on_x_0: Callable[[Tensor, int], None] = lambda x_0, kept: None,
 ) -> Iterator[Trajectories]:
     """Draw one trajectory a prompt of this process's share, a micro-batch at a time; of a repeated one none is kept.
 
     Args:
         noise: of the samples, in the order of their prompts; x_T is that of step 0, and step k draws that of k + 1.
         on_batch: called with the number of finished trajectories, those of other processes as this one is getting on.
+        on_x_0: called with the final latents of each micro-batch, and how many of them, the first ones, count.
     """
     done, count = 0, len(conditioning)
     for rows, kept in processes.deal(count, micro_batch):
-        yield sample_batch(policy, sampler, conditioning[rows], noise.after(rows.start)).first(kept)
+        batch = sample_batch(policy, sampler, conditioning[rows], noise.after(rows.start))
+        on_x_0(batch.latents[:, -1], kept)
+        yield batch.first(kept)
         done += kept
         on_batch(min(count, done * processes.count()))
 

@@ -76,7 +76,7 @@ def run_epochs(config: RunConfig, folder: Path, device: torch.device, record: Re
     micro_batch = origin["micro_batch"] = resolve(trial, folder, origin["processor"])
     collector = Collector(
         policy, sampler, training_prompts, reward, advantages, algorithm,
-        config.samples_per_epoch, config.samples_per_prompt, micro_batch, config.seed, on_host,
+        config.samples_per_epoch, config.samples_per_prompt, micro_batch, config.seed, on_host, config.scoring,
     )  # fmt: skip
     evaluator = Evaluator(config, policy, sampler, evaluation_prompts, reward, record.pictures, micro_batch)
     record.identify(origin)  # all that the configuration names has started

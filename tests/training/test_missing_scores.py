@@ -61,9 +61,15 @@ class Flaky(Reward):
         )
 
 
-@pytest.mark.parametrize("algorithm", ["ppo", "dpo"])
+SAC = {"name": "sac", "critic_updates": 1, "actor_updates": 1, "batch": 4, "warmup_epochs": 0}
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dpo", SAC], ids=["ppo", "dpo", "sac"])
 def test_a_run_learns_from_the_other_samples(
-    algorithm: str, small_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    algorithm: str | dict[str, Any],
+    small_run: Callable[..., RunConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = small_run(algorithm=algorithm, samples_per_prompt=2, epochs=2)
     monkeypatch.setattr(get("reward", "jpeg_compressibility"), "__new__", lambda cls: Flaky(lambda n: n == 1))
