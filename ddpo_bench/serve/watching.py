@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 SECONDS = 1.0  # between two looks
@@ -52,7 +52,7 @@ class Watcher:
         self.task: asyncio.Task[None] | None = None
         self.began = asyncio.Event()
 
-    async def events(self, keep_alive: float = KEEP_ALIVE) -> AsyncIterator[Event | None]:
+    async def events(self, keep_alive: float = KEEP_ALIVE) -> AsyncGenerator[Event | None, None]:
         """The changes from now on; None first, when nothing can be missed any more, and then as a sign of life."""
         listener = Listener()
         self.listeners.add(listener)

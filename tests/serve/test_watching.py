@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from ddpo_bench.serve.routes.events import lines
 from ddpo_bench.serve.watching import Event, Watcher
 
 
@@ -91,5 +92,20 @@ def test_a_silent_stream_says_that_it_lives() -> None:
         listening = Runs().watcher().events(keep_alive=0.001)
         assert [await anext(listening) for _ in range(3)] == [None] * 3
         await listening.aclose()
+
+    within(test)
+
+
+def test_a_stream_that_ends_stops_listening() -> None:
+    async def test() -> None:
+        runs = Runs()
+        watcher = runs.watcher()
+        stream = lines(watcher)
+        assert await anext(stream) == "event: ready\ndata: {}\n\n"
+        runs.epochs["a"] = 1
+        assert await anext(stream) == 'data: {"run": "a", "epoch": 1}\n\n'
+        await stream.aclose()
+        assert watcher.task is None
+        assert not watcher.listeners
 
     within(test)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
@@ -20,17 +21,19 @@ async def events(request: Request) -> StreamingResponse:
 
     The first is named `ready`: whatever changes after it is told.
     """
-    return StreamingResponse(lines(request.app.state.watcher), media_type="text/event-stream")
+    told = lines(request.app.state.watcher)
+    return StreamingResponse(told, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
-async def lines(watcher: Watcher) -> AsyncIterator[str]:
+async def lines(watcher: Watcher) -> AsyncGenerator[str, None]:
     ready = False
-    async for event in watcher.events():
-        if event is not None:
-            yield f"data: {json.dumps(event)}\n\n"
-        else:
-            yield ": still here\n\n" if ready else "event: ready\ndata: {}\n\n"
-            ready = True
+    async with aclosing(watcher.events()) as events:  # or the watcher would go on until the garbage is collected
+        async for event in events:
+            if event is not None:
+                yield f"data: {json.dumps(event)}\n\n"
+            else:
+                yield ": still here\n\n" if ready else "event: ready\ndata: {}\n\n"
+                ready = True
 
 
 def watcher_of(gallery: Gallery) -> Watcher:
