@@ -58,7 +58,10 @@ NEEDS: dict[tuple[str, str], dict[str, Any]] = {  # other keys of a run, without
     ("algorithm", "grpo"): GROUPS,
     ("algorithm", "grpo_guard"): GROUPS,
     ("algorithm", "raft"): GROUPS,
-    ("reward", "ocr"): {"prompts": {"name": "from_file", "path": "signs.txt"}},
+    ("reward", "ocr"): {
+        "prompts": {"name": "from_file", "path": "signs.txt"},
+        "evaluation": {"samples": 8, "judges": ["suite"]},  # the shipped one enlarges images more, which takes long
+    },
     ("reward", "vqa_soft"): {"prompts": {"name": "from_file", "path": "questions.jsonl"}},
     ("reward", "vqa_strict"): {"prompts": {"name": "from_file", "path": "questions.jsonl"}},
     ("sampler", "ode"): WITHOUT_LOG_PROBS,
