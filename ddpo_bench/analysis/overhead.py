@@ -48,6 +48,8 @@ COLUMNS = [
     Column("total", "in all", "s", digits=4),
     Column("overhead", "overhead", "%", digits=3),
 ]
+MEANWHILE = Column("meanwhile", "reward meanwhile", "s", digits=3)
+OVERLAPPED = ("seconds_reward_overlapped", "seconds_eval_reward_overlapped")
 MEANING = (
     "Overhead: everything except sampling, reward, learning and KL. Evaluations sample and score images as training "
     "does, and the KL to the pretrained model takes network passes: both count as work, not as overhead, and have "
@@ -97,7 +99,8 @@ def profile(
     cells = [(task, label, cell) for task in tasks_of(runs) for label, cell in cells_of(runs, task).items()]
     rows = [Row(task, values_of(label, task, cell)) for task, label, cell in cells]
     rows.append(Row(WHOLE, values_of("all", "", runs, workers)))
-    table = Table(f"{suite}: where the time went", COLUMNS, rows, "", notes(len(begun) - len(runs), workers))
+    columns = [*COLUMNS, MEANWHILE] if any(map(overlapped, runs)) else COLUMNS
+    table = Table(f"{suite}: where the time went", columns, rows, "", notes(len(begun) - len(runs), workers))
     if computed is None:
         return table
     return with_utilisation(table, [*(cell for _, _, cell in cells), runs], computed)
@@ -119,6 +122,11 @@ def parts_of(run: RunRecord) -> dict[str, float]:
     return seconds | {"other": max(0.0, run.seconds - math.fsum(seconds.values()))}
 
 
+def overlapped(run: RunRecord) -> float:
+    """Seconds in which images were scored while others were sampled, which are part of other parts."""
+    return math.fsum(row.get(key, 0.0) for row in [*run.epochs, *run.evaluated] for key in OVERLAPPED)
+
+
 def values_of(
     algorithm: str, reward: str, runs: list[RunRecord], workers: WorkerTime | None = None
 ) -> dict[str, Value]:
@@ -130,7 +138,8 @@ def values_of(
         seconds |= {"start": seconds["start"] + workers.start, "between": max(0.0, between)}
     whole = math.fsum(seconds.values())
     overhead = math.fsum(value for part, value in seconds.items() if part in OVERHEAD)
-    figures = seconds | {"total": whole, "overhead": 100 * overhead / whole}
+    meanwhile = math.fsum(map(overlapped, runs))
+    figures = seconds | {"total": whole, "overhead": 100 * overhead / whole, "meanwhile": meanwhile}
     keys: dict[str, Value] = {"algorithm": algorithm, "reward_name": reward, "runs": len(runs)}
     return keys | {name: Estimate(value, math.nan, math.nan) for name, value in figures.items()}
 

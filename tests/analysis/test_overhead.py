@@ -1,5 +1,6 @@
 """`ddpo-bench profile`: what counts as overhead, a sum that can be checked by hand, and results that cannot tell."""
 
+import json
 import os
 from datetime import datetime, timedelta
 
@@ -137,3 +138,16 @@ def test_runs_of_an_older_version_among_others_are_named_and_left_out(results):
     assert {row.values["algorithm"] for row in table.rows} == {"frozen", "all"}
     assert row_of(table, WHOLE, "all")["total"] == pytest.approx(120)
     assert table.notes[-1].startswith("2 runs of an older version")
+
+
+def test_scoring_while_sampling_is_told_and_counted_once(results):
+    table = profile(collect(results), "algos", results, None)
+    assert "meanwhile" not in [column.key for column in table.columns]
+    for path in results.glob("runs/*/*/metrics.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        fabricate.write_rows(path.parent, [row | {"seconds_reward_overlapped": 0.5} for row in rows])
+    overlapped = profile(collect(results), "algos", results, None)
+    assert overlapped.columns[-1].key == "meanwhile"
+    for before, row in zip(table.rows, overlapped.rows, strict=True):
+        assert row.values["meanwhile"].value > 0
+        assert row.values["total"] == before.values["total"]
