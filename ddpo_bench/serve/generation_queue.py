@@ -22,6 +22,7 @@ from ddpo_bench.serve.generation import Event, Plan
 from ddpo_bench.serve.measured import Measured
 
 ENDS = ("final", "error")
+LONGEST_WAIT = 30  # seconds after which a refused client is told to come again, at most
 OWN = ("ddpo_bench", "ddpo_kernels")  # whose errors are sentences for users
 Draw = Callable[[Plan], Iterator[Event | None]]
 
@@ -97,7 +98,8 @@ class GenerationQueue:
         self.forget_those_who_left()
         if len(self.waiting) >= self.size:
             self.measured.refused.inc()
-            raise QueueFull(len(self.waiting), math.ceil(self.usual_seconds * len(self.waiting)))
+            seconds = math.ceil(self.usual_seconds * len(self.waiting))
+            raise QueueFull(len(self.waiting), min(seconds, LONGEST_WAIT))
         job = Job(plan)
         self.waiting.append(job)
         self.arrived.set()

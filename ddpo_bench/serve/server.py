@@ -12,6 +12,7 @@ from ddpo_bench.serve.settings import Settings
 
 MOST_CONNECTIONS = 256
 SECONDS_TO_END = 1  # for requests that are being answered
+SECONDS_KEPT = 60  # that an idle connection stays: longer than any Retry-After, so that none is closed as it is used
 
 
 def serve(settings: Settings) -> None:
@@ -25,7 +26,8 @@ def serve(settings: Settings) -> None:
     print(f"Open {address(settings, listening)}\nCtrl-C ends it.", flush=True)
     config = uvicorn.Config(
         create_app(settings), http="h11", ws="none", log_level="warning", access_log=False, proxy_headers=False,
-        server_header=False, limit_concurrency=MOST_CONNECTIONS, timeout_graceful_shutdown=SECONDS_TO_END,
+        server_header=False, limit_concurrency=MOST_CONNECTIONS, timeout_keep_alive=SECONDS_KEPT,
+        timeout_graceful_shutdown=SECONDS_TO_END,
     )  # fmt: skip
     Server(config).run([listening])
 

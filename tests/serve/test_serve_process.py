@@ -63,7 +63,7 @@ def test_fifty_clients_all_get_their_picture_while_others_do_not_read(
     process, address = server
 
     async def load() -> list[tuple[int, bytes]]:
-        limits = httpx.Limits(max_connections=CLIENTS)
+        limits = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=0)
         async with httpx.AsyncClient(base_url=address, timeout=300, limits=limits) as client:
             await one_client(client, 0)
             before = resident(process)
