@@ -70,9 +70,8 @@ def test_pictures_arrive_step_by_step_and_can_be_compared(
     assert page.locator("figure").nth(0).inner_text().startswith("pretrained")
     final = page.evaluate(PICTURES)
     assert len(set(final)) == 3
-    judged = page.locator("figure").nth(1).locator(".score").count()
-    assert judged >= 2
-    assert page.locator(".score .star").count() >= judged  # each judge has a best
+    assert page.locator("figure").nth(1).locator(".score").count() >= 2
+    assert page.locator(".score .star").count() >= 2  # the JPEG sizes differ
     assert page.locator(".trained >> visible=true").count() == 2 + 1  # the two runs', and the legend's
 
     page.fill("#step", "1")
