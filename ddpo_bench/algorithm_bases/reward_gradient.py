@@ -49,6 +49,8 @@ class RewardGradientAlgorithm(AdamWAlgorithm):
                 f"reward: {config.reward.name} is not differentiable, and {name} follows the reward's gradient. Choose "
                 "scene_alignment or target_colour, or another algorithm."
             )
+        if config.reward.options.get("offload"):
+            found.append(f"reward.offload: {name} scores images while it learns; remove it, or choose ppo.")
         if get("sampler", config.sampler.name).for_trajectories is not Sampler.for_trajectories:
             found.append(
                 f"sampler: a step of {config.sampler.name} depends on the steps before it, and {name} differentiates "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
@@ -61,6 +62,10 @@ class Reward(Protocol):
 
     def start(self, device: torch.device) -> None:
         """Load what scoring needs; called once, before the first call."""
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Around the scoring of a batch, for a reward that is somewhere else in between."""
+        return nullcontext()
 
     def can_judge(self, prompt: str, metadata: Metadata) -> bool:
         """Whether images of this prompt, with what is known of it, can be scored."""

@@ -65,7 +65,7 @@ def called(who: str, reward: Reward, images: Tensor, prompts: list[str], metadat
     """What the reward returns for copies, so that it changes nothing for those who look at the images after it."""
     copies = images.clone(), list(prompts), [copy.deepcopy(facts) for facts in metadata]
     try:
-        with kept_process_state():
+        with kept_process_state(), reward.in_use():
             return reward(*copies)
     except RewardError:
         raise

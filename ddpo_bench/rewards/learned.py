@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field
 from typing import ClassVar, Literal
 
@@ -28,6 +30,9 @@ class LearnedReward(Reward):
     )
     batch_size: int = option(
         32, "images that the model is given at a time", minimum=1, maximum=LARGEST_COUNT, execution=True
+    )
+    offload: bool = option(
+        False, "keeps the model in host memory while it scores nothing, such as while the policy learns", execution=True
     )
     encoders: ImageTextModel = field(init=False, repr=False, compare=False)
 
@@ -65,9 +70,25 @@ class LearnedReward(Reward):
             RewardError: where it cannot be fetched or loaded, in one line.
         """
         try:
-            self.load(torch.device(self.device) if self.device else device)
+            self.placed = torch.device(self.device) if self.device else device
+            self.load(self.placed)
         except RewardError as error:
             raise RewardError(f"reward {label('reward', self)}: {error}") from error
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        if self.offload:
+            self.move(self.placed)
+        yield
+        if self.offload:
+            self.move(torch.device("cpu"))
+
+    def move(self, device: torch.device) -> None:
+        """Move the networks; what else there is of a model is small."""
+        for holder in (self, getattr(self, "encoders", None)):
+            for part in vars(holder).values() if holder else ():
+                if isinstance(part, torch.nn.Module):
+                    part.to(device)
 
     def load(self, device: torch.device) -> None:
         folder = folder_of(self.model, self.revision, self.files())

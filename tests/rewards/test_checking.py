@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ddpo_bench.protocols import RewardOutput
+from ddpo_bench.protocols import Reward, RewardOutput
 from ddpo_bench.registry import get
 from ddpo_bench.rewards.checking import RewardError, score
 
@@ -20,7 +20,7 @@ PROMPTS = ["a cat", "a dog", "a fox", "a bee"]
 
 
 @dataclass
-class Returns:
+class Returns(Reward):
     """A reward that returns what it is told."""
 
     scores: Any
@@ -113,9 +113,10 @@ def test_wrong_info_is_one_line_that_names_the_entry(images: Tensor, info: Any, 
     assert message in str(error.value)
 
 
-def test_a_bare_tensor_is_not_a_reward_output(images: Tensor) -> None:
+def test_a_bare_tensor_is_not_a_reward_output(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Returns, "__call__", lambda *given: torch.zeros(4))
     with pytest.raises(RewardError, match="returned Tensor, not a RewardOutput"):
-        score(lambda images, prompts, metadata: torch.zeros(4), images, PROMPTS, [{}] * 4)
+        scored(images, None)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

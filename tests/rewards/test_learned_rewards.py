@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ddpo_bench.config import run_config
 from ddpo_bench.registry import label
-from ddpo_bench.rewards.checking import RewardError
+from ddpo_bench.rewards.checking import RewardError, score
 from ddpo_bench.rewards.image_text_model import load_processor, pooled
 
 PROMPTS = ["a frog", "Two Cats", "a frog", "three frogs on a blue dotted background"]
@@ -178,3 +178,17 @@ def test_neither_device_nor_batch_size_is_part_of_the_name() -> None:
         "siglip_score model="
     )
     assert "device" not in label("reward", make("reward", "clip_score", device="cpu"))
+
+
+@pytest.mark.parametrize("name", ["pickscore", "image_reward"])
+def test_an_offloaded_model_is_on_its_device_only_while_it_scores(
+    name: str, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reward, moves = make("reward", name), []
+    reward.start(torch.device("cpu"))
+    expected = score(reward, images, ["a frog"] * len(images), [{}] * len(images)).scores
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, device: moves.append(str(device)))
+    reward.offload, reward.placed = True, torch.device("cuda")
+    assert torch.equal(score(reward, images, ["a frog"] * len(images), [{}] * len(images)).scores, expected)
+    assert moves == sorted(moves, reverse=True) != []  # all to the device, then all back
+    assert set(moves) == {"cuda", "cpu"}
