@@ -52,7 +52,7 @@ def execute(args: Namespace) -> int:
     try:
         from ddpo_bench.serve.server import serve
     except ModuleNotFoundError as error:
-        if error.name not in ("fastapi", "uvicorn", "starlette"):
+        if error.name not in ("fastapi", "prometheus_client", "starlette", "uvicorn"):
             raise
         raise ConfigError([NOT_INSTALLED]) from None
     try:

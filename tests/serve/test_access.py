@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ddpo_bench import cli
 from ddpo_bench.serve import access
 from ddpo_bench.serve.app import PAGES, create_app
 from ddpo_bench.serve.settings import Settings
@@ -148,3 +150,12 @@ def test_the_wheel_has_the_pages() -> None:
     data = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     assert data["ddpo_bench.serve"] == ["pages/*"]
     assert not [path for path in PAGES.iterdir() if path.is_dir()]
+
+
+def test_without_the_extra_there_is_one_line_that_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "ddpo_bench.serve.server", raising=False)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert cli.main(["serve", str(tmp_path)]) == 1
+    assert re.fullmatch(r'serve needs .*: pip install "ddpo-bench\[serve\]"\n', capsys.readouterr().err)
