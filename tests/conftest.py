@@ -12,7 +12,7 @@ import pytest
 import tiny_pipelines
 from every_plugin import register_made_up_plugins
 
-from ddpo_bench.rewards import answer_cache
+from ddpo_bench.reward_bases import answer_cache
 
 register_made_up_plugins()  # before any test module asks which there are
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored, in child processes too, which tests hang up on

@@ -25,7 +25,7 @@ from ddpo_bench import registry
 
 ROOT = Path(ddpo_bench.__file__).parent
 LIST = Path(__file__).with_suffix(".json")
-SHARED = {"algorithm_bases", "embedded"}  # rooms that plugins may import from, besides their own
+SHARED = {"algorithm_bases", "embedded", "reward_bases"}  # rooms that plugins may import from, besides their own
 DATA = {"prompts/words.py": "prompts/words/*.txt", "embedded/verifier.py": "embedded/model/verifier/*"}
 Listed = dict[str, dict[str, Any]]  # "algorithm ppo" to its version and the hashes of its files
 

@@ -14,7 +14,7 @@ from typing import Any
 from warm_processes import WARM
 
 from ddpo_bench import cli
-from ddpo_bench.rewards.remote_format import TOKEN_VARIABLE
+from ddpo_bench.reward_bases.remote_format import TOKEN_VARIABLE
 
 TOKEN = "a-token-of-tests-0123456789"
 REWARDS = [

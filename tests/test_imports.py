@@ -50,11 +50,16 @@ ALLOWED: dict[str, set[str]] = {
     "algorithm_bases": LEAVES,
     "algorithms": LEAVES | {"algorithm_bases"},
     "advantages": LEAVES,
-    "rewards": LEAVES | {"embedded"},
+    "reward_bases": LEAVES | {"embedded"},
+    "rewards": LEAVES | {"embedded", "reward_bases"},
     "prompts": LEAVES | {"embedded"},
-    "training": LEAVES | PLUGINS | {"algorithm_bases", "alive", "child_processes", "quiet", "run_folder", "signals"},
+    "training": LEAVES
+    | PLUGINS
+    | {"algorithm_bases", "reward_bases", "alive", "child_processes", "quiet", "run_folder", "signals"},
     "sweep": LEAVES | PLUGINS | {"alive", "child_processes", "quiet", "training", "run_folder", "signals"},
-    "preflight": LEAVES | PLUGINS | {"algorithm_bases", "embedded", "run_folder", "training", "sweep", "throughput"},
+    "preflight": LEAVES
+    | PLUGINS
+    | {"algorithm_bases", "reward_bases", "embedded", "run_folder", "training", "sweep", "throughput"},
     "tuning": LEAVES | {"run_folder", "training", "sweep", "analysis", "console"},
     "analysis": {
         "config",
@@ -67,10 +72,12 @@ ALLOWED: dict[str, set[str]] = {
         "run_folder",
     },
     "microbench": LEAVES | {"analysis", "embedded"},
-    "throughput": LEAVES | PLUGINS | {"algorithm_bases", "analysis", "microbench", "noise", "training"},
-    "conformance": LEAVES | {"rewards"},
-    "reward_server": LEAVES | {"rewards"},
-    "serve": LEAVES | PLUGINS | {"algorithm_bases", "alive", "analysis", "embedded", "run_folder", "sweep", "training"},
+    "throughput": LEAVES | PLUGINS | {"algorithm_bases", "reward_bases", "analysis", "microbench", "noise", "training"},
+    "conformance": LEAVES | {"reward_bases"},
+    "reward_server": LEAVES | {"reward_bases"},
+    "serve": LEAVES
+    | PLUGINS
+    | {"algorithm_bases", "reward_bases", "alive", "analysis", "embedded", "run_folder", "sweep", "training"},
     "console": LEAVES | {"analysis", "sweep"},
     "commands": LEAVES
     | PLUGINS
@@ -87,6 +94,7 @@ ALLOWED: dict[str, set[str]] = {
         "describe",
         "microbench",
         "quiet",
+        "reward_bases",
         "reward_server",
         "serve",
         "throughput",

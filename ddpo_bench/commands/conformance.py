@@ -42,8 +42,8 @@ def add_options(parser: ArgumentParser) -> None:
 def execute(args: Namespace) -> int:
     from ddpo_bench.conformance import DoesNotFit, check
     from ddpo_bench.parsing import ConfigError
+    from ddpo_bench.reward_bases.user_code import as_script
     from ddpo_bench.rewards.python_function import load_function
-    from ddpo_bench.rewards.user_code import as_script
 
     folder = str(Path.cwd())
     try:

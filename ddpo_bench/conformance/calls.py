@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ddpo_bench.conformance.step import PLACES, Step, WrongAnswer
 from ddpo_bench.conformance.verdict import Verdict, largest, passed_if
-from ddpo_bench.rewards.user_code import told
+from ddpo_bench.reward_bases.user_code import told
 
 
 def no_noise(step: Step) -> Verdict:

@@ -15,7 +15,7 @@ from ddpo_bench.conformance.conventions import CONVENTIONS, Convention, DoesNotF
 from ddpo_bench.conformance.step import PLACES, Step
 from ddpo_bench.conformance.verdict import Verdict
 from ddpo_bench.registry import unknown
-from ddpo_bench.rewards.user_code import told
+from ddpo_bench.reward_bases.user_code import told
 
 Check = Callable[[Step], Verdict]
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

@@ -144,7 +144,7 @@ def trial_of(config: RunConfig) -> str | None:
     """What goes wrong where an offline reward judges a batch; None where nothing does."""
     import torch
 
-    from ddpo_bench.rewards.checking import RewardError, score
+    from ddpo_bench.reward_bases.checking import RewardError, score
 
     reward: Reward = config.reward.build()
     if not reward.offline or reward.mistakes():  # those are told as mistakes of this machine

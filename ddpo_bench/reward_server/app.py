@@ -12,9 +12,9 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from ddpo_bench.registry import unknown
+from ddpo_bench.reward_bases.checking import RewardError
+from ddpo_bench.reward_bases.remote_format import VERSION, BadRequest, read_request, response_of
 from ddpo_bench.reward_server.scoring import Scoring
-from ddpo_bench.rewards.checking import RewardError
-from ddpo_bench.rewards.remote_format import VERSION, BadRequest, read_request, response_of
 
 BODY_SECONDS = 120  # within which a request must arrive
 

@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from torch import Tensor
 
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
+from ddpo_bench.reward_bases.checking import score
 from ddpo_bench.reward_server.settings import Served, Settings
-from ddpo_bench.rewards.checking import score
 
 BUCKETS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # s
 

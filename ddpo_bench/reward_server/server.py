@@ -10,10 +10,10 @@ from pathlib import Path
 import uvicorn
 
 from ddpo_bench.config import ConfigError
+from ddpo_bench.reward_bases.remote_format import TOKEN_VARIABLE
 from ddpo_bench.reward_server.app import create_app
 from ddpo_bench.reward_server.scoring import Scoring
 from ddpo_bench.reward_server.settings import Settings
-from ddpo_bench.rewards.remote_format import TOKEN_VARIABLE
 
 SHORTEST_TOKEN = 16
 MOST_CONNECTIONS = 256

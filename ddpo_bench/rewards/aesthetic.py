@@ -12,11 +12,11 @@ from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.checking import RewardError
-from ddpo_bench.rewards.learned import LearnedReward
-from ddpo_bench.rewards.linear_layers import LAYER, Layers, applied, layers_of
-from ddpo_bench.rewards.model_files import folder_of, input_hashes, one_line, place_mistake
-from ddpo_bench.rewards.tensor_files import read_tensors
+from ddpo_bench.reward_bases.checking import RewardError
+from ddpo_bench.reward_bases.learned import LearnedReward
+from ddpo_bench.reward_bases.linear_layers import LAYER, Layers, applied, layers_of
+from ddpo_bench.reward_bases.model_files import folder_of, input_hashes, one_line, place_mistake
+from ddpo_bench.reward_bases.tensor_files import read_tensors
 
 
 @register("reward", "aesthetic")

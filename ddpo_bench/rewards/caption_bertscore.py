@@ -13,11 +13,11 @@ from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.bert_score import BertScore
-from ddpo_bench.rewards.chat_client import NoAnswer
-from ddpo_bench.rewards.checking import RewardError
-from ddpo_bench.rewards.model_files import SETTINGS, input_hashes, place_mistake
-from ddpo_bench.rewards.vision_questions import VisionModel, data_urls
+from ddpo_bench.reward_bases.bert_score import BertScore
+from ddpo_bench.reward_bases.chat_client import NoAnswer
+from ddpo_bench.reward_bases.checking import RewardError
+from ddpo_bench.reward_bases.model_files import SETTINGS, input_hashes, place_mistake
+from ddpo_bench.reward_bases.vision_questions import VisionModel, data_urls
 
 QUESTION = "Answer concisely: what is going on in this image?"
 REFERENCE = "The image contains {prompt}"

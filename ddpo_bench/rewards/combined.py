@@ -15,8 +15,8 @@ from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.checking import FAILURE, RewardError, checked, is_shipped
-from ddpo_bench.rewards.part import Part, Scale
+from ddpo_bench.reward_bases.checking import FAILURE, RewardError, checked, is_shipped
+from ddpo_bench.reward_bases.part import Part, Scale
 
 if TYPE_CHECKING:
     from ddpo_bench.config import RunConfig

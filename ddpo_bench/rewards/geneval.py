@@ -13,13 +13,13 @@ from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import label, register
-from ddpo_bench.rewards.frozen_model import load_model
-from ddpo_bench.rewards.geneval_rules import COLOURS, Box, Objects, clauses_mistake, kept, partial, strict
-from ddpo_bench.rewards.image_text_model import ImageTextModel
-from ddpo_bench.rewards.learned import LearnedReward
-from ddpo_bench.rewards.model_files import SETTINGS, WEIGHTS, folder_of, input_hashes, place_mistake
-from ddpo_bench.rewards.object_detector import ObjectDetector
-from ddpo_bench.rewards.reward_error import RewardError
+from ddpo_bench.reward_bases.frozen_model import load_model
+from ddpo_bench.reward_bases.geneval_rules import COLOURS, Box, Objects, clauses_mistake, kept, partial, strict
+from ddpo_bench.reward_bases.image_text_model import ImageTextModel
+from ddpo_bench.reward_bases.learned import LearnedReward
+from ddpo_bench.reward_bases.model_files import SETTINGS, WEIGHTS, folder_of, input_hashes, place_mistake
+from ddpo_bench.reward_bases.object_detector import ObjectDetector
+from ddpo_bench.reward_bases.reward_error import RewardError
 
 TAGS = ("single_object", "two_object", "counting", "colors", "position", "color_attr")
 DESCRIPTIONS = ("a photo of a {colour} {name}", "a photo of a {colour}-colored {name}", "a photo of a {colour} object")

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.eight_bit import eight_bit
-from ddpo_bench.rewards.frozen_model import load_model
-from ddpo_bench.rewards.learned import LearnedReward
-from ddpo_bench.rewards.model_files import folder_of, one_line
-from ddpo_bench.rewards.reward_error import RewardError
-from ddpo_bench.rewards.written_text import WrittenText
+from ddpo_bench.reward_bases.eight_bit import eight_bit
+from ddpo_bench.reward_bases.frozen_model import load_model
+from ddpo_bench.reward_bases.learned import LearnedReward
+from ddpo_bench.reward_bases.model_files import folder_of, one_line
+from ddpo_bench.reward_bases.reward_error import RewardError
+from ddpo_bench.reward_bases.written_text import WrittenText
 
 INPUTS = ("input_ids", "attention_mask", "pixel_values")
 

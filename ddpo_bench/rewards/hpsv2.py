@@ -12,13 +12,13 @@ from torch import Tensor
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.checking import RewardError
-from ddpo_bench.rewards.frozen_model import model_of
-from ddpo_bench.rewards.image_text_model import ImageTextModel
-from ddpo_bench.rewards.learned import LearnedRewardWithProcessor
-from ddpo_bench.rewards.model_files import SETTINGS, file_of, folder_of, one_line, place_mistake
-from ddpo_bench.rewards.open_clip_weights import clip_weights
-from ddpo_bench.rewards.tensor_files import read_tensors
+from ddpo_bench.reward_bases.checking import RewardError
+from ddpo_bench.reward_bases.frozen_model import model_of
+from ddpo_bench.reward_bases.image_text_model import ImageTextModel
+from ddpo_bench.reward_bases.learned import LearnedRewardWithProcessor
+from ddpo_bench.reward_bases.model_files import SETTINGS, file_of, folder_of, one_line, place_mistake
+from ddpo_bench.reward_bases.open_clip_weights import clip_weights
+from ddpo_bench.reward_bases.tensor_files import read_tensors
 
 FILES = {"v2.0": "HPS_v2_compressed", "v2.1": "HPS_v2.1_compressed"}
 

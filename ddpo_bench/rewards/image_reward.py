@@ -12,14 +12,14 @@ from torch import Tensor
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.checking import RewardError
-from ddpo_bench.rewards.frozen_model import load_tokenizer, model_of
-from ddpo_bench.rewards.image_preparation import ImagePreparation
-from ddpo_bench.rewards.image_reward_weights import Network, text_network, vision_network
-from ddpo_bench.rewards.learned import LearnedRewardWithProcessor
-from ddpo_bench.rewards.linear_layers import Layers, applied, layers_of
-from ddpo_bench.rewards.model_files import SETTINGS, file_of, folder_of, one_line
-from ddpo_bench.rewards.tensor_files import read_tensors
+from ddpo_bench.reward_bases.checking import RewardError
+from ddpo_bench.reward_bases.frozen_model import load_tokenizer, model_of
+from ddpo_bench.reward_bases.image_preparation import ImagePreparation
+from ddpo_bench.reward_bases.image_reward_weights import Network, text_network, vision_network
+from ddpo_bench.reward_bases.learned import LearnedRewardWithProcessor
+from ddpo_bench.reward_bases.linear_layers import Layers, applied, layers_of
+from ddpo_bench.reward_bases.model_files import SETTINGS, file_of, folder_of, one_line
+from ddpo_bench.reward_bases.tensor_files import read_tensors
 
 TOKENS = 35  # of a prompt, with its start and its end
 COLOURS = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # mean and std, as CLIP has them

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.eight_bit import eight_bit
+from ddpo_bench.reward_bases.eight_bit import eight_bit
 
 QUALITY = 95
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ddpo_bench.options import option
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.eight_bit import eight_bit
-from ddpo_bench.rewards.model_files import one_line
-from ddpo_bench.rewards.reward_error import RewardError
-from ddpo_bench.rewards.written_text import WrittenText
+from ddpo_bench.reward_bases.eight_bit import eight_bit
+from ddpo_bench.reward_bases.model_files import one_line
+from ddpo_bench.reward_bases.reward_error import RewardError
+from ddpo_bench.reward_bases.written_text import WrittenText
 
 MODELS = {"Det": "PP-OCRv6_det_small.onnx", "Rec": "PP-OCRv6_rec_small.onnx"}  # named, so that none is downloaded
 NOT_INSTALLED = "needs the extra `ocr`, which is not installed: pip install 'ddpo-bench[ocr]'"

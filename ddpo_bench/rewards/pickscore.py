@@ -9,7 +9,7 @@ from torch import Tensor
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.learned import LearnedRewardWithProcessor
+from ddpo_bench.reward_bases.learned import LearnedRewardWithProcessor
 
 
 @register("reward", "pickscore")

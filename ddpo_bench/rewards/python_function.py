@@ -17,11 +17,11 @@ from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import register, unknown
-from ddpo_bench.rewards.conventions import Pictures, as_asked, is_factory, made_by, pictures_of
-from ddpo_bench.rewards.module_sources import module_file, sources
-from ddpo_bench.rewards.process_state import kept_process_state
-from ddpo_bench.rewards.reward_error import RewardError
-from ddpo_bench.rewards.user_code import as_script, told
+from ddpo_bench.reward_bases.conventions import Pictures, as_asked, is_factory, made_by, pictures_of
+from ddpo_bench.reward_bases.module_sources import module_file, sources
+from ddpo_bench.reward_bases.process_state import kept_process_state
+from ddpo_bench.reward_bases.reward_error import RewardError
+from ddpo_bench.reward_bases.user_code import as_script, told
 
 
 @register("reward", "python")

@@ -13,10 +13,10 @@ from torch import Tensor
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import label, register
-from ddpo_bench.rewards.api_key import key_mistake, url_mistake, variable_mistake
-from ddpo_bench.rewards.checking import RewardError
-from ddpo_bench.rewards.remote_client import Away, Refused, RemoteClient
-from ddpo_bench.rewards.remote_format import TOKEN_VARIABLE, read_response, request_of
+from ddpo_bench.reward_bases.api_key import key_mistake, url_mistake, variable_mistake
+from ddpo_bench.reward_bases.checking import RewardError
+from ddpo_bench.reward_bases.remote_client import Away, Refused, RemoteClient
+from ddpo_bench.reward_bases.remote_format import TOKEN_VARIABLE, read_response, request_of
 
 NOT_INSTALLED = 'needs httpx and tenacity, which are not installed: pip install "ddpo-bench[remote]"'
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from ddpo_bench.embedded.scenes import COLOURS, NOUNS, PATTERNS, Scene, parse_caption
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.checking import RewardError
+from ddpo_bench.reward_bases.checking import RewardError
 
 BEYOND_FOUR = re.compile(r"\b(\d+|five|six|seven|eight|nine|ten|eleven|twelve)\b", re.IGNORECASE)
 

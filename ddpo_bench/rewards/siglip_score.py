@@ -10,7 +10,7 @@ from torch import Tensor
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.learned import LearnedReward
+from ddpo_bench.reward_bases.learned import LearnedReward
 
 
 @register("reward", "siglip_score")

@@ -13,8 +13,8 @@ from torch import Tensor
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.chat_client import NoAnswer
-from ddpo_bench.rewards.vision_questions import FIRST_TOKEN, VisionModel, data_urls, json_form
+from ddpo_bench.reward_bases.chat_client import NoAnswer
+from ddpo_bench.reward_bases.vision_questions import FIRST_TOKEN, VisionModel, data_urls, json_form
 
 YES = 'Does this picture show "{prompt}"? Answer yes or no.'
 

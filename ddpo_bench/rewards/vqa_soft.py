@@ -12,9 +12,9 @@ from torch import Tensor
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.chat_client import NoAnswer
-from ddpo_bench.rewards.metadata_questions import MetadataQuestions, pairs, words
-from ddpo_bench.rewards.vision_questions import FIRST_TOKEN
+from ddpo_bench.reward_bases.chat_client import NoAnswer
+from ddpo_bench.reward_bases.metadata_questions import MetadataQuestions, pairs, words
+from ddpo_bench.reward_bases.vision_questions import FIRST_TOKEN
 
 BRIEFLY = "Answer in one word."
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register
-from ddpo_bench.rewards.chat_client import NoAnswer
-from ddpo_bench.rewards.metadata_questions import MetadataQuestions, words
-from ddpo_bench.rewards.vision_questions import json_form
+from ddpo_bench.reward_bases.chat_client import NoAnswer
+from ddpo_bench.reward_bases.metadata_questions import MetadataQuestions, words
+from ddpo_bench.reward_bases.vision_questions import json_form
 
 BRIEFLY = "Answer in a word or two."
 

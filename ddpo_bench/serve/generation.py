@@ -26,8 +26,8 @@ from ddpo_bench.options import LARGEST_SEED
 from ddpo_bench.parsing import ConfigError
 from ddpo_bench.protocols import Policy, Reward, Sampler
 from ddpo_bench.registry import unknown
-from ddpo_bench.rewards.checking import RewardError, score
-from ddpo_bench.rewards.judges import shipped_judges
+from ddpo_bench.reward_bases.checking import RewardError, score
+from ddpo_bench.reward_bases.judges import shipped_judges
 from ddpo_bench.serve.models import Family, ServedModel
 from ddpo_bench.training.evaluation import to_pixels
 from ddpo_bench.training.generate import noise_of_pictures, sampled_with

@@ -16,7 +16,7 @@ from ddpo_bench.algorithm_bases.trajectory import GradientAlgorithm
 from ddpo_bench.architectures.flops import PassFlops
 from ddpo_bench.microbench.measure import Advance
 from ddpo_bench.protocols import Metadata, Policy, Reward
-from ddpo_bench.rewards.checking import score
+from ddpo_bench.reward_bases.checking import score
 from ddpo_bench.throughput.loops import LEAST_STEPS, Work, loop_of
 from ddpo_bench.throughput.measured import PHASES, Measured, Round, precision_of, transitions_of
 from ddpo_bench.throughput.memory import is_out_of_memory, peak_memory, release_memory, reset_peak_memory

@@ -24,7 +24,7 @@ from ddpo_bench.held_out import PromptFunction
 from ddpo_bench.noise import Noise, Purpose
 from ddpo_bench.protocols import Conditioning, Policy, Reward, Sampler, Trajectories
 from ddpo_bench.registry import get, label
-from ddpo_bench.rewards.judges import Seated, seated
+from ddpo_bench.reward_bases.judges import Seated, seated
 from ddpo_bench.training.finite import check_finite
 from ddpo_bench.training.image_statistics import diversity, image_statistics
 from ddpo_bench.training.phases import Phases

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
-from ddpo_bench.rewards.process_state import shared
+from ddpo_bench.reward_bases.process_state import shared
 
 Score = Callable[[Tensor, list[str], list[Metadata]], RewardOutput]
 

@@ -19,7 +19,7 @@ from ddpo_bench.config import Scoring
 from ddpo_bench.process_errors import one_error_for_all
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import label
-from ddpo_bench.rewards.checking import FAILURE, RewardError, is_shipped, score
+from ddpo_bench.reward_bases.checking import FAILURE, RewardError, is_shipped, score
 from ddpo_bench.training.overlap import Batches, Stalled, batches, is_apart
 
 WAITS = (1.0, 4.0)  # s, before further attempts at what may pass

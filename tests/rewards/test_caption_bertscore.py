@@ -14,9 +14,9 @@ from every_plugin import make
 from torch import Tensor
 from transformers import AutoTokenizer, DebertaConfig, DebertaModel
 
-from ddpo_bench.rewards.bert_score import BertScore
+from ddpo_bench.reward_bases.bert_score import BertScore
+from ddpo_bench.reward_bases.checking import RewardError
 from ddpo_bench.rewards.caption_bertscore import CaptionBertScore
-from ddpo_bench.rewards.checking import RewardError
 
 CPU = torch.device("cpu")
 PAIRS = [("a frog", "two cats and a dog"), ("two cats on a blue dog ", "a frog"), ("three frogs", "three frogs")]

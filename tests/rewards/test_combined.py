@@ -16,7 +16,7 @@ from followed_page import Page
 from torch import Tensor
 
 from ddpo_bench.config import ConfigError, RunConfig, run_config
-from ddpo_bench.rewards.checking import RewardError, score
+from ddpo_bench.reward_bases.checking import RewardError, score
 from ddpo_bench.rewards.combined import Combined
 from ddpo_bench.training.rollout import scored_by_all
 

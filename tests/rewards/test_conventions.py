@@ -13,8 +13,8 @@ from torch import Tensor
 from ddpo_bench.config import run_config
 from ddpo_bench.preflight.checks import trial_of
 from ddpo_bench.registry import get
-from ddpo_bench.rewards.checking import score
-from ddpo_bench.rewards.reward_error import RewardError
+from ddpo_bench.reward_bases.checking import score
+from ddpo_bench.reward_bases.reward_error import RewardError
 
 HEAD = """
 from __future__ import annotations

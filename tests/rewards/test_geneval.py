@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ddpo_bench.rewards.checking import RewardError, score
+from ddpo_bench.reward_bases.checking import RewardError, score
+from ddpo_bench.reward_bases.geneval_rules import COLOURS, Box, kept, overlap, partial, relations, strict
 from ddpo_bench.rewards.geneval import GenEval
-from ddpo_bench.rewards.geneval_rules import COLOURS, Box, kept, overlap, partial, relations, strict
 
 EDGES = st.tuples(*[st.integers(0, 12)] * 4)
 OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}

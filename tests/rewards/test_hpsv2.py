@@ -14,7 +14,7 @@ from every_plugin import make
 from open_clip_reference import OpenClip
 from torch import Tensor
 
-from ddpo_bench.rewards.checking import RewardError
+from ddpo_bench.reward_bases.checking import RewardError
 
 PROMPTS = ["a frog", "two cats", "a frog on a blue background"]
 FILES = {"v2.0": "HPS_v2_compressed.pt", "v2.1": "HPS_v2.1_compressed.pt"}

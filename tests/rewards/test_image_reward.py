@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPImageProcessor
 
-from ddpo_bench.rewards.checking import RewardError
+from ddpo_bench.reward_bases.checking import RewardError
 
 PROMPTS = ["a frog", "two cats and a dog", " ".join(["frog"] * 40)]
 

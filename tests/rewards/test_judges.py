@@ -10,8 +10,8 @@ import yaml
 from torch import Tensor
 
 from ddpo_bench.config import ConfigError, RunConfig, run_config
-from ddpo_bench.rewards.checking import score
-from ddpo_bench.rewards.judges import Seated, seated
+from ddpo_bench.reward_bases.checking import score
+from ddpo_bench.reward_bases.judges import Seated, seated
 from ddpo_bench.sweep.suite import load_suite
 
 ALWAYS = {"jpeg_compressibility", "jpeg_incompressibility", "target_colour"}

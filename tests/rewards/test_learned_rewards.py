@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from ddpo_bench.config import run_config
 from ddpo_bench.registry import label
-from ddpo_bench.rewards.checking import RewardError, score
-from ddpo_bench.rewards.image_text_model import load_processor, pooled
+from ddpo_bench.reward_bases.checking import RewardError, score
+from ddpo_bench.reward_bases.image_text_model import load_processor, pooled
 
 PROMPTS = ["a frog", "Two Cats", "a frog", "three frogs on a blue dotted background"]
 CPU = torch.device("cpu")

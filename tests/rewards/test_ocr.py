@@ -14,9 +14,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ddpo_bench.cli import main
-from ddpo_bench.rewards.checking import RewardError, score
+from ddpo_bench.reward_bases.checking import RewardError, score
+from ddpo_bench.reward_bases.written_text import compared, edit_distance, match, wanted_text
 from ddpo_bench.rewards.ocr import OCR
-from ddpo_bench.rewards.written_text import compared, edit_distance, match, wanted_text
 
 CPU = torch.device("cpu")
 WORDS = ["Hello", "STOP", "open 24"]

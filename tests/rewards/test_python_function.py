@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddpo_bench.config import choose
 from ddpo_bench.registry import get
-from ddpo_bench.rewards.checking import RewardError, score
+from ddpo_bench.reward_bases.checking import RewardError, score
 
 MODULE = """
 import numpy as np

@@ -19,11 +19,11 @@ from torch import Tensor
 from ddpo_bench.config import RunConfig, run_config
 from ddpo_bench.parsing import ConfigError
 from ddpo_bench.preflight.startup import config_mistakes
+from ddpo_bench.reward_bases.checking import RewardError, score
+from ddpo_bench.reward_bases.remote_format import TOKEN_VARIABLE, bytes_of, request_of
 from ddpo_bench.reward_server.server import token_of
 from ddpo_bench.reward_server.settings import load_settings
-from ddpo_bench.rewards.checking import RewardError, score
 from ddpo_bench.rewards.remote import Remote
-from ddpo_bench.rewards.remote_format import TOKEN_VARIABLE, bytes_of, request_of
 from ddpo_bench.training.run_identity import DifferentConfig, refuse_other_run, write_identity
 from ddpo_bench.yaml_file import apply_overrides
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ddpo_bench.protocols import Reward
 from ddpo_bench.registry import get, names
-from ddpo_bench.rewards.checking import score
+from ddpo_bench.reward_bases.checking import score
 
 PROMPTS = ['a frog, "A"', 'two cats, "B"', 'a cat and a frog, "C"', 'three frogs on a blue dotted background, "D E"']
 

@@ -14,8 +14,8 @@ from run_rows import rows_of
 from ddpo_bench import cli
 from ddpo_bench.options import options_of
 from ddpo_bench.registry import default_of
+from ddpo_bench.reward_bases.remote_format import TOKEN_VARIABLE
 from ddpo_bench.reward_server.settings import Settings
-from ddpo_bench.rewards.remote_format import TOKEN_VARIABLE
 
 PAGE = Page("reward-server.md", "")
 

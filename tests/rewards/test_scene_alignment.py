@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.registry import get
-from ddpo_bench.rewards.checking import RewardError, score
+from ddpo_bench.reward_bases.checking import RewardError, score
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.registry import get
-from ddpo_bench.rewards.checking import RewardError, score
+from ddpo_bench.reward_bases.checking import RewardError, score
 
 PROMPTS = ["a cat", "a dog", "a fox", "a bee"]
 

@@ -18,10 +18,10 @@ from torch import Tensor
 from ddpo_bench.config import run_config
 from ddpo_bench.preflight.startup import config_mistakes
 from ddpo_bench.protocols import RewardOutput
-from ddpo_bench.rewards import answer_cache
-from ddpo_bench.rewards.api_key import UNQUOTED
-from ddpo_bench.rewards.chat_client import NOT_INSTALLED, ChatClient
-from ddpo_bench.rewards.checking import RewardError, score
+from ddpo_bench.reward_bases import answer_cache
+from ddpo_bench.reward_bases.api_key import UNQUOTED
+from ddpo_bench.reward_bases.chat_client import NOT_INSTALLED, ChatClient
+from ddpo_bench.reward_bases.checking import RewardError, score
 from ddpo_bench.rewards.vlm_judge import VLMJudge
 
 KEY = 'sk-s3cret/k"ey-0123'

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ddpo_bench.config import run_config
 from ddpo_bench.preflight.checks import reward_mistakes
-from ddpo_bench.rewards.reward_error import RewardError
+from ddpo_bench.reward_bases.reward_error import RewardError
 
 BRIGHT = 0.7
 QUESTIONS = {"vqa_list": [["Is it bright?", "Yes"], ["Is it dark?", "no"], ["How many cats are there?", "three"]]}

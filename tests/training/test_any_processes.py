@@ -23,7 +23,7 @@ from run_rows import numbers
 from ddpo_bench import processes
 from ddpo_bench.config import RunConfig
 from ddpo_bench.process_errors import ProcessLost
-from ddpo_bench.rewards.checking import RewardError
+from ddpo_bench.reward_bases.checking import RewardError
 from ddpo_bench.training import trainer
 
 Make = Callable[..., RunConfig]

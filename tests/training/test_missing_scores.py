@@ -17,7 +17,7 @@ from torch import Tensor
 from ddpo_bench.config import RunConfig
 from ddpo_bench.protocols import Reward, RewardOutput
 from ddpo_bench.registry import get, names
-from ddpo_bench.rewards.checking import RewardError
+from ddpo_bench.reward_bases.checking import RewardError
 from ddpo_bench.training.missing_scores import advantages_of, with_means
 from ddpo_bench.training.trainer import train
 

@@ -19,7 +19,7 @@ from run_rows import numbers, rows_of
 from warm_processes import WARM
 
 from ddpo_bench.config import RunConfig
-from ddpo_bench.rewards.remote_format import TOKEN_VARIABLE
+from ddpo_bench.reward_bases.remote_format import TOKEN_VARIABLE
 from ddpo_bench.training.trainer import train
 
 LOGGER = "wandb" if importlib.util.find_spec("wandb") else "none"

@@ -9,7 +9,7 @@ import pytest
 from run_rows import numbers
 from stopped_runs import MakeConfig, status_of
 
-from ddpo_bench.rewards.checking import RewardError
+from ddpo_bench.reward_bases.checking import RewardError
 from ddpo_bench.training.trainer import train
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ddpo_bench.config import RunConfig, Scoring
 from ddpo_bench.protocols import Reward, RewardOutput
 from ddpo_bench.registry import get
-from ddpo_bench.rewards.checking import FAILURE, RewardError
+from ddpo_bench.reward_bases.checking import FAILURE, RewardError
 from ddpo_bench.rewards.jpeg import jpeg_kilobytes
 from ddpo_bench.training import scoring
 from ddpo_bench.training.overlap import is_apart

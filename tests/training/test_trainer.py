@@ -13,7 +13,7 @@ from PIL import Image
 from run_rows import numbers, rows_of
 from stopped_runs import MakeConfig, status_of
 
-from ddpo_bench.rewards.judges import seated
+from ddpo_bench.reward_bases.judges import seated
 from ddpo_bench.training import record
 from ddpo_bench.training.trainer import train
 

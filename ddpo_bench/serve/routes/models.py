@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from ddpo_bench.policies.latent_size import vae_factor
 from ddpo_bench.policies.stored_pipeline import StoredPipeline
-from ddpo_bench.rewards.judges import shipped_judges
+from ddpo_bench.reward_bases.judges import shipped_judges
 from ddpo_bench.serve.generator import Generator
 from ddpo_bench.serve.models import Family, ServedModel, example_prompts
 

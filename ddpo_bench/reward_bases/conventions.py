@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ddpo_bench.rewards.eight_bit import eight_bit
+from ddpo_bench.reward_bases.eight_bit import eight_bit
 
 Pictures = Literal["tensor", "array", "pil"]
 CALLED_WITH = 3  # images, prompts, metadata

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpo_bench.rewards.checking import RewardError
-from ddpo_bench.rewards.model_files import one_line, type_mistake
+from ddpo_bench.reward_bases.checking import RewardError
+from ddpo_bench.reward_bases.model_files import one_line, type_mistake
 
 POOLER = "pooler."  # of a text encoder, which checkpoints may lack: its output is not read
 

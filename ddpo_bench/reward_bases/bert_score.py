@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddpo_bench.rewards.checking import RewardError
-from ddpo_bench.rewards.frozen_model import frozen, load_tokenizer
-from ddpo_bench.rewards.model_files import SETTINGS, WEIGHTS, folder_of, one_line
+from ddpo_bench.reward_bases.checking import RewardError
+from ddpo_bench.reward_bases.frozen_model import frozen, load_tokenizer
+from ddpo_bench.reward_bases.model_files import SETTINGS, WEIGHTS, folder_of, one_line
 
 LONGEST = 512  # tokens of a text
 

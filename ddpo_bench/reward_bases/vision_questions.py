@@ -16,11 +16,11 @@ from torch import Tensor
 
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Reward
-from ddpo_bench.rewards import answer_cache
-from ddpo_bench.rewards.api_key import key_mistake, url_mistake, variable_mistake
-from ddpo_bench.rewards.chat_client import NOT_INSTALLED, ChatClient, NoAnswer, Parse
-from ddpo_bench.rewards.checking import FAILURE, RewardError
-from ddpo_bench.rewards.eight_bit import eight_bit
+from ddpo_bench.reward_bases import answer_cache
+from ddpo_bench.reward_bases.api_key import key_mistake, url_mistake, variable_mistake
+from ddpo_bench.reward_bases.chat_client import NOT_INSTALLED, ChatClient, NoAnswer, Parse
+from ddpo_bench.reward_bases.checking import FAILURE, RewardError
+from ddpo_bench.reward_bases.eight_bit import eight_bit
 
 FIRST_TOKEN: dict[str, Any] = {"max_tokens": 1, "logprobs": True, "top_logprobs": 20}  # keys of a request
 MEASURED = ("prompt_tokens", "completion_tokens", "seconds")

@@ -13,10 +13,10 @@ from ddpo_bench.fingerprints import Inputs
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Reward
 from ddpo_bench.registry import label
-from ddpo_bench.rewards.checking import RewardError
-from ddpo_bench.rewards.frozen_model import load_model
-from ddpo_bench.rewards.image_text_model import ImageTextModel
-from ddpo_bench.rewards.model_files import SETTINGS, WEIGHTS, folder_of, input_hashes, lacking, place_mistake
+from ddpo_bench.reward_bases.checking import RewardError
+from ddpo_bench.reward_bases.frozen_model import load_model
+from ddpo_bench.reward_bases.image_text_model import ImageTextModel
+from ddpo_bench.reward_bases.model_files import SETTINGS, WEIGHTS, folder_of, input_hashes, lacking, place_mistake
 
 
 @dataclass

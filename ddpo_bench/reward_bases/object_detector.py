@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpo_bench.rewards.eight_bit import eight_bit
-from ddpo_bench.rewards.geneval_rules import Box
-from ddpo_bench.rewards.model_files import one_line
-from ddpo_bench.rewards.reward_error import RewardError
+from ddpo_bench.reward_bases.eight_bit import eight_bit
+from ddpo_bench.reward_bases.geneval_rules import Box
+from ddpo_bench.reward_bases.model_files import one_line
+from ddpo_bench.reward_bases.reward_error import RewardError
 
 Found = dict[str, tuple[list[Box], list[float]]]  # of each class of an image, boxes and their scores
 WORDS = "a photo of a {}"

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import label
-from ddpo_bench.rewards.process_state import kept_process_state
-from ddpo_bench.rewards.python_function import PythonFunction
-from ddpo_bench.rewards.reward_error import RewardError
-from ddpo_bench.rewards.user_code import told
+from ddpo_bench.reward_bases.process_state import kept_process_state
+from ddpo_bench.reward_bases.reward_error import RewardError
+from ddpo_bench.reward_bases.user_code import told
 
 FAILURE = "failure"  # the info that holds why an image has no score; "" where it has one
 
@@ -76,8 +75,9 @@ def called(who: str, reward: Reward, images: Tensor, prompts: list[str], metadat
 
 
 def is_shipped(reward: Reward) -> bool:
-    kind = type(reward)
-    return kind.__module__.startswith("ddpo_bench.rewards.") and kind is not PythonFunction
+    """Whether the reward's code is ours, and not a user's function."""
+    module = type(reward).__module__
+    return module.startswith("ddpo_bench.rewards.") and module != "ddpo_bench.rewards.python_function"
 
 
 def checked_scores(who: str, raw: Any, prompts: list[str], failures: list[Any]) -> Tensor:

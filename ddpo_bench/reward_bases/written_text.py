@@ -11,7 +11,7 @@ from torch import Tensor
 from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import label
-from ddpo_bench.rewards.reward_error import RewardError
+from ddpo_bench.reward_bases.reward_error import RewardError
 
 QUOTED = re.compile(r'"([^"]*)"|“([^”]*)”')
 

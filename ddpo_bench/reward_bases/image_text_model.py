@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ddpo_bench.rewards.checking import RewardError
-from ddpo_bench.rewards.image_preparation import preparation
-from ddpo_bench.rewards.model_files import one_line
+from ddpo_bench.reward_bases.checking import RewardError
+from ddpo_bench.reward_bases.image_preparation import preparation
+from ddpo_bench.reward_bases.model_files import one_line
 
 
 class ImageTextModel:

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from ddpo_bench.rewards.checking import RewardError
+from ddpo_bench.reward_bases.checking import RewardError
 
 SECONDS = 60  # to wait for another process that writes
 

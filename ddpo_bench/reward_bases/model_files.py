@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ddpo_bench.fingerprints import hashes
-from ddpo_bench.rewards.checking import RewardError
+from ddpo_bench.reward_bases.checking import RewardError
 
 SETTINGS = ("*.json", "*.txt", "*.model")  # configurations and vocabularies
 WEIGHTS = ("model*.safetensors",)

@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor
 
 from ddpo_bench.protocols import Metadata
-from ddpo_bench.rewards.chat_client import Parse
-from ddpo_bench.rewards.reward_error import RewardError
-from ddpo_bench.rewards.vision_questions import VisionModel, data_urls
+from ddpo_bench.reward_bases.chat_client import Parse
+from ddpo_bench.reward_bases.reward_error import RewardError
+from ddpo_bench.reward_bases.vision_questions import VisionModel, data_urls
 
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 WANTED = "`questions` and `answers`, two lists of one length, or GenEval 2's `vqa_list` (prompts: from_file, .jsonl)"

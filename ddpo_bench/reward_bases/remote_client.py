@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 
 from ddpo_bench.registry import unknown
-from ddpo_bench.rewards.api_key import api_key, quoted
-from ddpo_bench.rewards.chat_client import wait_asked
-from ddpo_bench.rewards.checking import RewardError
-from ddpo_bench.rewards.remote_format import VERSION
+from ddpo_bench.reward_bases.api_key import api_key, quoted
+from ddpo_bench.reward_bases.chat_client import wait_asked
+from ddpo_bench.reward_bases.checking import RewardError
+from ddpo_bench.reward_bases.remote_format import VERSION
 
 PASSING = {408, 429, 502, 503, 504}  # the server is busy, or one in front of it does not reach it
 SECONDS_TO_CONNECT = 10.0

@@ -16,8 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from ddpo_bench.protocols import Metadata, RewardOutput
-from ddpo_bench.rewards.checking import RewardError
-from ddpo_bench.rewards.eight_bit import eight_bit
+from ddpo_bench.reward_bases.checking import RewardError
+from ddpo_bench.reward_bases.eight_bit import eight_bit
 
 VERSION = 1  # of this format
 TOKEN_VARIABLE = "DDPO_BENCH_REWARD_TOKEN"  # the environment variable of the token, on both sides

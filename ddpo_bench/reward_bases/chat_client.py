@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from ddpo_bench.rewards import answer_cache
-from ddpo_bench.rewards.api_key import UNQUOTED, api_key, gives_away, quoted
+from ddpo_bench.reward_bases import answer_cache
+from ddpo_bench.reward_bases.api_key import UNQUOTED, api_key, gives_away, quoted
 
 NOT_INSTALLED = 'needs httpx and tenacity, which are not installed: pip install "ddpo-bench[vlm]"'
 PASSING = {408, 409, 425, 429}  # and 5xx: worth another attempt
