@@ -222,7 +222,7 @@ def test_a_logger_that_is_not_installed_is_a_mistake(
     [
         (
             "def judge(images): return images.mean()",
-            "reward rewards_of_mine:judge: TypeError: judge() takes 1 positional argument but 3 were given",
+            "function: rewards_of_mine:judge takes (images); write a function of (images, prompts, metadata)",
         ),
         ("def judge(images, prompts, metadata): return images.mean()", "returned scores of shape [] for 2 images"),
         ("def judge(images, prompts, metadata): return images.mean((1, 2, 3))", None),

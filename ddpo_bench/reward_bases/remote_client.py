@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from ddpo_bench.registry import unknown
-from ddpo_bench.reward_bases.api_key import api_key, quoted
+from ddpo_bench.reward_bases.api_key import api_key, key_mistake, quoted
 from ddpo_bench.reward_bases.chat_client import wait_asked
 from ddpo_bench.reward_bases.checking import RewardError
 from ddpo_bench.reward_bases.remote_format import VERSION
@@ -65,6 +65,8 @@ class RemoteClient:
     def connected(self) -> Iterator[Any]:
         import httpx
 
+        if mistake := key_mistake(self.token_variable):
+            raise Refused("token_variable", mistake)
         headers = {"Authorization": f"Bearer {api_key(self.token_variable)}"}
         timeout = httpx.Timeout(self.timeout, connect=min(self.timeout, SECONDS_TO_CONNECT))
         try:
@@ -137,6 +139,8 @@ class RemoteClient:
 
         try:
             response = http.request(method, path, **request)
+        except httpx.LocalProtocolError as error:
+            raise Refused("url", f"no request can be sent to {self.url}: {self.quoted(str(error))}") from None
         except httpx.RequestError as error:  # refused, cut, timed out
             raise Away(f"{type(error).__name__}: {self.quoted(str(error))}") from None
         if response.status_code == 200:

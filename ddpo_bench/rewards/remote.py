@@ -13,7 +13,7 @@ from torch import Tensor
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.protocols import Metadata, Reward, RewardOutput
 from ddpo_bench.registry import label, register
-from ddpo_bench.reward_bases.api_key import key_mistake, url_mistake, variable_mistake
+from ddpo_bench.reward_bases.api_key import url_mistake, variable_mistake
 from ddpo_bench.reward_bases.checking import RewardError
 from ddpo_bench.reward_bases.remote_client import Away, Refused, RemoteClient
 from ddpo_bench.reward_bases.remote_format import TOKEN_VARIABLE, read_response, request_of
@@ -68,8 +68,6 @@ class Remote(Reward):
         """What the server says now; it must be up before a run is begun."""
         if not all(map(importlib.util.find_spec, ("httpx", "tenacity"))):
             return [f"reward: {label('reward', self)} {NOT_INSTALLED}."]
-        if mistake := key_mistake(self.token_variable):
-            return [f"reward.token_variable: {mistake}"]
         try:
             self.accept(self.client.fingerprint(self.reward))
         except Refused as refusal:

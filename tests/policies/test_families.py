@@ -166,10 +166,10 @@ def test_a_transformer_that_needs_images_too_is_refused(
 
 
 def test_a_pipeline_that_this_diffusers_does_not_have_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline_folder, "version", lambda name: "0.36.0")
-    (mistake,) = registry.get("policy", "qwen_image")(model="owner/name").mistakes()
-    assert mistake == "policy.name: QwenImagePipeline needs diffusers 0.37, not 0.36.0: pip install -U diffusers."
-    assert registry.get("policy", "z_image")(model="owner/name").mistakes() == []
+    monkeypatch.setattr(pipeline_folder, "version", lambda name: "0.38.0")
+    (mistake,) = registry.get("policy", "z_image")(model="owner/name").mistakes()
+    assert mistake == "policy.name: ZImagePipeline needs diffusers 0.39, not 0.38.0: pip install -U diffusers."
+    assert registry.get("policy", "qwen_image")(model="owner/name").mistakes() == []
 
 
 @pytest.mark.parametrize("family", FAMILIES)

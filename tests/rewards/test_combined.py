@@ -15,10 +15,10 @@ from every_plugin import make
 from followed_page import Page
 from torch import Tensor
 
-from ddpo_bench.config import ConfigError, RunConfig, run_config
+from ddpo_bench.config import ConfigError, RunConfig, Scoring, run_config
 from ddpo_bench.reward_bases.checking import RewardError, score
 from ddpo_bench.rewards.combined import Combined
-from ddpo_bench.training.rollout import scored_by_all
+from ddpo_bench.training.scoring import Scores, scored_by_all
 
 BLUE, RED = {"reward": "target_colour"}, {"reward": {"name": "target_colour", "colour": "red"}}
 SIZE = {"reward": "jpeg_compressibility"}
@@ -42,7 +42,9 @@ def raw(images: Tensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def scores(reward: Combined, images: Tensor, training: bool = True) -> np.ndarray:
-    return scored_by_all(reward, images, PROMPTS, [{}] * 4, training)[0].numpy()
+    own = Scores(reward, Scoring(), None, is_apart=False)
+    own.add(images, PROMPTS, [{}] * 4)
+    return scored_by_all(reward, own, PROMPTS, training).scores.numpy()
 
 
 @pytest.mark.parametrize("rule", ["sum", "min", "product"])

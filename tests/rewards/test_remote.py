@@ -214,3 +214,10 @@ def test_the_token_is_of_the_file_or_the_environment_or_new(tmp_path: Path, monk
 def test_another_server_at_the_address_is_told() -> None:
     (mistake,) = config_mistakes(config_of(f"reward.url={vlm_server.url()}"))
     assert mistake.startswith(f"reward.url: {vlm_server.url()} answers HTTP 501:")
+
+
+def test_a_run_without_a_token_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    reward = make("reward", "remote", reward="red", **reward_servers.options_of("remote"))
+    monkeypatch.delenv(TOKEN_VARIABLE)
+    with pytest.raises(RewardError, match=f"{TOKEN_VARIABLE}.* is not set"):
+        reward.start(torch.device("cpu"))

@@ -61,7 +61,7 @@ def trained_weights(config: RunConfig, folder: Path) -> str:
 
 
 def train_where_one_reward_fails(config: RunConfig, folder: Path) -> None:
-    failing = mock.patch("ddpo_bench.training.rollout.score", side_effect=RewardError("its model is not there"))
+    failing = mock.patch("ddpo_bench.training.scoring.score", side_effect=RewardError("its model is not there"))
     with failing if processes.rank() == 1 else mock.MagicMock():
         trainer.train(config, folder)
 

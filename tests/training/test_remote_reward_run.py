@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 import reward_servers
 from killable import DieAtRow
 from run_rows import numbers, rows_of
@@ -38,8 +37,14 @@ class KillAtRow:
             os.kill(self.process, signal.SIGKILL)
 
 
+def train_with_token(config: RunConfig, folder: Path, *on_row: Callable[[dict[str, Any]], None]) -> None:
+    """Processes have the environment of the server that forks them, which may be older than the test."""
+    os.environ |= {TOKEN_VARIABLE: reward_servers.TOKEN, "WANDB_MODE": "offline"}
+    train(config, folder, *on_row)
+
+
 def session(config: RunConfig, folder: Path, *on_row: Callable[[dict[str, Any]], None]) -> Any:
-    process = WARM.Process(target=train, args=(config, folder, *on_row))
+    process = WARM.Process(target=train_with_token, args=(config, folder, *on_row))
     process.start()
     return process
 
@@ -51,10 +56,8 @@ def serving(file: Path, port: int) -> Any:
 
 
 def test_a_run_goes_on_where_its_reward_server_is_killed_and_where_it_is_killed_itself(
-    tiny_run: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Callable[..., RunConfig], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(TOKEN_VARIABLE, reward_servers.TOKEN)
-    monkeypatch.setenv("WANDB_MODE", "offline")
     (tmp_path / "rewards.yaml").write_text("rewards: [{reward: {name: target_colour, colour: red}, name: red}]")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
