@@ -10,7 +10,7 @@ DEVICE ?= cuda
 run: setup  ## the default suite on the embedded model: table, plots, pictures and report under results/algos
 	$(BIN)/ddpo-bench run suites/algos.yaml
 
-test: setup  ## all tests except the long ones, in about seven minutes on two cores
+test: setup  ## all tests except the long ones, in about ten minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m "not long"
 
 test-long: setup  ## the long ones: compilation for four GPUs, killed workers, crash points, databases, a browser
