@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ddpo_bench.reward_bases.checking import RewardError
-from ddpo_bench.reward_bases.frozen_model import frozen, load_tokenizer
-from ddpo_bench.reward_bases.model_files import SETTINGS, WEIGHTS, folder_of, one_line
+from ddpo_bench.reward_bases.frozen_model import frozen, load_part
+from ddpo_bench.reward_bases.model_files import SETTINGS, WEIGHTS, folder_of
 
 LONGEST = 512  # tokens of a text
 
@@ -51,12 +50,12 @@ class BertScore:
 
     def __init__(self, encoder: str, revision: str | None, layer: int, device: torch.device, batch_size: int):
         folder = encoder_folder(encoder, revision)
-        config = config_of(folder)
+        config = load_part("AutoConfig", folder)
         if layer > config.num_hidden_layers:
             raise RewardError(f"layer: {encoder} has {config.num_hidden_layers} layers, and no layer {layer}.")
         config.num_hidden_layers = layer
         self.model = frozen("AutoModel", folder, device, folder, config=config, local_files_only=True)
-        self.tokenizer, self.device, self.batch_size = load_tokenizer(folder), device, batch_size
+        self.tokenizer, self.device, self.batch_size = load_part("AutoTokenizer", folder), device, batch_size
 
     def __call__(self, candidates: list[str], references: list[str]) -> Matches:
         embeddings = self.embeddings([*candidates, *references])
@@ -90,12 +89,3 @@ def encoder_folder(name: str, revision: str | None) -> Path:
     """With safetensors or, where there are none, the pickle, which transformers reads with weights_only=True."""
     folder = folder_of(name, revision, [*SETTINGS, *WEIGHTS])
     return folder if any(folder.glob("*.safetensors")) else folder_of(name, revision, [*SETTINGS, "pytorch_model.bin"])
-
-
-def config_of(folder: Path) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # a missing file, an unknown type
-        raise RewardError(f"no configuration could be loaded from {folder}: {one_line(error)}") from error

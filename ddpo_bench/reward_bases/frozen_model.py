@@ -79,10 +79,17 @@ def frozen(kind: str, folder: Path | None, device: torch.device, source: Path, *
     return model.eval().requires_grad_(False)
 
 
-def load_tokenizer(folder: Path) -> Any:
-    from transformers import AutoTokenizer
+def load_part(kind: str, folder: Path) -> Any:
+    """What else a model comes with: a tokenizer, an image processor, its configuration.
+
+    Args:
+        kind: its class in transformers, such as AutoTokenizer.
+    Raises:
+        RewardError: where the folder holds none, in one line.
+    """
+    import transformers
 
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # a missing file, an unknown class, a package that a tokenizer needs
-        raise RewardError(f"no tokenizer could be loaded from {folder}: {one_line(error)}") from error
+        return getattr(transformers, kind).from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # a missing file, an unknown type, a package that a tokenizer needs
+        raise RewardError(f"no {kind} could be loaded from {folder}: {one_line(error)}") from error

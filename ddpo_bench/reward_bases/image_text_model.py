@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ddpo_bench.reward_bases.checking import RewardError
-from ddpo_bench.reward_bases.image_preparation import preparation
+from ddpo_bench.reward_bases.frozen_model import load_part
+from ddpo_bench.reward_bases.image_preparation import ImagePreparation, preparation
 from ddpo_bench.reward_bases.model_files import one_line
 
 
@@ -28,7 +29,8 @@ class ImageTextModel:
 
     def __init__(self, model: Any, processor: Path, device: torch.device, batch_size: int):
         self.model, self.device, self.batch_size = model, device, batch_size
-        self.tokenizer, self.prepare = load_processor(processor)
+        self.tokenizer = load_part("AutoTokenizer", processor)
+        self.prepare: Any = prepare_by(processor)  # hpsv2 sets another kind
         self.longest = model.config.text_config.max_position_embeddings
         reads_mask = model.config.model_type == "clip"  # SigLIP was trained to attend to its padding
         self.text_inputs = ["input_ids", "attention_mask"] if reads_mask else ["input_ids"]
@@ -74,14 +76,9 @@ def unit(embeddings: Tensor) -> Tensor:
     return F.normalize(embeddings.double(), dim=-1)
 
 
-def load_processor(folder: Path) -> tuple[Any, Any]:
-    from transformers import AutoImageProcessor, AutoTokenizer
-
+def prepare_by(folder: Path) -> ImagePreparation:
+    """The preparation of images that a folder's image processor stands for."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        settings = AutoImageProcessor.from_pretrained(folder, local_files_only=True).to_dict()
-        return tokenizer, preparation(settings)
-    except Exception as error:  # a missing file, an unknown class, a package that a tokenizer needs
-        raise RewardError(
-            f"no tokenizer and image processor could be loaded from {folder}: {one_line(error)}"
-        ) from error
+        return preparation(load_part("AutoImageProcessor", folder).to_dict())
+    except (ValueError, LookupError, TypeError) as error:  # other settings than those of CLIP and SigLIP
+        raise RewardError(f"{folder}: {one_line(error)}") from error

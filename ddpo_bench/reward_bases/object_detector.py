@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from ddpo_bench.reward_bases.eight_bit import eight_bit
+from ddpo_bench.reward_bases.frozen_model import load_part
 from ddpo_bench.reward_bases.geneval_rules import Box
-from ddpo_bench.reward_bases.model_files import one_line
-from ddpo_bench.reward_bases.reward_error import RewardError
 
 Found = dict[str, tuple[list[Box], list[float]]]  # of each class of an image, boxes and their scores
 WORDS = "a photo of a {}"
@@ -28,17 +27,10 @@ class ObjectDetector:
     """
 
     def __init__(self, model: Any, folder: Path, device: torch.device, batch_size: int):
-        from transformers import AutoImageProcessor, AutoTokenizer
-
         self.model, self.device, self.batch_size = model, device, batch_size
         self.longest = model.config.text_config.max_position_embeddings
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            self.processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # a missing file, an unknown class, a package that they need
-            raise RewardError(
-                f"no tokenizer and image processor could be loaded from {folder}: {one_line(error)}"
-            ) from error
+        self.tokenizer = load_part("AutoTokenizer", folder)
+        self.processor = load_part("AutoImageProcessor", folder)
 
     @torch.no_grad()
     def find(self, images: Tensor, classes: list[list[str]], threshold: float) -> list[Found]:

@@ -12,10 +12,9 @@ from torch import Tensor
 from ddpo_bench.options import LARGEST_COUNT, option
 from ddpo_bench.registry import register
 from ddpo_bench.reward_bases.eight_bit import eight_bit
-from ddpo_bench.reward_bases.frozen_model import load_model
+from ddpo_bench.reward_bases.frozen_model import load_model, load_part
 from ddpo_bench.reward_bases.learned import LearnedReward
-from ddpo_bench.reward_bases.model_files import folder_of, one_line
-from ddpo_bench.reward_bases.reward_error import RewardError
+from ddpo_bench.reward_bases.model_files import folder_of
 from ddpo_bench.reward_bases.written_text import WrittenText
 
 INPUTS = ("input_ids", "attention_mask", "pixel_values")
@@ -41,16 +40,9 @@ class GotOCR(WrittenText, LearnedReward):
     model_type: ClassVar[str | None] = "got_ocr2"
 
     def load(self, device: torch.device) -> None:
-        from transformers import GotOcr2Processor
-
         folder = folder_of(self.model, self.revision, self.files())
         self.network = load_model(self.kind, folder, device)
-        try:
-            self.processor = GotOcr2Processor.from_pretrained(folder, local_files_only=True)
-        except Exception as error:  # a missing file, an unknown class, a package that they need
-            raise RewardError(
-                f"no tokenizer and image processor could be loaded from {folder}: {one_line(error)}"
-            ) from error
+        self.processor = load_part("GotOcr2Processor", folder)
 
     def read(self, images: Tensor) -> list[str]:
         return [text for part in images.split(self.batch_size) for text in self.read_batch(part)]

@@ -13,7 +13,7 @@ from ddpo_bench.options import option
 from ddpo_bench.protocols import Metadata, RewardOutput
 from ddpo_bench.registry import register
 from ddpo_bench.reward_bases.checking import RewardError
-from ddpo_bench.reward_bases.frozen_model import load_tokenizer, model_of
+from ddpo_bench.reward_bases.frozen_model import load_part, model_of
 from ddpo_bench.reward_bases.image_preparation import ImagePreparation
 from ddpo_bench.reward_bases.image_reward_weights import Network, text_network, vision_network
 from ddpo_bench.reward_bases.learned import LearnedRewardWithProcessor
@@ -53,7 +53,7 @@ class ImageReward(LearnedRewardWithProcessor):
         from transformers import BlipTextConfig, BlipVisionConfig
 
         file = file_of(self.model, self.revision, self.files())
-        self.tokenizer = load_tokenizer(folder_of(self.processor, None, SETTINGS))
+        self.tokenizer = load_part("AutoTokenizer", folder_of(self.processor, None, SETTINGS))
         vision, text, head = parts_of(file)
         self.vision = model_of(vision.kind, BlipVisionConfig(**vision.config), vision.weights, file, device)
         no_pooler = {"add_pooling_layer": False}

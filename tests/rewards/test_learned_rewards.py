@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ddpo_bench.config import run_config
 from ddpo_bench.registry import label
 from ddpo_bench.reward_bases.checking import RewardError, score
-from ddpo_bench.reward_bases.image_text_model import load_processor, pooled
+from ddpo_bench.reward_bases.image_text_model import pooled, prepare_by
 
 PROMPTS = ["a frog", "Two Cats", "a frog", "three frogs on a blue dotted background"]
 CPU = torch.device("cpu")
@@ -94,7 +94,7 @@ def test_aesthetic_ratings_are_those_of_the_predictor() -> None:
 def test_preparation_differs_from_the_processors_by_its_rounding(part: str, size: tuple[int, int]) -> None:
     """By less than one and a half steps of 8 bits: the processor rounds after each direction of the resize."""
     folder, images = tiny_rewards.folder_of(part), eight_bit(3, 3, *size)
-    _, prepare = load_processor(folder)
+    prepare = prepare_by(folder)
     expected, found = processed(folder, images), prepare(images)
     assert found.shape == expected.shape
     steps = (found - expected).abs() * torch.tensor(prepare.std)[:, None, None] * 255
