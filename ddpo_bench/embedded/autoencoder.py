@@ -43,7 +43,7 @@ def scene_batch(seed: tuple[int, ...], size: int) -> tuple[list[Scene], Tensor]:
 
 
 class Reconstruction:
-    """L1 + 4 MSE in pixels of [-1, 1], plus the weighted KL to a unit Gaussian."""
+    """The pixel error, plus the weighted KL to a unit Gaussian."""
 
     def batch(self, seed: tuple[int, int], size: int) -> Tensor:
         return scene_batch((1, *seed), size)[1]
@@ -55,8 +55,13 @@ class Reconstruction:
             posterior = model.encode(images).latent_dist  # type: ignore[operator]
             decoded = model.decode(posterior.sample()).sample.float()  # type: ignore[operator]
         kl = posterior.kl().float().mean() / posterior.mean[0].numel()
-        difference = decoded - images
-        return difference.abs().mean() + 4 * difference.square().mean() + KL_WEIGHT * kl
+        return pixel_error(decoded, images) + KL_WEIGHT * kl
+
+
+def pixel_error(decoded: Tensor, images: Tensor) -> Tensor:
+    """L1 + 4 MSE in pixels of [-1, 1]."""
+    difference = decoded - images
+    return difference.abs().mean() + 4 * difference.square().mean()
 
 
 def train_autoencoder(folder: Path, device: torch.device) -> AutoencoderKL:

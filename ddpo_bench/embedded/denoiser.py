@@ -23,6 +23,8 @@ PARTS, PART = 8, 125  # a chunk of the cache has so many parts, each of so many 
 SNR_CAP = 5.0  # min-SNR weighting (Hang et al. 2023)
 BARE_CAPTIONS = 0.4  # share that names noun and count only
 DROPPED_CAPTIONS = 0.1  # share replaced by the empty prompt, for classifier-free guidance
+UNGUIDED_SHARE = 0.5  # of the steps, before guidance is built in
+GUIDANCE_WEIGHT = 1 / 3  # w of the built-in guidance, which is worth a guidance scale of 1 / (1 - w)
 
 
 class Denoiser(nn.Module):
@@ -169,10 +171,17 @@ def scenes_of(seed: tuple[int, ...], size: int) -> list[Scene]:
 
 
 class VelocityLoss:
-    """Min-SNR weighted velocity loss (Salimans & Ho 2022; Hang et al. 2023) on batches of cached latents."""
+    """Min-SNR weighted velocity loss (Salimans & Ho 2022; Hang et al. 2023) on batches of cached latents.
 
-    def __init__(self, data: LatentScenes):
-        self.data = data
+    In the later steps guidance is built in: the target is moved by w times the difference between the model's own
+    predictions with and without the caption (Tang et al. 2025, "Diffusion Models without Classifier-free Guidance"),
+    so that pictures are sharp without guidance at sampling time, at half the cost.
+    """
+
+    def __init__(self, data: LatentScenes, guided_from: int):
+        self.data, self.guided_from = data, guided_from
+        empty = data.tokenizer("", padding="max_length", return_tensors="pt").input_ids
+        self.empty = empty.to(data.latents.device)
         alphas = build_scheduler().alphas_cumprod
         self.signal, self.noise = alphas.sqrt(), (1 - alphas).sqrt()
         snr = alphas / (1 - alphas)
@@ -192,9 +201,15 @@ class VelocityLoss:
         latents = self.data.scaled(index)
         signal, sigma = (values.to(device)[timesteps].view(-1, 1, 1, 1) for values in (self.signal, self.noise))
         weight = self.weight.to(device)
+        noisy, target = signal * latents + sigma * noise, signal * noise - sigma * latents
         with autocast(device):
-            velocity = model(signal * latents + sigma * noise, timesteps, tokens).float()
-        error = (velocity - (signal * noise - sigma * latents)).square().mean(dim=(1, 2, 3))
+            velocity = model(noisy, timesteps, tokens).float()
+        if seed[0] >= self.guided_from:
+            with torch.no_grad(), autocast(device):
+                unconditional = model(noisy, timesteps, self.empty.expand_as(tokens)).float()
+            named = (tokens != self.empty).any(dim=1).view(-1, 1, 1, 1)
+            target = target + GUIDANCE_WEIGHT * named * (velocity.detach() - unconditional)
+        error = (velocity - target).square().mean(dim=(1, 2, 3))
         return (weight[timesteps] * error).mean() / weight.mean()
 
 
@@ -202,6 +217,8 @@ def train_denoiser(data: LatentScenes, tokenizer: CLIPTokenizer, folder: Path) -
     """Train the denoiser where the latents are, and return its exponential moving average, on the CPU."""
     torch.manual_seed(0)
     device = data.latents.device
-    model = fit("denoiser", Denoiser(tokenizer).to(device), VelocityLoss(data), SCHEDULES[device.type], folder)
+    schedule = SCHEDULES[device.type]
+    objective = VelocityLoss(data, guided_from=int(UNGUIDED_SHARE * schedule.steps))
+    model = fit("denoiser", Denoiser(tokenizer).to(device), objective, schedule, folder)
     assert isinstance(model, Denoiser)
     return model.to("cpu")

@@ -1,7 +1,7 @@
-"""Training pairs of the flow model: states on guided trajectories of the embedded UNet, and the velocity of each.
+"""Training pairs of the flow model: states on trajectories of the embedded UNet, and the velocity of each.
 
-The UNet's guided prediction is the target, so that the student needs no guidance of its own (Meng et al. 2023) and its
-targets have no noise; states on the teacher's own trajectories are those that the student will meet when it samples.
+The UNet's prediction is the target, which has guidance built in and no noise; states on the teacher's own trajectories
+are those that the student will meet when it samples.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from torch import Tensor
 from ddpo_bench.embedded.denoiser import scenes_of, training_caption
 from ddpo_bench.embedded.fit import autocast, world_and_rank
 
-GUIDANCE = 3.0  # that of the teacher; the student has it built in
 STEPS = 20  # states per trajectory
 PROMPTS = 250  # trajectories per chunk
 CHUNK = STEPS * PROMPTS
@@ -72,7 +71,7 @@ def cache_pairs(teacher: Path, folder: Path, count: int, device: torch.device) -
 
 @torch.no_grad()
 def trajectory_pairs(teacher: StableDiffusionPipeline, seed: tuple[int, int], prompts: int) -> dict[str, Tensor]:
-    """All states of guided trajectories of stochastic DDIM, as pairs of a rectified flow.
+    """All states of trajectories of stochastic DDIM, as pairs of a rectified flow.
 
     A state of the teacher is alpha x_0 + sigma e with alpha^2 + sigma^2 = 1; divided by alpha + sigma it is the flow's
     (1 - s) x_0 + s e at s = sigma / (alpha + sigma).  The first states are pure noise, and stand for the levels between
@@ -81,9 +80,8 @@ def trajectory_pairs(teacher: StableDiffusionPipeline, seed: tuple[int, int], pr
     device = teacher.unet.device
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed[0] * 100_000 + seed[1])
     captions = [training_caption(scene, rng) for scene in scenes_of((*seed, 1), prompts)]
-    tokens = teacher.tokenizer([*captions, ""], padding="max_length", truncation=True, return_tensors="pt").input_ids
+    tokens = teacher.tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
     text = teacher.text_encoder(tokens.to(device)).last_hidden_state
-    context = torch.cat([text[-1:].expand(prompts, -1, -1), text[:-1]])
     alphas = teacher.scheduler.alphas_cumprod.to(device)
     times = (torch.arange(STEPS)[:, None] - torch.rand(STEPS, prompts, generator=generator)) / (STEPS - 1)
     times = ((1 - times.clamp(0, 1)) * (len(alphas) - 1)).long().to(device)  # [STEPS, prompts], the first ones 999
@@ -93,10 +91,7 @@ def trajectory_pairs(teacher: StableDiffusionPipeline, seed: tuple[int, int], pr
         cumulative = alphas[t].view(-1, 1, 1, 1)
         alpha, sigma = cumulative.sqrt(), (1 - cumulative).sqrt()
         with autocast(device):
-            unconditional, conditional = (
-                teacher.unet(x.repeat(2, 1, 1, 1), t.repeat(2), context).sample.float().chunk(2)
-            )
-        velocity = unconditional + GUIDANCE * (conditional - unconditional)
+            velocity = teacher.unet(x, t, text).sample.float()
         x_0, noise = alpha * x - sigma * velocity, sigma * x + alpha * velocity
         s = sigma / (alpha + sigma)
         if step == 0:
@@ -115,5 +110,5 @@ def trajectory_pairs(teacher: StableDiffusionPipeline, seed: tuple[int, int], pr
         "noisy": noisy.half(),
         "sigma": s.flatten(),
         "velocity": velocity.half(),
-        "tokens": tokens[:-1].short().repeat(STEPS, 1),
+        "tokens": tokens.short().repeat(STEPS, 1),
     }

@@ -1,4 +1,4 @@
-"""The recipe of the embedded models: autoencoder, denoiser, verifier, flow model, the folders to ship, their quality.
+"""The recipe of the embedded models: autoencoder, denoiser, decoder, verifier, flow model, the folders, their quality.
 
 `ddpo-bench embedded train` runs it; every stage resumes from its last checkpoint in the work folder.
 """
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ddpo_bench.embedded import MODEL_FOLDER
 from ddpo_bench.embedded.autoencoder import reconstruction_psnr, scene_batch, train_autoencoder
+from ddpo_bench.embedded.decoder import train_decoder
 from ddpo_bench.embedded.denoiser import Denoiser, build_scheduler, cache_latents, load_latents, train_denoiser
 from ddpo_bench.embedded.flow import FlowModel, flow_pipeline, train_flow
 from ddpo_bench.embedded.portable import make_portable
@@ -30,8 +31,8 @@ from ddpo_bench.files import refuse_unwritable
 
 STEPS = 20  # of the pictures on which quality is measured
 CALLS = {
-    StableDiffusionPipeline: {"guidance_scale": 3.0},
-    StableDiffusion3Pipeline: {"guidance_scale": 1.0, "max_sequence_length": 16},  # its teacher's guidance is built in
+    StableDiffusionPipeline: {"guidance_scale": 1.0},  # guidance is built in
+    StableDiffusion3Pipeline: {"guidance_scale": 1.0, "max_sequence_length": 16},
 }
 
 
@@ -43,7 +44,7 @@ def train(work: Path, device: str) -> None:
         device: cpu, for one process on each core, or cuda, for one process on one GPU.
     """
     work.mkdir(parents=True, exist_ok=True)
-    for stage in (autoencoder_stage, denoiser_stage, verifier_stage):
+    for stage in (autoencoder_stage, denoiser_stage, decoder_stage, verifier_stage):
         run_stage(stage, work, device)
     assemble(work, torch.device(device))
     evaluate(work / "model", samples=512)
@@ -101,9 +102,14 @@ def denoiser_stage(work: Path, device: torch.device) -> tuple[Denoiser, float]:
     return train_denoiser(data, tokenizer, work), data.scaling_factor
 
 
+def decoder_stage(work: Path, device: torch.device) -> AutoencoderKL:
+    denoiser, scaling_factor = denoiser_stage(work, device)  # finished, as the autoencoder is
+    return train_decoder(train_autoencoder(work, device), denoiser, scaling_factor, work, device)
+
+
 def verifier_stage(work: Path, device: torch.device) -> Verifier:
     data = load_latents(work / "latents", build_tokenizer(), device)
-    return train_verifier(train_autoencoder(work, device), data, work)
+    return train_verifier(decoder_stage(work, device), data, work)
 
 
 def flow_stage(work: Path, device: torch.device) -> FlowModel:
@@ -116,7 +122,7 @@ def teacher_of(work: Path) -> Path:
 
 def assemble(work: Path, device: torch.device) -> None:
     """Write the StableDiffusionPipeline folder in fp16, with the verifier in a subfolder; its stages are finished."""
-    autoencoder = train_autoencoder(work, device)
+    autoencoder = decoder_stage(work, device)
     denoiser, scaling_factor = denoiser_stage(work, device)
     autoencoder.register_to_config(scaling_factor=round(scaling_factor, 5))
     pipeline = StableDiffusionPipeline(

@@ -1,4 +1,4 @@
-"""Prompts that ask for an animal and the background behind it, about half of which the embedded model gets right."""
+"""Prompts that ask for an animal and the background behind it, about a quarter of which the embedded model gets wrong."""
 
 from __future__ import annotations
 

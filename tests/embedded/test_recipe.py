@@ -8,14 +8,14 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from ddpo_bench.embedded import autoencoder, denoiser, flow, flow_pairs, recipe, verifier_training
+from ddpo_bench.embedded import autoencoder, decoder, denoiser, flow, flow_pairs, recipe, verifier_training
 from ddpo_bench.embedded.fit import Schedule
 from ddpo_bench.embedded.render import FONT_PATH
 
 
 @pytest.mark.skipif(not FONT_PATH.exists(), reason="Noto Color Emoji is not installed")
 def test_the_recipe_makes_both_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for stage in (autoencoder, denoiser, verifier_training, flow):
+    for stage in (autoencoder, denoiser, decoder, verifier_training, flow):
         monkeypatch.setattr(stage, "SCHEDULES", {"cpu": Schedule(steps=2, batch=4)})
     monkeypatch.setattr(denoiser, "PART", 2)
     monkeypatch.setattr(denoiser, "CACHED_SCENES", {"cpu": 32})
