@@ -37,8 +37,8 @@ class MissingFont(RuntimeError):
 def render(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     """Draw a fully specified scene, with random places, sizes and tints.
 
-    What varies is kept small, and nothing is flipped: a small model that draws in five steps blurs over what the caption
-    leaves open.
+    What varies is kept small, and nothing is flipped: in five steps a small model blurs over what the caption leaves
+    open.
 
     Returns:
         uint8 [64, 64, 3].

@@ -1,4 +1,4 @@
-"""Prompts that ask for an animal and the background behind it, about a quarter of which the embedded model gets wrong."""
+"""Prompts that ask for an animal and the background behind it, one in five of which the embedded model gets wrong."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_the_folder_has_at_most_14_megabytes() -> None:
 def test_the_recorded_quality_is_that_of_the_model_card() -> None:
     quality = json.loads((FLOW_MODEL_FOLDER / "quality.json").read_text())
     assert quality["generated/noun"] >= 0.90
-    assert quality["generated/count"] >= 0.93
+    assert quality["generated/count"] >= 0.95
     assert quality["generated/colour"] >= 0.98
 
 
