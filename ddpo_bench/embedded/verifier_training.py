@@ -1,4 +1,4 @@
-"""Stage 3 of the recipe: the verifier, trained on rendered pictures and on pictures decoded by the autoencoder."""
+"""Stage 4 of the recipe: the verifier, trained on rendered pictures and on pictures decoded by the autoencoder."""
 
 from __future__ import annotations
 
