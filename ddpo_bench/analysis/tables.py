@@ -120,9 +120,8 @@ class Table:
         if not isinstance(value, Estimate):
             return str(value)
         places = self.decimals(row.group, column)
-        text = f"{value.value:z.{places}f}"
-        if column.interval and not math.isnan(value.low):
-            text += f" [{value.low:z.{places}f}, {value.high:z.{places}f}]"
+        shown, low, high = (f"{as_in_files(figure):z.{places}f}" for figure in (value.value, value.low, value.high))
+        text = f"{shown} [{low}, {high}]" if column.interval and not math.isnan(value.low) else shown
         return f"{text} {TIED}" if column.key == self.marked and row.rank == "tied" else text
 
     def decimals(self, group: str, column: Column) -> int:
@@ -152,7 +151,12 @@ def plain(value: Value) -> str | int | dict[str, float | None] | None:
     """A value for JSON, which knows no NaN: an estimate is {value, low, high}, in as many digits as CSV has."""
     if not isinstance(value, Estimate):
         return value
-    return {key: None if math.isnan(figure) else float(f"{figure:{DIGITS}}") for key, figure in value._asdict().items()}
+    return {key: None if math.isnan(figure) else as_in_files(figure) for key, figure in value._asdict().items()}
+
+
+def as_in_files(figure: float) -> float:
+    """Rounded first as files hold it, so that text made from a table and text made from its CSV cannot differ."""
+    return float(f"{figure:{DIGITS}}")
 
 
 def markdown_grid(table: Table, part: Part) -> str:

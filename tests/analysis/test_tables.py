@@ -82,6 +82,14 @@ def test_a_negative_zero_is_written_as_zero() -> None:
     assert Table("t", [column], rows, "").cell(rows[0], column) == "0.00"
 
 
+def test_text_is_that_of_the_figure_in_the_csv() -> None:
+    column, figure = Column("final", "final", digits=4), -2.0364999999999998
+    rows = [Row("g", {"final": Estimate(value, NAN, NAN)}) for value in (figure, float(f"{figure:.8g}"))]
+    table = Table("t", [column], rows, "")
+    assert f"{figure:.3f}" == "-2.036"
+    assert [table.cell(row, column) for row in rows] == ["-2.037", "-2.037"]
+
+
 def test_csv_reads_back_as_the_frame() -> None:
     frame = pd.read_csv(io.StringIO(TABLE.to_csv()))
     pd.testing.assert_frame_equal(frame, TABLE.to_frame(), check_dtype=False)
