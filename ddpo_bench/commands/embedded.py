@@ -19,7 +19,7 @@ examples:
 def add_options(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     train = actions.add_parser(
-        "train", help="render the data, train autoencoder, denoiser, verifier and flow model, save the models"
+        "train", help="render the data, train autoencoder, denoiser, decoder, verifier and flow model, save all"
     )
     train.add_argument(
         "--work",

@@ -18,7 +18,10 @@ from ddpo_bench.embedded.fit import Schedule, autocast, fit
 from ddpo_bench.embedded.scenes import caption
 from ddpo_bench.embedded.tokenizer import build_tokenizer
 
-SCHEDULES = {"cpu": Schedule(steps=3000, batch=32, muon_rate=0.004), "cuda": Schedule(steps=6000, batch=192)}
+SCHEDULES = {
+    "cpu": Schedule(steps=3000, batch=32, muon_rate=0.004, adam_rate=6e-4),
+    "cuda": Schedule(steps=6000, batch=192),
+}
 NOISIEST = 300  # timestep; half of the timesteps are below a quarter of it
 
 
@@ -55,7 +58,10 @@ class PredictedReconstruction:
 
     @torch.no_grad()
     def predicted(self, latents: Tensor, tokens: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Predictions of unscaled latents from themselves with noise, [B, 8, 8, 8]."""
+        """Predictions of unscaled latents from themselves with noise, [B, 8, 8, 8].
+
+        Of x_t = alpha x_0 + sigma e and a velocity v they are alpha x_t - sigma v (Salimans & Ho 2022).
+        """
         alphas = self.alphas.to(latents.device)[timesteps].view(-1, 1, 1, 1)
         noisy = alphas.sqrt() * self.scaling_factor * latents + (1 - alphas).sqrt() * noise
         velocity = self.denoiser(noisy, timesteps, tokens).float()
